@@ -1,0 +1,167 @@
+"""Which pixels of a picture are the object, when it stands before a plain background.
+
+Plain is more than one colour: light falls off towards the corners, and one side is brighter than the other. So the
+background is a polynomial of degree 2 over the picture, in CIELAB, where distances are about those that people see.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+from PIL import Image
+
+from ._optional import require
+
+_WORK_SIDE = 512
+"""Longer side at which the object is looked for: models see 256 pixels, so a finer edge would gain nothing."""
+
+_VISIBLE = 2.3
+"""CIELAB distance that people just notice (Mahy et al. 1994): nothing below it counts as object."""
+
+
+_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
+    np.float32,
+)
+
+
+def find_object(image: Image.Image, method: str) -> Image.Image:
+    """How much each pixel belongs to the object: mode L, 255 inside, 0 outside, grey along the edge.
+
+    Args:
+        image: mode RGB, at least 8 x 8 pixels.
+        method: "polynomial"; "grabcut", which refines that with OpenCV; or "auto": with OpenCV where it is installed.
+
+    Raises:
+        ImportError: method "grabcut", and OpenCV is not there.
+    """
+    small = image.copy()
+    small.thumbnail((_WORK_SIDE, _WORK_SIDE), Image.Resampling.BOX)
+    pixels = np.asarray(small)  # [h, w, 3]
+    mask = _polynomial_mask(pixels)  # [h, w]
+    if method == "grabcut" or (method == "auto" and find_spec("cv2") is not None):
+        mask = _refined(pixels, mask)
+    from scipy.ndimage import gaussian_filter  # 0.2 s to import
+
+    edge = (gaussian_filter(mask.astype(np.float32), 1.0) - 0.5) * 1.5 + 0.5  # about two pixels wide
+    soft = Image.fromarray(np.rint(edge.clip(0, 1) * 255).astype(np.uint8))
+    return soft.resize(image.size, Image.Resampling.BILINEAR)
+
+
+def _polynomial_mask(pixels: np.ndarray) -> np.ndarray:
+    """[h, w] bool. First the border ring tells the background, then all that looks like it does."""
+    from scipy import ndimage
+
+    lab = ndimage.gaussian_filter(_to_lab(pixels), (0.7, 0.7, 0))  # [h, w, 3]; JPEG's grain and noise
+    height, width = lab.shape[:2]
+    v, u = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    basis = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=-1).astype(np.float32)  # [h, w, 6]
+    ring = max(2, round(0.03 * min(height, width)))
+    known = np.ones((height, width), bool)
+    known[ring:-ring, ring:-ring] = False
+    for step in range(3):
+        distance, spread = _distance(lab, basis, known)  # [h, w]
+        threshold = max(_VISIBLE, 1.3 * spread)
+        far = distance > threshold
+        if step < 2:
+            known = ~ndimage.binary_dilation(ndimage.binary_opening(far), iterations=3 + round(0.01 * width))
+            if known.sum() < 50:
+                break
+    if spread > 12:
+        warnings.warn(
+            f"the background is not plain (it varies by {spread:.0f} CIELAB units; 12 are too many): the object may be "
+            'cut out badly; try background="rembg", or a picture with alpha',
+            stacklevel=5,
+        )
+    return _cleaned(far, distance, threshold)
+
+
+def _distance(lab: np.ndarray, basis: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
+    """[h, w] CIELAB distance to the background's model, and the 99th percentile of it over the background itself.
+
+    Fitted to the pixels ``known`` by least absolute deviations (weights 1 / residual, repeated), so that an object
+    which touches the border does not bend it.
+    """
+    at = np.flatnonzero(known)
+    at = at[:: max(1, len(at) // 8000)]
+    x, y = basis.reshape(-1, 6)[at], lab.reshape(-1, 3)[at]  # [n, 6], [n, 3]
+    weight = np.ones(len(at), np.float32)
+    for _ in range(12):
+        root = np.sqrt(weight)[:, None]
+        model = np.linalg.lstsq(x * root, y * root, rcond=None)[0]  # [6, 3]
+        residual = np.linalg.norm(y - x @ model, axis=1)
+        weight = 1 / np.maximum(residual, 0.1)
+    near = residual[residual <= 3 * np.median(residual) + 0.5]
+    return np.linalg.norm(lab - basis @ model, axis=2), float(np.percentile(near, 99))
+
+
+def _cleaned(far: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndarray:
+    """Without specks, with its holes filled unless one looks through them, the large parts only."""
+    from scipy import ndimage
+
+    # specks of noise just pass the threshold; a part of an object has some place that clearly does
+    parts, count = ndimage.label(ndimage.binary_opening(far))
+    if not count:
+        return np.zeros_like(far)
+    index = np.arange(1, count + 1)
+    area = ndimage.sum_labels(np.ones_like(parts), parts, index)
+    peak = ndimage.maximum(distance, parts, index)
+    kept = (peak > 1.5 * threshold) & (area >= 0.02 * area.max())
+    mask = np.isin(parts, index[kept])
+    mask = ndimage.binary_closing(np.pad(mask, 4), iterations=3)[4:-4, 4:-4] | mask
+    return ndimage.binary_fill_holes(mask) & ~_windows(mask, distance, threshold)
+
+
+def _windows(mask: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndarray:
+    """[h, w] bool, holes through which one sees the background, as under a mug's handle.
+
+    Where an object merely has the background's colour, it takes that colour on gradually: its shading passes through.
+    At a real hole's edge the colour jumps. So a window has the background's colour, and a rim that does not, at once.
+    """
+    from scipy import ndimage
+
+    holes, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
+    windows = np.zeros_like(mask)
+    for label in range(1, count + 1):
+        hole = holes == label
+        rim = ndimage.binary_dilation(hole, iterations=4) & ~ndimage.binary_dilation(hole, iterations=2)
+        large = hole.sum() >= max(12, 0.002 * mask.sum())
+        if large and np.median(distance[hole]) < threshold and np.median(distance[rim]) > 4 * threshold:
+            windows |= hole
+    return windows
+
+
+def _refined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """GrabCut (Rother et al. 2004) along the edge of a mask; the mask itself where GrabCut loses or wins too much."""
+    from scipy import ndimage
+
+    cv2 = require("cv2", extra="rembg", who='remove_background(method="grabcut")')
+    if not mask.any() or mask.all():
+        return mask
+    reach = max(2, round(0.01 * max(mask.shape)))
+    inside = ndimage.binary_erosion(mask, iterations=reach)
+    outside = ~ndimage.binary_dilation(mask, iterations=reach)
+    trimap = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    trimap[inside], trimap[outside] = cv2.GC_FGD, cv2.GC_BGD
+    if not inside.any() or not outside.any():
+        return mask
+    bgr, models = np.ascontiguousarray(pixels[..., ::-1]), [np.zeros((1, 65)), np.zeros((1, 65))]
+    cv2.setRNGSeed(0)  # its clustering starts from random centres
+    cv2.grabCut(bgr, trimap, None, *models, 2, cv2.GC_INIT_WITH_MASK)
+    cut = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
+    agreement = (cut & mask).sum() / (cut | mask).sum()
+    return cut if agreement > 0.9 else mask  # below: the object has the background's colours, as white on white
+
+
+def _to_lab(pixels: np.ndarray) -> np.ndarray:
+    """[h, w, 3] uint8 sRGB to CIELAB, D65, L in [0, 100] (IEC 61966-2-1 and CIE 15)."""
+    value = np.arange(256, dtype=np.float32) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)[pixels]
+    to_xyz = np.array(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
+    xyz = linear @ (to_xyz / to_xyz.sum(1, keepdims=True)).T.astype(np.float32)  # white becomes (1, 1, 1)
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)

@@ -1,0 +1,81 @@
+"""Where bundled data is, and writing files so that nothing is ever half-written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_dir() -> Path:
+    """The folder of bundled pictures and models: in a wheel inside the package, in a checkout beside it.
+
+    Raises:
+        FileNotFoundError: neither is there, so the installation is broken.
+    """
+    for folder in (_PACKAGE / "data", _PACKAGE.parent / "data"):
+        if (folder / "README.md").is_file():
+            return folder
+    raise FileNotFoundError(f"bundled data must be in {_PACKAGE / 'data'}; it is missing: install image3d-nb again")
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary sibling of ``path`` to write to; it takes the name ``path`` only when the block succeeds.
+
+    The sibling keeps the suffix, so that writers which look at it (Pillow, gzip) choose the right format.
+    """
+    target = Path(path)
+    _check_folder(target)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write(files: Mapping[str | os.PathLike[str], bytes]) -> None:
+    """Write several files: all contents are on disk beside their targets before the first one is renamed.
+
+    Args:
+        files: target path -> content. Folders must exist.
+
+    Raises:
+        FileNotFoundError: a target's folder does not exist.
+        OSError: a file could not be written; no target has been touched.
+    """
+    targets = [Path(path) for path in files]
+    for target in targets:
+        _check_folder(target)
+    temporaries: list[Path] = []
+    try:
+        for target, content in zip(targets, files.values(), strict=True):
+            handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
+            temporaries.append(Path(name))
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+            os.chmod(name, 0o666 & ~_umask())
+        for temporary, target in zip(temporaries, targets, strict=True):
+            os.replace(temporary, target)
+    finally:
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+
+
+def _check_folder(target: Path) -> None:
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder of a file to write must exist; {target.parent} does not: create it first")
+
+
+def _umask() -> int:
+    current = os.umask(0)  # the only portable way to read it is to set it
+    os.umask(current)
+    return current

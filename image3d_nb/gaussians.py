@@ -1,0 +1,297 @@
+"""The container of 3D Gaussians, and the operations that keep its fields in step.
+
+World space and quaternion order are those of :mod:`image3d_nb.cameras`. Shapes: N Gaussians, K SH coefficients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from .errors import InputError
+
+SH_C0 = 0.28209479177387814
+"""The constant spherical harmonic, 1 / (2 sqrt(pi)): colour = 0.5 + SH_C0 * sh[:, 0]."""
+
+
+@dataclass(frozen=True, repr=False)
+class Gaussians:
+    """N anisotropic, coloured, semi-transparent 3D Gaussians.
+
+    Attributes:
+        means: [N, 3], world space, world units.
+        quats: [N, 4], (w, x, y, z), kept as given; covariances and rendering normalise them.
+        scales: [N, 3], standard deviations along the local axes, **linear** world units, not log.
+        opacities: [N], in [0, 1], not logits.
+        sh: [N, K, 3], spherical-harmonic colours, K = 1, 4, 9 or 16; colour = 0.5 + SH_C0 * sh[:, 0] + ...
+
+    Source:
+        Kerbl et al. 2023, 3D Gaussian Splatting, section 4.
+
+    Example:
+        >>> import torch
+        >>> Gaussians.from_lgm(torch.rand(1, 8, 14))
+        Gaussians(n=8, sh_degree=0, device=cpu)
+    """
+
+    means: Tensor
+    quats: Tensor
+    scales: Tensor
+    opacities: Tensor
+    sh: Tensor
+
+    def __post_init__(self) -> None:
+        n = self.means.shape[0] if self.means.ndim else -1
+        wanted = {"means": (n, 3), "quats": (n, 4), "scales": (n, 3), "opacities": (n,)}
+        for name, shape in wanted.items():
+            if tuple(getattr(self, name).shape) != shape:
+                letters = "[N, " + ", ".join(map(str, shape[1:])) + "]" if len(shape) > 1 else "[N]"
+                raise InputError(f"{name} must be {letters} with N = {n}; got {tuple(getattr(self, name).shape)}")
+        if self.sh.ndim != 3 or self.sh.shape[0] != n or self.sh.shape[1] not in (1, 4, 9, 16) or self.sh.shape[2] != 3:
+            raise InputError(f"sh must be [N, K, 3] with N = {n} and K in 1, 4, 9, 16; got {tuple(self.sh.shape)}")
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Gaussians(n={len(self)}, sh_degree={self.sh_degree}, device={self.device})"
+
+    def __getitem__(self, index: Tensor | slice) -> Gaussians:
+        """The Gaussians at a boolean mask [N], an index tensor or a slice."""
+        return Gaussians(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.means.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The float type of the tensors."""
+        return self.means.dtype
+
+    @property
+    def sh_degree(self) -> int:
+        """0 to 3; K = (degree + 1)^2."""
+        return math.isqrt(self.sh.shape[1]) - 1
+
+    @property
+    def rgb(self) -> Tensor:
+        """[N, 3], the part of the colour that is the same from all sides; [0, 1] for what a network made."""
+        return 0.5 + SH_C0 * self.sh[:, 0]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Gaussians:
+        """The same Gaussians on another device or in another float type."""
+        return Gaussians(*(getattr(self, field.name).to(device=device, dtype=dtype) for field in fields(self)))
+
+    def detach(self) -> Gaussians:
+        """The same Gaussians, cut from the autograd graph."""
+        return Gaussians(*(getattr(self, field.name).detach() for field in fields(self)))
+
+    def validate(self) -> Gaussians:
+        """Return self, or raise when a number makes no sense.
+
+        Raises:
+            InputError: NaN or infinity, a negative scale, an opacity outside [0, 1], a quaternion of length 0.
+        """
+        for field in fields(self):
+            rows = torch.isfinite(getattr(self, field.name)).reshape(len(self), -1).all(-1)
+            if not bool(rows.all()):
+                raise InputError(f"{field.name} must be finite; {int((~rows).sum())} of {len(self)} rows are not")
+        if bool((self.scales < 0).any()):
+            raise InputError(f"scales must be >= 0 (linear, not log); the smallest is {float(self.scales.min()):.4g}")
+        if bool(((self.opacities < 0) | (self.opacities > 1)).any()):
+            low, high = self.opacities.aminmax()
+            raise InputError(f"opacities must be in [0, 1], not logits; they span {low:.4g} to {high:.4g}")
+        if bool((self.quats == 0).all(-1).any()):
+            raise InputError("quats must have a length above 0; some are all zeros")
+        return self
+
+    def rotations(self) -> Tensor:
+        """[N, 3, 3], from local axes to the world, of the normalised quaternions."""
+        w, x, y, z = normalize(self.quats, dim=-1).unbind(-1)  # each [N]
+        rows = [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+        return torch.stack([torch.stack(row, -1) for row in rows], -2)  # [N, 3, 3]
+
+    def covariances(self) -> Tensor:
+        """[N, 3, 3], R S S^T R^T, world units squared (Kerbl et al. 2023, equation 6)."""
+        half = self.rotations() * self.scales[:, None, :]  # [N, 3, 3], R S
+        return half @ half.transpose(-1, -2)
+
+    def transform(self, matrix: Tensor) -> Gaussians:
+        """Turn, move and scale everything: positions, orientations and sizes together.
+
+        Colours of SH degree 1 to 3 depend on the direction one looks from. They are turned with the object.
+
+        Args:
+            matrix: [4, 4] or [3, 3], a rotation times one positive scale, and a translation.
+
+        Raises:
+            InputError: the matrix mirrors, shears, or scales the axes differently: that would need another Gaussian.
+        """
+        matrix = torch.as_tensor(matrix, dtype=torch.float64, device=self.device)
+        if tuple(matrix.shape) not in ((3, 3), (4, 4)):
+            raise InputError(f"matrix must be [4, 4] or [3, 3]; got shape {tuple(matrix.shape)}")
+        linear = matrix[:3, :3]
+        move = matrix[:3, 3] if matrix.shape[0] == 4 else linear.new_zeros(3)
+        determinant = float(torch.linalg.det(linear))
+        scale = abs(determinant) ** (1 / 3)
+        even = torch.eye(3, dtype=torch.float64, device=self.device) * scale**2
+        if determinant <= 0 or not torch.allclose(linear @ linear.T, even, atol=1e-5 * max(scale**2, 1e-12)):
+            raise InputError("matrix must be a rotation times one positive scale; it mirrors, shears or is singular")
+        rotation = linear / scale
+        turn = _quaternion_of(rotation).to(self.quats)
+        return Gaussians(
+            means=self.means @ linear.T.to(self.means) + move.to(self.means),
+            quats=_quaternion_product(turn.expand_as(self.quats), self.quats),
+            scales=self.scales * scale,
+            opacities=self.opacities,
+            sh=_rotate_sh(self.sh, rotation),
+        )
+
+    def prune(self, min_opacity: float = 0.005) -> Gaussians:
+        """The Gaussians whose opacity is at least ``min_opacity``; 0.005 is what LGM's save_ply drops below."""
+        return self[self.opacities >= min_opacity]
+
+    def crop(self, low: Sequence[float] | Tensor, high: Sequence[float] | Tensor) -> Gaussians:
+        """The Gaussians whose means lie in a box, ``low`` [3] <= mean <= ``high`` [3], world space."""
+        low, high = (torch.as_tensor(corner).to(self.means) for corner in (low, high))
+        if low.shape != (3,) or high.shape != (3,) or bool((low > high).any()):
+            raise InputError(f"low and high must be [3] with low <= high; got {low.tolist()} and {high.tolist()}")
+        return self[((self.means >= low) & (self.means <= high)).all(-1)]
+
+    @staticmethod
+    def merge(parts: Sequence[Gaussians]) -> Gaussians:
+        """Several sets as one; sets of lower SH degree are filled with zeros, which changes no colour.
+
+        Raises:
+            InputError: the list is empty.
+        """
+        if not parts:
+            raise InputError("merge needs at least one Gaussians; got an empty list")
+        most = max(part.sh.shape[1] for part in parts)
+        filled = [torch.nn.functional.pad(part.sh, (0, 0, 0, most - part.sh.shape[1])) for part in parts]
+        names = ("means", "quats", "scales", "opacities")
+        joined = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+        return Gaussians(*joined, sh=torch.cat(filled))
+
+    @classmethod
+    def from_lgm(cls, tensor: Tensor) -> Gaussians:
+        """Read LGM's layout: position 3, opacity 1, scale 3, rotation 4 (wxyz), rgb 3, all activated.
+
+        Args:
+            tensor: [1, N, 14] or [N, 14]; opacity and rgb in [0, 1], scale linear.
+
+        Raises:
+            InputError: another shape.
+        """
+        rows = tensor[0] if tensor.ndim == 3 and tensor.shape[0] == 1 else tensor
+        if rows.ndim != 2 or rows.shape[1] != 14:
+            raise InputError(f"tensor must be [1, N, 14] or [N, 14], LGM's layout; got {tuple(tensor.shape)}")
+        means, opacities, scales, quats, rgb = rows.split([3, 1, 3, 4, 3], -1)
+        return cls(means, quats, scales, opacities[:, 0], ((rgb - 0.5) / SH_C0)[:, None])
+
+    def to_lgm(self) -> Tensor:
+        """[1, N, 14], LGM's layout (see :meth:`from_lgm`).
+
+        Raises:
+            InputError: the colours depend on direction, which that layout cannot hold.
+        """
+        if self.sh_degree:
+            raise InputError(f"LGM's layout holds SH degree 0; these have {self.sh_degree}: keep sh[:, :1] first")
+        return torch.cat([self.means, self.opacities[:, None], self.scales, self.quats, self.rgb], -1)[None]
+
+
+def _quaternion_of(rotation: Tensor) -> Tensor:
+    """[4] wxyz of a [3, 3] rotation: the null vector of the system q r = R(r) q, taken as the best eigenvector."""
+    r = rotation
+    # Bar-Itzhack 2000, "New method for extracting the quaternion from a rotation matrix", equation 2, order wxyz
+    k = torch.stack(
+        [
+            torch.stack([r[0, 0] + r[1, 1] + r[2, 2], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]]),
+            torch.stack([r[2, 1] - r[1, 2], r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]]),
+            torch.stack([r[0, 2] - r[2, 0], r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1]]),
+            torch.stack([r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1]]),
+        ]
+    )
+    return torch.linalg.eigh(k).eigenvectors[:, -1]
+
+
+def _quaternion_product(a: Tensor, b: Tensor) -> Tensor:
+    """[N, 4] wxyz, Hamilton's product: the rotation b, then a."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        -1,
+    )
+
+
+def sh_basis(directions: Tensor, degree: int) -> Tensor:
+    """The real spherical harmonics of 3DGS.
+
+    Args:
+        directions: [..., 3], unit length, from the camera to the Gaussian, world space.
+        degree: 0 to 3.
+
+    Returns:
+        [..., K], K = (degree + 1)^2, in the order and with the signs of the 3DGS files.
+
+    Source:
+        Sloan 2013, Efficient Spherical Harmonic Evaluation, appendix; signs as in Kerbl et al. 2023's files.
+    """
+    x, y, z = directions.unbind(-1)
+    xx, yy, zz = x * x, y * y, z * z
+    basis = [torch.full_like(x, SH_C0)]
+    if degree > 0:
+        basis += [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
+    if degree > 1:
+        basis += [
+            1.0925484305920792 * x * y,
+            -1.0925484305920792 * y * z,
+            0.31539156525252005 * (2 * zz - xx - yy),
+            -1.0925484305920792 * x * z,
+            0.5462742152960396 * (xx - yy),
+        ]
+    if degree > 2:
+        basis += [
+            -0.5900435899266435 * y * (3 * xx - yy),
+            2.890611442640554 * x * y * z,
+            -0.4570457994644658 * y * (4 * zz - xx - yy),
+            0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
+            -0.4570457994644658 * x * (4 * zz - xx - yy),
+            1.445305721320277 * z * (xx - yy),
+            -0.5900435899266435 * x * (xx - 3 * yy),
+        ]
+    return torch.stack(basis, -1)
+
+
+def _rotate_sh(sh: Tensor, rotation: Tensor) -> Tensor:
+    """Turn colours [N, K, 3] with the object: new(R d) = old(d) for all directions d.
+
+    The harmonics of one degree turn among themselves, so the matrix that does it follows from sampling:
+    with B = basis(d) and B' = basis(R d) over enough directions d, old coefficients c map to pinv(B') B c.
+    """
+    count = sh.shape[1]
+    if count == 1:
+        return sh
+    directions = normalize(torch.randn(64, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), dim=-1)
+    directions = directions.to(rotation)
+    degree = math.isqrt(count) - 1
+    before, after = sh_basis(directions, degree), sh_basis(directions @ rotation.T, degree)  # [64, K]
+    turn = torch.linalg.lstsq(after, before).solution  # [K, K]
+    return torch.einsum("kj,njc->nkc", turn.to(sh), sh)

@@ -1,0 +1,74 @@
+"""Pictures of procedural objects as training samples: nothing is stored, a sample is a function of its index.
+
+Shapes: V views, H W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..cameras import Cameras, orbit_cameras
+from .objects import FAMILIES, HELD_OUT, make_object, render_views
+
+SPLITS = {"train": 0, "test": 1_000_000_000, "unseen": 2_000_000_000}
+"""First seed of each split; they never meet. "unseen" has only families that no training sample has."""
+INPUT_AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
+"""Of the four views that LGM takes, in its order: front, +x, back, -x."""
+ELEVATIONS = (-15.0, 50.0)
+"""Range of the random cameras, degrees, up is positive."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One object seen from its four input cameras and from some others.
+
+    Attributes:
+        images: [V, 4, H, W] float32 in [0, 1], premultiplied RGBA; the first four are LGM's input views.
+        cameras: V of them, in step.
+        family: the object's family.
+        caption: a line about it.
+    """
+
+    images: Tensor
+    cameras: Cameras
+    family: str
+    caption: str
+
+
+class ObjectViews(Dataset[Sample]):
+    """Objects of one split, made on the fly, the same for the same index on every machine.
+
+    Args:
+        split: "train", "test" or "unseen".
+        size: height and width of the pictures, pixels.
+        random_views: cameras beside the four input ones, at random azimuth and elevation.
+        vary_fill: let the object's size in the picture vary; without, it is exactly what ``prepare_image`` gives.
+    """
+
+    def __init__(self, split: str, size: int = 64, random_views: int = 0, vary_fill: bool = True) -> None:
+        self.first_seed = SPLITS[split]
+        self.families = HELD_OUT if split == "unseen" else FAMILIES
+        self.size = size
+        self.random_views = random_views
+        self.vary_fill = vary_fill
+
+    def __getitem__(self, index: int) -> Sample:
+        seed = self.first_seed + index
+        rng = np.random.default_rng([seed, 7])  # its own stream: the object draws from the bare seed
+        family = self.families[index % len(self.families)]
+        thing = make_object(seed, family, vary_fill=self.vary_fill)
+        azimuths = [*INPUT_AZIMUTHS, *rng.uniform(0, 360, self.random_views)]
+        elevations = [0.0] * 4 + list(rng.uniform(*ELEVATIONS, self.random_views))
+        cameras = orbit_cameras(elevations, azimuths, size=self.size)
+        rgba = torch.from_numpy(render_views(thing, cameras))  # [V, H, W, 4] uint8
+        return Sample(rgba.permute(0, 3, 1, 2).float() / 255, cameras, family, thing.caption)
+
+
+def on_white(rgba: Tensor) -> Tensor:
+    """Premultiplied [..., 4, H, W] in [0, 1] to [..., 3, H, W] on white."""
+    return rgba[..., :3, :, :] + 1 - rgba[..., 3:, :, :]

@@ -1,0 +1,193 @@
+"""What both stages share: a rate that falls by samples, averaged weights, a log, checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from .._files import atomic_path
+from ..errors import InputError
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a stage is trained. The defaults are those of the bundled weights.
+
+    Attributes:
+        samples: objects drawn in all; the learning rate follows a cosine over them.
+        batch_size: objects a step.
+        learning_rate: at its highest, after the warm-up.
+        warmup_samples: over which the rate rises from zero.
+        ema_decay: of the averaged weights, a step.
+        max_grad_norm: longer gradients are shortened to it.
+        weight_decay: AdamW's.
+        device: where the network runs.
+        bf16: run the network in bfloat16; only processors that multiply it are faster so.
+        checkpoint_minutes: between two checkpoints.
+        eval_samples: between two looks at held-out objects.
+    """
+
+    samples: int = 20_000
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    warmup_samples: int = 500
+    ema_decay: float = 0.998
+    max_grad_norm: float = 1.0
+    weight_decay: float = 0.01
+    device: str = "cpu"
+    bf16: bool = False
+    checkpoint_minutes: float = 3.0
+    eval_samples: int = 1000
+
+    def rate_at(self, seen: int) -> float:
+        """The learning rate after ``seen`` samples: a linear rise, then a cosine to a hundredth."""
+        if seen < self.warmup_samples:
+            return self.learning_rate * (seen + self.batch_size) / (self.warmup_samples + self.batch_size)
+        done = min(1.0, seen / self.samples)
+        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class Trainer:
+    """Runs ``loss_of(network, first_index, count)`` until all samples are seen; stops and resumes anywhere.
+
+    Args:
+        network: trained in place.
+        loss_of: (network, index of the first sample, number of samples) -> (loss, numbers for the log).
+        evaluate: network -> numbers for the log; called with the averaged weights.
+        folder: for the checkpoint and the log; made if need be.
+        settings: see :class:`TrainSettings`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss_of: Callable[[nn.Module, int, int], tuple[Tensor, dict[str, float]]],
+        evaluate: Callable[[nn.Module], dict[str, float]],
+        folder: Path,
+        settings: TrainSettings,
+    ) -> None:
+        self.network = network.to(settings.device)
+        self.loss_of = loss_of
+        self.evaluate = evaluate
+        self.folder = folder
+        self.settings = settings
+        self.ema = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), settings.learning_rate, (0.9, 0.95), weight_decay=settings.weight_decay
+        )
+        self.seen = 0
+        self.seconds = 0.0
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / CHECKPOINT).exists():
+            self._resume()
+
+    def run(self) -> nn.Module:
+        """Train to the end and return the averaged network. Ctrl-C keeps a checkpoint."""
+        bar = tqdm(total=self.settings.samples, initial=self.seen, unit="object", smoothing=0.05)
+        started, saved, logged = time.monotonic() - self.seconds, time.monotonic(), self.seen
+        sums: dict[str, float] = {}
+        steps = 0
+        try:
+            while self.seen < self.settings.samples:
+                for name, value in self._step().items():
+                    sums[name] = sums.get(name, 0.0) + value
+                steps += 1
+                self.seconds = time.monotonic() - started
+                bar.update(self.settings.batch_size)
+                if self.seen - logged >= self.settings.eval_samples or self.seen >= self.settings.samples:
+                    self._log({name: total / steps for name, total in sums.items()})
+                    sums, steps, logged = {}, 0, self.seen
+                if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
+                    self.save()
+                    saved = time.monotonic()
+        finally:
+            bar.close()
+            self.save()
+        return self.ema.module
+
+    def _step(self) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate_at(self.seen)
+        with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16, enabled=self.settings.bf16):
+            loss, numbers = self.loss_of(self.network, self.seen, self.settings.batch_size)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise InputError(f"the gradient must be finite; at {self.seen} samples it is {float(norm)}: lower the rate")
+        self.optimizer.step()
+        self.ema.update_parameters(self.network)
+        self.seen += self.settings.batch_size
+        return {"loss": float(loss.detach()), **numbers}
+
+    def _log(self, numbers: dict[str, float]) -> None:
+        with torch.no_grad():
+            found = self.evaluate(self.ema.module)
+        row = {"samples": self.seen, "seconds": round(self.seconds, 1), "rate": self.settings.rate_at(self.seen)}
+        row |= {name: round(value, 5) for name, value in (numbers | found).items()}
+        with open(self.folder / LOG, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        tqdm.write("  ".join(f"{name} {value:g}" for name, value in row.items()))
+
+    def save(self) -> None:
+        """Write the checkpoint; the old one stays until the new one is whole."""
+        state: dict[str, Any] = {
+            "network": self.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "seen": self.seen,
+            "seconds": self.seconds,
+            "settings": asdict(self.settings),
+        }
+        with atomic_path(self.folder / CHECKPOINT) as path:
+            torch.save(state, path)
+
+    def _resume(self) -> None:
+        state = torch.load(self.folder / CHECKPOINT, map_location=self.settings.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.seen, self.seconds = state["seen"], state["seconds"]
+
+
+def plot(logs: list[Path], picture: Path) -> None:
+    """Draw the decibel curves of some logs over the samples seen.
+
+    Args:
+        logs: ``log.jsonl`` files.
+        picture: the PNG to write.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
+    from .._optional import require
+
+    require("matplotlib", "notebook", "a training plot")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="objects seen", ylabel="dB on held-out objects", title="The tiny model learns")
+    for log in logs:
+        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        for name in sorted({name for row in rows for name in row if name.endswith("_db")}):
+            known = [row for row in rows if name in row]
+            axes.plot([row["samples"] for row in known], [row[name] for row in known], label=f"{log.parent.name} {name}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    with atomic_path(picture) as path:
+        figure.savefig(path, dpi=110, bbox_inches="tight")

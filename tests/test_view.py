@@ -1,0 +1,388 @@
+"""show, save_html and render_turntable: what they write, without a browser (test_browser.py has one)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from image3d_nb.cameras import orbit_cameras
+from image3d_nb.errors import InputError
+from image3d_nb.gaussians import Gaussians
+from image3d_nb.io import splat
+from image3d_nb.mesh import Mesh
+from image3d_nb.rendering import render
+from image3d_nb.view import mimebundle, render_turntable, save_html, show, splat_page, turntable_frames
+from image3d_nb.view.page import viewer_script
+
+HOSTILE = "</title></script><script>alert(1)</script>\"' onload=\"alert(2)\" <img src=x onerror=alert(3)> $script ${x}"
+
+
+def some(n: int = 60, k: int = 1) -> Gaussians:
+    """Random Gaussians, more of them to the right: no two views are alike."""
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.tensor([0.5, 0.3, 0.3])
+    return Gaussians(
+        means=torch.rand(n, 3, generator=generator) * spread,
+        quats=torch.randn(n, 4, generator=generator),
+        scales=torch.rand(n, 3, generator=generator) * 0.05 + 0.01,
+        opacities=torch.rand(n, generator=generator),
+        sh=torch.randn(n, k, 3, generator=generator),
+    )
+
+
+def triangle() -> Mesh:
+    return Mesh(np.array([[-0.4, -0.3, 0], [0.5, -0.3, 0], [0, 0.5, 0]], np.float32), np.array([[0, 1, 2]]))
+
+
+class Page(HTMLParser):
+    """The elements of a page as a browser's parser sees them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, str] = {}
+        self.inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = dict(attrs).get("id") or tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts[self.inside] = self.texts.get(self.inside, "") + data
+
+
+def png_of(bundle: dict[str, str]) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+
+
+def frame_count(picture: Image.Image) -> int:
+    return int(getattr(picture, "n_frames", 1))
+
+
+# ---- the page
+
+
+def test_page_holds_the_rows_of_the_splat_format() -> None:
+    page = Page(splat_page(some()))
+    assert base64.b64decode(page.texts["splats"]) == splat.write(some(), "x.splat")["x.splat"]
+
+
+def test_page_names_no_host() -> None:
+    page = splat_page(some())
+    addresses = [value for _, attrs in Page(page).tags for key, value in attrs.items() if key in ("src", "href")]
+    assert addresses
+    assert all(value and value.startswith("data:") for value in addresses)
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_page_allows_only_its_own_script_and_style() -> None:
+    page = splat_page(some())
+    policy = next(attrs["content"] for tag, attrs in Page(page).tags if attrs.get("http-equiv")) or ""
+    assert policy.startswith("default-src 'none'; ")
+    for tag, directive in (("script type=.module.", "script-src"), ("style", "style-src")):
+        (body,) = re.findall(rf"<{tag}>(.*?)</{tag.split()[0]}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}';" in policy
+
+
+def test_joined_script_is_small_and_has_no_imports_left() -> None:
+    script = viewer_script()
+    assert len(script.encode()) <= 60_000
+    assert not re.search(r"^\s*(import|export)\b", script, re.MULTILINE)
+    assert "</script" not in script
+    names = re.findall(r"^(?:(?:const|let) (\w+ =)|function (\w+))", script, re.MULTILINE)
+    assert len(names) == len(set(names))  # joined files share one scope
+
+
+def test_hostile_title_stays_text() -> None:
+    page = splat_page(some(), HOSTILE)
+    plain = splat_page(some(), "plain")
+    parsed = Page(page)
+    assert [tag for tag, _ in parsed.tags] == [tag for tag, _ in Page(plain).tags]
+    assert parsed.texts["h1"].strip() == HOSTILE
+    assert "alert(1)</script>" not in page
+    frame = Page(mimebundle(some(), title=HOSTILE, size=64)["text/html"])
+    ((tag, attrs),) = frame.tags
+    assert (tag, attrs["sandbox"], attrs["title"]) == ("iframe", "allow-scripts", HOSTILE)
+    assert HOSTILE in (Page(attrs["srcdoc"] or "").texts["h1"])
+
+
+def test_thirty_thousand_gaussians_fit_in_one_and_a_half_megabytes(tmp_path: Path) -> None:
+    path = save_html(some(30_000), tmp_path / "many.html")
+    assert path.stat().st_size <= 1_500_000
+
+
+def test_many_gaussians_warn_with_the_size_and_the_data_is_right() -> None:
+    n = 200_001
+    with pytest.warns(UserWarning, match=r"200,001 Gaussians make a page of 9 MB"):
+        page = splat_page(some(n), picture=b"")
+    assert len(base64.b64decode(Page(page).texts["splats"])) == 32 * n
+
+
+def test_view_dependent_colour_warns() -> None:
+    with pytest.warns(UserWarning, match=r"one colour a Gaussian: .*SH degree 1 to 1\) of 60 Gaussians is left out"):
+        splat_page(some(k=4))
+
+
+def test_gradients_and_double_precision_do_no_harm() -> None:
+    grown = some()
+    fields = (grown.means.double().requires_grad_(), grown.quats, grown.scales, grown.opacities, grown.sh)
+    assert Page(splat_page(Gaussians(*fields), picture=b"")).texts["splats"] == Page(splat_page(grown)).texts["splats"]
+
+
+def test_save_html_writes_one_file(tmp_path: Path) -> None:
+    path = save_html(some(), str(tmp_path / "a.html"), title="A & B", background=(0, 0.5, 1), turn=True)
+    assert path == tmp_path / "a.html"
+    assert list(tmp_path.iterdir()) == [path]
+    assert "<title>A &amp; B</title>" in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (some(0), "at least one Gaussian"),
+        (triangle(), "must be given Gaussians; got Mesh"),
+        ("mug", "must be given Gaussians; got str"),
+        (None, "got NoneType"),
+    ],
+)
+def test_save_html_refuses(bad: object, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        save_html(bad, tmp_path / "a.html")  # type: ignore[arg-type]  # the point of the test
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_is_refused_everywhere(tmp_path: Path) -> None:
+    bad = some()
+    bad.means[3, 1] = math.nan
+    calls = [
+        lambda: save_html(bad, tmp_path / "a.html"),
+        lambda: show(bad),
+        lambda: render_turntable(bad, tmp_path / "a.gif"),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match="means"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("background", [2, -0.1, math.nan, (1, 1), (0, 0, 3), (0, 0, 0, 1)])
+def test_background_must_be_a_colour(background: object) -> None:
+    with pytest.raises(InputError, match="background must be"):
+        splat_page(some(), background=background)  # type: ignore[arg-type]  # the point of the test
+
+
+def test_page_needs_its_suffix_and_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must end in \.html; got 'a\.txt'"):
+        save_html(some(), tmp_path / "a.txt")
+    with pytest.raises(FileNotFoundError, match="must exist"):
+        save_html(some(), tmp_path / "missing" / "a.html")
+
+
+# ---- show
+
+
+def test_gaussians_become_html_png_and_text() -> None:
+    bundle = mimebundle(some(), size=128, elevation=20, azimuth=30, background=0.5)
+    assert set(bundle) == {"text/html", "image/png", "text/plain"}
+    assert bundle["text/plain"] == "Gaussians(n=60, sh_degree=0, device=cpu)"
+    camera = orbit_cameras(elevation=20, azimuth=(30,), size=128)
+    expected = render(some(), camera, background=0.5)
+    assert isinstance(expected, torch.Tensor)
+    assert np.abs(np.asarray(png_of(bundle)) / 255 - expected[0].numpy()).max() <= 0.51 / 255
+    options = Page(Page(bundle["text/html"]).tags[0][1]["srcdoc"] or "").texts["options"]
+    assert '"elevation": 20, "azimuth": 30' in options
+
+
+def test_stored_png_stays_small() -> None:
+    bundle = mimebundle(some(), size=900)
+    assert png_of(bundle).size == (512, 512)
+    assert 'width="900"' in bundle["text/html"]
+
+
+def test_mesh_becomes_a_png() -> None:
+    bundle = mimebundle(triangle(), size=64)
+    assert set(bundle) == {"image/png", "text/plain"}
+    assert bundle["text/plain"] == "Mesh(vertices=3, faces=1, colors=none)"
+    assert np.asarray(png_of(bundle)).min() < 255
+
+
+@pytest.mark.parametrize(
+    ("pictures", "size"),
+    [
+        ([Image.new("RGB", (256, 256))] * 4, (512, 122)),
+        (Image.new("RGB", (200, 100)), (256, 128)),
+        (np.zeros((8, 8, 3)), (128, 128)),
+        (torch.rand(4, 64, 64, 3), (512, 122)),
+        ([np.zeros((300, 200), np.uint8), Image.new("RGBA", (20, 30)), Image.new("P", (4, 6))], (511, 248)),
+    ],
+)
+def test_pictures_become_one_png_that_fits(pictures: object, size: tuple[int, int]) -> None:
+    bundle = mimebundle(pictures)
+    assert set(bundle) == {"image/png", "text/plain"}
+    assert png_of(bundle).size == size
+
+
+def test_columns_and_captions() -> None:
+    squares = [np.full((128, 128, 3), 0.5)] * 6
+    plain, captioned = (png_of(mimebundle(squares, columns=3, captions=c)) for c in (None, ["a", HOSTILE] * 3))
+    assert plain.size == (3 * 136 - 8, 2 * 136 - 8)
+    assert (captioned.width, captioned.height) == (plain.width, plain.height + 2 * 21)
+    assert np.asarray(captioned)[132:145].min() < 100  # the words are there
+
+
+def test_text_tells_the_true_sizes() -> None:
+    text = mimebundle([Image.new("RGB", (256, 256))] * 4)["text/plain"]
+    assert text == "4 pictures, 256 x 256 pixels"
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ([], "at least one picture; got none"),
+        (None, "got NoneType"),
+        ("mug.png", "got str"),
+        (object(), "got object"),
+        (["mug.png"], "got str"),
+        (np.zeros((4, 4, 2)), r"got shape \(4, 4, 2\), float64"),
+        (np.zeros((0, 4, 3)), r"got shape \(0, 4, 3\)"),
+        (np.full((4, 4, 3), 7.0), "got float64 from 7.0 to 7.0"),
+        (np.full((4, 4, 3), math.nan), "got float64 from nan"),
+        (np.zeros((4, 4, 3), np.int64), "got int64"),
+        (np.float64(3), r"got shape \(\)"),
+    ],
+)
+def test_what_is_not_a_picture_is_refused(bad: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        mimebundle(bad)
+
+
+def test_wrong_options_are_refused() -> None:
+    picture = Image.new("RGB", (8, 8))
+    with pytest.raises(InputError, match="captions must be a list of one text a picture, 2 of them; got 1"):
+        mimebundle([picture] * 2, captions=["one"])
+    with pytest.raises(InputError, match="captions must be"):
+        mimebundle(picture, captions="a")
+    with pytest.raises(InputError, match="columns must be"):
+        mimebundle(picture, columns=0)
+    with pytest.raises(InputError, match="size must be"):
+        mimebundle(picture, size=3)
+
+
+def test_outside_of_a_notebook_a_warning_says_what_to_do() -> None:
+    with pytest.warns(UserWarning, match=r"show needs a notebook, .*save_html\(gaussians"):
+        show(some(), size=32)
+    with pytest.warns(UserWarning, match=r"picture\.save"):
+        show(Image.new("RGB", (8, 8)))
+
+
+@pytest.fixture
+def notebook_shell() -> Iterator[None]:
+    """The shell that a notebook's kernel runs cells in."""
+    from ipykernel.zmqshell import ZMQInteractiveShell
+
+    ZMQInteractiveShell.instance()
+    yield
+    ZMQInteractiveShell.clear_instance()
+
+
+@pytest.mark.usefixtures("notebook_shell")
+def test_show_displays_one_bundle_in_a_notebook() -> None:
+    from IPython.utils.capture import capture_output
+
+    with capture_output() as captured:
+        show(some(), size=64)
+    (output,) = captured.outputs
+    assert set(output.data) == {"text/html", "image/png", "text/plain"}
+
+
+# ---- turntable
+
+
+def test_gif_loops_with_one_palette(tmp_path: Path) -> None:
+    path = render_turntable(some(), tmp_path / "turn.gif", frames=7, size=64, background=(0.2, 0.4, 0.6), fps=10)
+    assert list(tmp_path.iterdir()) == [path]
+    expected = turntable_frames(some(), 7, size=64, background=(0.2, 0.4, 0.6))
+    with Image.open(path) as gif:
+        assert (frame_count(gif), gif.size, gif.info["loop"], gif.info["duration"]) == (7, (64, 64), 0, 100)
+        frames = []
+        for i in range(7):
+            gif.seek(i)
+            frames.append(np.asarray(gif.convert("RGB")).astype(int))
+    assert all((a != b).any() for a, b in itertools.pairwise(frames))
+    assert all(tuple(frame[0, 0]) == (51, 102, 153) for frame in frames)  # exactly the background
+    assert len(np.unique(np.concatenate(frames).reshape(-1, 3), axis=0)) <= 256
+    for frame, picture in zip(frames, expected, strict=True):
+        assert np.abs(frame - np.asarray(picture)).mean() < 3
+
+
+def test_first_frame_is_the_first_view() -> None:
+    first = turntable_frames(some(), 2, size=32, elevation=10, azimuth=70)[0]
+    view = render(some(), orbit_cameras(elevation=10, azimuth=(70,), size=32))
+    assert isinstance(view, torch.Tensor)
+    assert np.abs(np.asarray(first) / 255 - view[0].numpy()).max() <= 0.51 / 255
+
+
+def test_webp_and_contact_sheet(tmp_path: Path) -> None:
+    with Image.open(render_turntable(some(), tmp_path / "turn.webp", frames=5, size=32)) as webp:
+        assert (frame_count(webp), webp.size) == (5, (32, 32))
+    with Image.open(render_turntable(some(), tmp_path / "turn.PNG", frames=8, size=32)) as sheet:
+        assert sheet.size == (6 * 40 - 8, 2 * 40 - 8)
+
+
+def test_turntable_of_a_mesh_and_of_nothing_visible(tmp_path: Path) -> None:
+    with Image.open(render_turntable(triangle(), tmp_path / "mesh.gif", frames=3, size=32)) as gif:
+        assert frame_count(gif) == 3
+    invisible = some()
+    invisible.opacities.zero_()
+    with Image.open(render_turntable(invisible, tmp_path / "none.gif", frames=3, size=32)) as gif:
+        assert np.asarray(gif.convert("RGB")).min() == 255
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("turn.mp4", {}, r"must end in \.gif, \.webp, \.png; got 'turn\.mp4'"),
+        ("turn.gif", {"frames": 0}, "frames must be from 1 to 1000; got 0"),
+        ("turn.gif", {"size": 2}, "size must be from 8"),
+        ("turn.gif", {"fps": 0}, "fps must be from"),
+        ("turn.gif", {"background": 3}, "background must be"),
+    ],
+)
+def test_turntable_refuses(name: str, options: dict[str, float], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        render_turntable(some(), tmp_path / name, **options)  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises(InputError, match="must be given Gaussians"):
+        render_turntable([1, 2], tmp_path / "turn.gif")  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises(FileNotFoundError, match="must exist"):
+        render_turntable(some(), tmp_path / "missing" / "turn.gif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "turn.gif"
+    path.write_bytes(b"old")
+
+    def half(_self: Image.Image, target: Path, **_options: object) -> None:
+        target.write_bytes(b"GIF89a")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(OSError, match="No space left"):
+        render_turntable(some(), path, frames=2, size=16)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

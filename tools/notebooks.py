@@ -1,0 +1,215 @@
+"""Run notebooks from top to bottom and store them trimmed.
+
+    python tools/notebooks.py run [FILE ...]      execute, trim, write
+    python tools/notebooks.py trim [FILE ...]     trim what is stored, without a kernel
+    python tools/notebooks.py check [FILE ...]    say which stored notebooks are not trimmed; exit code 1 if any
+
+Without files: all of notebooks/. What stays in a trimmed notebook: sources, tags, execution counts 1..n, text and PNG
+of at most 512 px. What goes: HTML, widgets, JPEG, tracebacks, timestamps, ids of hosted services, kernel versions.
+Trimming twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import io
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_PIXELS = 512  # longest side of a stored picture: a page of them still loads quickly
+CELL_TIMEOUT = 300  # seconds; a lesson as a whole stays under 60
+KEPT_TYPES = ("text/plain", "text/markdown", "text/latex", "image/png")
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+QUIET = {  # as `make test` runs them
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
+}
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def all_notebooks() -> list[Path]:
+    """Every notebook of the course, lessons and solutions."""
+    return sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook; older formats become 4.5, the first with cell ids.
+
+    Raises:
+        ValueError: the file is not a notebook.
+    """
+    try:
+        return nbformat.read(path, as_version=4)
+    except nbformat.reader.NotJSONError as error:
+        raise ValueError(f"{path} must be a notebook (JSON); it is not: {error}") from error
+
+
+def text_of(notebook: nbformat.NotebookNode) -> str:
+    """The one way a notebook is written: sorted keys, an indent of 1, a newline at the end."""
+    return nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n"
+
+
+def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Run all cells in a fresh kernel of this environment, in the notebook's folder, as nbval does.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell without the tag ``raises-exception`` failed.
+    """
+    os.environ.update(QUIET)  # the kernel inherits it
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        extra_arguments=["--log-level=ERROR"],  # the kernel warns about its own transport
+    )
+    client.execute()
+
+
+def trim(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Take out, in place, all that differs from machine to machine, and give the notebook back.
+
+    Raises:
+        ValueError: a code cell was never run; numbering it would be a lie.
+    """
+    notebook.metadata = nbformat.from_dict(METADATA)
+    count = 0
+    ids: dict[str, int] = {}
+    for position, cell in enumerate(notebook.cells, start=1):
+        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        cell.id = _cell_id(cell, ids)
+        if cell.cell_type != "code":
+            continue
+        if not cell.source.strip():
+            cell.execution_count, cell.outputs = None, []
+            continue
+        if cell.execution_count is None:
+            raise ValueError(f"every code cell must have been run; cell {position} was not: run the notebook first")
+        count += 1
+        cell.execution_count = count
+        cell.outputs = _trim_outputs(cell.outputs, count)
+    return notebook
+
+
+def _cell_id(cell: nbformat.NotebookNode, used: dict[str, int]) -> str:
+    # From the source, not the position: inserting a cell leaves the ids of the others as they are.
+    digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+    used[digest] = used.get(digest, 0) + 1
+    return digest if used[digest] == 1 else f"{digest}-{used[digest]}"
+
+
+def _trim_outputs(outputs: Iterable[Any], count: int) -> list[nbformat.NotebookNode]:
+    trimmed: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream":
+            text = _ANSI.sub("", output.text)
+            if trimmed and trimmed[-1].output_type == "stream" and trimmed[-1].name == output.name:
+                trimmed[-1].text += text  # how a stream was cut into messages depends on timing
+            elif text:
+                trimmed.append(nbformat.v4.new_output("stream", name=output.name, text=text))
+        elif output.output_type == "error":
+            # The traceback holds paths of this machine; name and message say what the lesson is about.
+            line = f"{output.ename}: {output.evalue}"
+            trimmed.append(
+                nbformat.v4.new_output("error", ename=output.ename, evalue=output.evalue, traceback=[line])
+            )
+        else:
+            data = _trim_bundle(output.data)
+            if data:
+                extra = {"execution_count": count} if output.output_type == "execute_result" else {}
+                trimmed.append(nbformat.v4.new_output(output.output_type, data=data, **extra))
+    return trimmed
+
+
+def _trim_bundle(data: dict[str, Any]) -> dict[str, str]:
+    """One picture or text in several types: keep text and PNG; a JPEG without a PNG twin becomes a PNG."""
+    kept = {kind: "".join(data[kind]) for kind in KEPT_TYPES if kind in data}
+    picture = kept.get("image/png") or data.get("image/jpeg")
+    if picture:
+        kept["image/png"] = _small_png("".join(picture))
+    return kept
+
+
+def _small_png(encoded: str) -> str:
+    """A base64 PNG of at most MAX_PIXELS a side, without text chunks; one that is so already comes back unchanged."""
+    raw = base64.b64decode(encoded)
+    with Image.open(io.BytesIO(raw)) as image:
+        image.load()
+        plain = not image.info.keys() - {"transparency"}  # matplotlib writes its version there
+        if image.format == "PNG" and max(image.size) <= MAX_PIXELS and plain:
+            return base64.b64encode(raw).decode()
+        mode = "RGBA" if "transparency" in image.info or image.mode == "RGBA" else "RGB"
+        picture = image.convert(mode)
+    picture.thumbnail((MAX_PIXELS, MAX_PIXELS), Image.Resampling.LANCZOS)
+    picture.info = {}
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def is_trimmed(path: Path) -> bool:
+    """Whether trimming the file would change nothing. A notebook with a cell that was never run is not trimmed."""
+    try:
+        return text_of(trim(read(path))) == path.read_text(encoding="utf-8")
+    except ValueError:
+        return False
+
+
+def run_and_store(path: Path) -> None:
+    """Execute a notebook, trim it and write it back; on an error the file stays as it was."""
+    notebook = read(path)
+    start = time.perf_counter()
+    execute(notebook, path.parent)
+    path.write_text(text_of(trim(notebook)), encoding="utf-8")
+    print(f"{path}: {time.perf_counter() - start:.1f} s, {path.stat().st_size / 1000:.0f} kB")
+
+
+def trim_and_store(path: Path) -> None:
+    """Trim a stored notebook; a file that is trimmed already is not touched."""
+    before = path.read_text(encoding="utf-8")
+    after = text_of(trim(read(path)))
+    if after != before:
+        path.write_text(after, encoding="utf-8")
+        print(f"{path}: trimmed")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(description="Run notebooks from top to bottom and store them trimmed.")
+    parser.add_argument("action", choices=("run", "trim", "check"))
+    parser.add_argument("files", nargs="*", type=Path, help="notebooks; all of notebooks/ when none is named")
+    chosen = parser.parse_args(arguments)
+    files = chosen.files or all_notebooks()
+    if chosen.action == "check":
+        untrimmed = [path for path in files if not is_trimmed(path)]
+        for path in untrimmed:
+            print(f"{path}: not as `python tools/notebooks.py run` stores it")
+        return 1 if untrimmed else 0
+    for path in files:
+        if chosen.action == "run":
+            run_and_store(path)
+        else:
+            trim_and_store(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
