@@ -6,6 +6,7 @@ background is a polynomial of degree 2 over the picture, in CIELAB, where distan
 
 from __future__ import annotations
 
+import math
 import warnings
 from importlib.util import find_spec
 
@@ -56,26 +57,35 @@ def _polynomial_mask(pixels: np.ndarray) -> np.ndarray:
 
     lab = ndimage.gaussian_filter(_to_lab(pixels), (0.7, 0.7, 0))  # [h, w, 3]; JPEG's grain and noise
     height, width = lab.shape[:2]
-    v, u = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    basis = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=-1).astype(np.float32)  # [h, w, 6]
     ring = max(2, round(0.03 * min(height, width)))
     known = np.ones((height, width), bool)
     known[ring:-ring, ring:-ring] = False
-    for step in range(3):
-        distance, spread = _distance(lab, basis, known)  # [h, w]
+    # the ring alone would let a polynomial of high degree swing in the middle; once all around the object is known,
+    # degree 4 follows a lens's vignette, which falls with the 4th power of a cosine
+    for degree in (2, 4, 4):
+        distance, spread = _distance(lab, _polynomials(height, width, degree), known)  # [h, w]
         threshold = max(_VISIBLE, 1.3 * spread)
         far = distance > threshold
-        if step < 2:
-            known = ~ndimage.binary_dilation(ndimage.binary_opening(far), iterations=3 + round(0.01 * width))
-            if known.sum() < 50:
-                break
+        known = ~_grown(ndimage.binary_opening(far), 3 + 0.01 * width)
+        if known.sum() < 200:
+            break
     if spread > 12:
         warnings.warn(
             f"the background is not plain (it varies by {spread:.0f} CIELAB units; 12 are too many): the object may be "
             'cut out badly; try background="rembg", or a picture with alpha',
             stacklevel=5,
         )
-    return _cleaned(far, distance, threshold)
+    mask = _cleaned(far, distance, threshold)
+    # a blurred or compressed edge is visible further out than it lies: it lies where half the contrast is reached
+    contrast = ndimage.maximum_filter(distance * mask, 11)
+    return mask & ((distance > 0.45 * contrast) | ~_grown(~mask, 5.5))
+
+
+def _polynomials(height: int, width: int, degree: int) -> np.ndarray:
+    """[h, w, P], all products of powers of u and v, in [-1, 1], up to the degree."""
+    v, u = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    powers = [u**i * v**j for i in range(degree + 1) for j in range(degree + 1 - i)]
+    return np.stack(powers, axis=-1).astype(np.float32)
 
 
 def _distance(lab: np.ndarray, basis: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
@@ -86,35 +96,46 @@ def _distance(lab: np.ndarray, basis: np.ndarray, known: np.ndarray) -> tuple[np
     """
     at = np.flatnonzero(known)
     at = at[:: max(1, len(at) // 8000)]
-    x, y = basis.reshape(-1, 6)[at], lab.reshape(-1, 3)[at]  # [n, 6], [n, 3]
-    weight = np.ones(len(at), np.float32)
+    x = basis.reshape(-1, basis.shape[2])[at].astype(np.float64)  # [n, P]
+    y = lab.reshape(-1, 3)[at].astype(np.float64)  # [n, 3]
+    weight = np.ones(len(at))
     for _ in range(12):
-        root = np.sqrt(weight)[:, None]
-        model = np.linalg.lstsq(x * root, y * root, rcond=None)[0]  # [6, 3]
+        weighted = x.T * weight  # [P, n]
+        model = np.linalg.lstsq(weighted @ x, weighted @ y, rcond=1e-10)[0]  # [P, 3], the normal equations
         residual = np.linalg.norm(y - x @ model, axis=1)
         weight = 1 / np.maximum(residual, 0.1)
     near = residual[residual <= 3 * np.median(residual) + 0.5]
-    return np.linalg.norm(lab - basis @ model, axis=2), float(np.percentile(near, 99))
+    return np.linalg.norm(lab - basis @ model.astype(np.float32), axis=2), float(np.percentile(near, 99))
+
+
+def _grown(mask: np.ndarray, radius: float) -> np.ndarray:
+    """[h, w] bool, with all that is within ``radius`` pixels."""
+    from scipy.ndimage import distance_transform_edt
+
+    return distance_transform_edt(~mask) <= radius if mask.any() else mask
 
 
 def _cleaned(far: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndarray:
-    """Without specks, with its holes filled unless one looks through them, the large parts only."""
+    """Without specks, with gaps and holes filled unless one looks through them, the large parts only."""
     from scipy import ndimage
 
-    # specks of noise just pass the threshold; a part of an object has some place that clearly does
     parts, count = ndimage.label(ndimage.binary_opening(far))
     if not count:
         return np.zeros_like(far)
     index = np.arange(1, count + 1)
-    area = ndimage.sum_labels(np.ones_like(parts), parts, index)
+    area = np.bincount(parts.ravel())[1:]
     peak = ndimage.maximum(distance, parts, index)
+    # specks of noise just pass the threshold; a part of an object has some place that clearly does
     kept = (peak > 1.5 * threshold) & (area >= 0.02 * area.max())
     mask = np.isin(parts, index[kept])
-    mask = ndimage.binary_closing(np.pad(mask, 4), iterations=3)[4:-4, 4:-4] | mask
-    return ndimage.binary_fill_holes(mask) & ~_windows(mask, distance, threshold)
+    reach = 0.02 * max(mask.shape)  # a stripe of the background's colour, across the object, is about that wide
+    margin = math.ceil(reach) + 1
+    closed = ~_grown(~_grown(np.pad(mask, margin), reach), reach)[margin:-margin, margin:-margin]
+    filled = ndimage.binary_fill_holes(closed | mask)
+    return filled & ~_windows(filled, mask, distance, threshold)
 
 
-def _windows(mask: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndarray:
+def _windows(filled: np.ndarray, mask: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndarray:
     """[h, w] bool, holes through which one sees the background, as under a mug's handle.
 
     Where an object merely has the background's colour, it takes that colour on gradually: its shading passes through.
@@ -122,27 +143,24 @@ def _windows(mask: np.ndarray, distance: np.ndarray, threshold: float) -> np.nda
     """
     from scipy import ndimage
 
-    holes, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
+    holes, count = ndimage.label(filled & ~mask)
     windows = np.zeros_like(mask)
-    for label in range(1, count + 1):
+    least = max(12, 0.002 * mask.sum())
+    for label in np.flatnonzero(np.bincount(holes.ravel(), minlength=count + 1)[1:] >= least) + 1:
         hole = holes == label
-        rim = ndimage.binary_dilation(hole, iterations=4) & ~ndimage.binary_dilation(hole, iterations=2)
-        large = hole.sum() >= max(12, 0.002 * mask.sum())
-        if large and np.median(distance[hole]) < threshold and np.median(distance[rim]) > 4 * threshold:
+        rim = _grown(hole, 4) & ~_grown(hole, 2) & filled
+        if np.median(distance[hole]) < threshold and np.median(distance[rim]) > 2.5 * threshold:
             windows |= hole
     return windows
 
 
 def _refined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """GrabCut (Rother et al. 2004) along the edge of a mask; the mask itself where GrabCut loses or wins too much."""
-    from scipy import ndimage
-
     cv2 = require("cv2", extra="rembg", who='remove_background(method="grabcut")')
     if not mask.any() or mask.all():
         return mask
     reach = max(2, round(0.01 * max(mask.shape)))
-    inside = ndimage.binary_erosion(mask, iterations=reach)
-    outside = ~ndimage.binary_dilation(mask, iterations=reach)
+    inside, outside = ~_grown(~mask, reach), ~_grown(mask, reach)
     trimap = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     trimap[inside], trimap[outside] = cv2.GC_FGD, cv2.GC_BGD
     if not inside.any() or not outside.any():

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from image3d_nb import view
 from image3d_nb.cameras import orbit_cameras
 from image3d_nb.errors import InputError
 from image3d_nb.gaussians import Gaussians
@@ -24,8 +25,9 @@ from image3d_nb.io import splat
 from image3d_nb.mesh import Mesh
 from image3d_nb.rendering import render
 from image3d_nb.view import mimebundle, render_turntable, save_html, show, splat_page, turntable_frames
-from image3d_nb.view.page import viewer_script
+from image3d_nb.view.page import MODULES, viewer_script
 
+SOURCES = Path(view.__file__).parent / "js"
 HOSTILE = "</title></script><script>alert(1)</script>\"' onload=\"alert(2)\" <img src=x onerror=alert(3)> $script ${x}"
 
 
@@ -106,6 +108,17 @@ def test_joined_script_is_small_and_has_no_imports_left() -> None:
     assert "</script" not in script
     names = re.findall(r"^(?:(?:const|let) (\w+ =)|function (\w+))", script, re.MULTILINE)
     assert len(names) == len(set(names))  # joined files share one scope
+
+
+def test_each_viewer_file_imports_what_earlier_ones_export() -> None:
+    exported: dict[str, set[str]] = {}
+    for module in MODULES:
+        source = (SOURCES / f"{module}.js").read_text("utf-8")
+        for names, home in re.findall(r'^import \{ (.+) \} from "\./(\w+)\.js";$', source, re.MULTILINE):
+            assert set(names.split(", ")) <= exported[home], (module, home)
+        assert re.findall(r"^import .*", source, re.MULTILINE) == re.findall(r"^import \{ .+;$", source, re.MULTILINE)
+        exported[module] = set(re.findall(r"^export (?:function|const) (\w+)", source, re.MULTILINE))
+    assert {path.stem for path in SOURCES.glob("*.js")} == set(MODULES)
 
 
 def test_hostile_title_stays_text() -> None:

@@ -40,7 +40,7 @@ def timestep_embedding(timesteps: Tensor, channels: int, max_period: float = 10_
         Vaswani et al. 2017, section 3.5, with cosines first as in Dhariwal and Nichol 2021.
     """
     half = channels // 2
-    frequencies = torch.exp(-math.log(max_period) / half * torch.arange(half, device=timesteps.device))
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=timesteps.device) / half)
     angles = timesteps.float()[:, None] * frequencies  # [rows, C/2]
     return torch.cat([angles.cos(), angles.sin()], -1)
 

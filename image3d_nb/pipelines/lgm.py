@@ -31,7 +31,6 @@ from .mvdream import (
     sort_arguments,
     split_list,
     to_output,
-    to_pil,
 )
 
 FAITHFUL = (None, "lgm-full")
@@ -139,7 +138,7 @@ class LGMFullPipeline(MVDreamPipeline):
             views = self.decode(frames)  # [4, 3, H, W]
             made = self.reconstruct(views, elevation=elevation, faithful=faithful)
             images = to_output(frames if output_type == "latent" else views, output_type)
-            found.append((made, images, None if square is None else to_pil(square)[0]))
+            found.append((made, images, self.seen(square)))
         columns = [list(column) for column in zip(*found, strict=True)]
         made, images, inputs = columns if isinstance(image, list) else (column[0] for column in columns)
         output = LGMFullPipelineOutput(made, images, inputs, faithful)

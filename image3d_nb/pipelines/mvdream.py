@@ -188,21 +188,21 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
             square = None if picture is None else self.square(picture, prepare)
             frames = self.denoise(words, square, generator=random, **settings)
             views = frames if output_type == "latent" else self.decode(frames)
-            found.append((to_output(views, output_type), None if square is None else to_pil(square)[0]))
+            found.append((to_output(views, output_type), self.seen(square)))
         images, inputs = (list(part) for part in zip(*found, strict=True))
         if not isinstance(image, list):
             images, inputs = images[0], inputs[0]
         return MVDreamPipelineOutput(images, inputs) if return_dict else (images, inputs)
 
     def square(self, image: Any, prepare: bool = True) -> Tensor:
-        """A picture as the network sees it.
+        """A picture as the model takes it.
 
         Args:
             image: anything that ``load_image`` takes.
             prepare: cut out, recentre, white; False feeds a square picture as it is.
 
         Returns:
-            [1, 3, H, W] in [0, 1] at the size of the views, on white.
+            [1, 3, H, W] in [0, 1], on white; CLIP's and the views' sizes come later.
 
         Raises:
             InputError: not a picture, or not square where it must be.
@@ -215,7 +215,11 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
                 f"a picture must be square when prepare=False; got {pixels.shape[-1]} x {pixels.shape[-2]} pixels:"
                 " let prepare=True make it so"
             )
-        return resize(pixels, self.picture_size).to(self._execution_device)
+        return pixels.to(self._execution_device)
+
+    def seen(self, square: Tensor | None) -> Image.Image | None:
+        """The square picture at the size of the views, for people to look at."""
+        return None if square is None else to_pil(resize(square, self.picture_size))[0]
 
     def denoise(
         self,
@@ -314,8 +318,8 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         return self.image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
 
     def encode_latents(self, square: Tensor, generator: torch.Generator | None) -> Tensor:
-        """[1, C, h, w]: the picture [1, 3, H, W] in [0, 1] as a latent, or on [-1, 1] where there is no VAE."""
-        pixels = 2 * square - 1
+        """[1, C, h, w]: the picture [1, 3, H, W] in [0, 1] as a latent; as pixels in [-1, 1] where there is no VAE."""
+        pixels = 2 * resize(square, self.picture_size) - 1
         if self.vae is None:
             return pixels
         posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist

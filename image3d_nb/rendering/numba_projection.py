@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .projection import EPS2D, FIELD_MARGIN, NEAR, Splats
 
@@ -173,6 +174,7 @@ class _Project(torch.autograd.Function):
         return outputs
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, conics = (t.numpy() for t in ctx.saved_tensors)
         results = [torch.empty_like(t) for t in ctx.saved_tensors[:3]]

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .reference import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 
@@ -219,6 +220,7 @@ class _Composite(torch.autograd.Function):
         return state
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, state = (t.numpy() for t in ctx.saved_tensors)
         grad_array = grad.contiguous().numpy()

@@ -50,18 +50,15 @@ def duck(rng: Rng) -> Built:
     head, y, z = rng.uniform(0.24, 0.3), tall * 1.75, long * 0.5
     y += head * 0.75
     parts.append(blob(wide * 0.5, 0.22, wide * 0.5, cuts=6).paint(first.rgb).move(0, y - head * 0.8, z - 0.03))
-    parts.append(blob(head, head, head, cuts=9).paint(second.rgb if rng.random() < 0.4 else first.rgb).move(0, y, z))
+    crown, wings = (second if rng.random() < 0.4 else first), (second if rng.random() < 0.5 else first)
+    parts.append(blob(head, head, head, cuts=9).paint(crown.rgb).move(0, y, z))
     parts.append(blob(0.13, 0.045, 0.19, 2.5, 5).paint(beak.rgb).move(0, y - head * 0.15, z + head * 1.02))
     parts.append(blob(0.11, 0.035, 0.15, 2.5, 5).paint(beak.rgb * 0.85).move(0, y - head * 0.36, z + head * 0.95))
     parts += _eyes(head * 0.55, y + head * 0.28, z + head * 0.74, 0.05)
-    wing = blob(0.075, tall * 0.58, long * 0.55, cuts=7).turn("x", 16)
-    for side in (-1, 1):
-        parts.append(
-            wing.paint(first.rgb * 0.85 if rng.random() < 0.5 else second.rgb).move(
-                side * wide * 0.95, tall * 1.1, -0.06
-            )
-        )
-    return parts, f"a {first.name} toy duck with an orange beak"
+    shade = 0.85 if wings is first else 1.0  # so that wings of the body's colour still show
+    wing = blob(0.075, tall * 0.58, long * 0.55, cuts=7).turn("x", 16).paint(wings.rgb * shade)
+    parts += [wing.move(side * wide * 0.95, tall * 1.1, -0.06) for side in (-1, 1)]
+    return parts, f"a {first.name} toy duck with a {crown.name} head, {wings.name} wings and an orange beak"
 
 
 def quadruped(rng: Rng) -> Built:

@@ -84,7 +84,7 @@ class Trainer:
         self.evaluate = evaluate
         self.folder = folder
         self.settings = settings
-        self.ema = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay), use_buffers=True)
+        self.ema = AveragedModel(self.network, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), settings.learning_rate, (0.9, 0.95), weight_decay=settings.weight_decay
         )
@@ -129,6 +129,10 @@ class Trainer:
         if not torch.isfinite(norm):
             raise InputError(f"the gradient must be finite; at {self.seen} samples it is {float(norm)}: lower the rate")
         self.optimizer.step()
+        # the average begins short, else it would remember the first, random weights for thousands of samples
+        steps = self.seen // self.settings.batch_size
+        decay = min(self.settings.ema_decay, (1 + steps) / (10 + steps))
+        self.ema.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.ema.update_parameters(self.network)
         self.seen += self.settings.batch_size
         return {"loss": float(loss.detach()), **numbers}

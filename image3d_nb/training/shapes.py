@@ -105,20 +105,27 @@ def vertex_normals(vertices: Array, faces: Ints) -> Array:
 
 
 @lru_cache(maxsize=512)
-def _grid_faces(rows: int, columns: int, wrap: bool, creases: tuple[int, ...] = ()) -> Ints:
-    """Two triangles a cell of a [rows, columns] grid; no cells between row c and c + 1 for c in creases."""
+def _grid_faces(
+    rows: int, columns: int, wrap: bool, creases: tuple[int, ...] = (), poles: tuple[int, ...] = ()
+) -> Ints:
+    """Two triangles a cell of a [rows, columns] grid; no cells between row c and c + 1 for c in creases.
+
+    A row in `poles` is a single point: the cells beside it keep only the triangle that has an area.
+    """
     index = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
     after = np.roll(index, -1, axis=1) if wrap else index[:, 1:]
     index = index if wrap else index[:, :-1]
     keep = np.setdiff1d(np.arange(rows - 1), creases)
     a, b, c, d = index[keep], after[keep], after[keep + 1], index[keep + 1]
-    return np.stack([a, b, c, a, c, d], axis=-1).reshape(-1, 3)
+    lower, upper = np.stack([a, b, c], axis=-1), np.stack([a, c, d], axis=-1)  # [R, S, 3]; edge a b, edge c d
+    wide = [lower[~np.isin(keep, poles)], upper[~np.isin(keep + 1, poles)]]
+    return np.concatenate([piece.reshape(-1, 3) for piece in wide])
 
 
-def sheet(points: Array, wrap: bool = False) -> Part:
-    """A surface through a grid of points [R, S, 3]; column direction x row direction is its outside."""
+def sheet(points: Array) -> Part:
+    """An open surface through a grid of points [R, S, 3]; column direction x row direction is its outside."""
     rows, columns = points.shape[:2]
-    return part(points.reshape(-1, 3), _grid_faces(rows, columns, wrap))
+    return part(points.reshape(-1, 3), _grid_faces(rows, columns, wrap=False))
 
 
 def _curve(points: Array, count: int, smooth: bool) -> Array:
@@ -174,9 +181,10 @@ def lathe(
     points, creases = _profile_rows(profile, rows, smooth)  # [R, 2]
     ring = circle(segments) if outline is None else outline  # [S, 2], (x, z)
     radius = np.maximum(points[:, :1], 0.0)  # a smooth curve may swing past the axis
+    poles = tuple(np.flatnonzero(radius < 1e-6).tolist())
     height = np.broadcast_to(points[:, 1:], (len(points), len(ring)))
     vertices = np.stack([radius * ring[:, 0], height, radius * ring[:, 1]], axis=-1)  # [R, S, 3]
-    return part(vertices.reshape(-1, 3), _grid_faces(len(points), len(ring), True, creases))
+    return part(vertices.reshape(-1, 3), _grid_faces(len(points), len(ring), True, creases, poles))
 
 
 def cylinder(radius: float, height: float, top: float | None = None, rows: int = 6, segments: int = 16) -> Part:
@@ -202,7 +210,7 @@ def extrude(outline: ArrayLike, depth: float, rings: int = 3, puff: float = 0.0)
     z = np.concatenate([-height, [-half, half], height[::-1]])
     flat = centre + out[:, None, None] * (points - centre)  # [R, S, 2]
     vertices = np.concatenate([flat, np.broadcast_to(z[:, None, None], (*flat.shape[:2], 1))], axis=-1)
-    return part(vertices.reshape(-1, 3), _grid_faces(len(out), len(points), True, crease))
+    return part(vertices.reshape(-1, 3), _grid_faces(len(out), len(points), True, crease, (0, len(out) - 1)))
 
 
 def outline(points: Sequence[Sequence[float]], count: int = 32, smooth: bool = True) -> Array:
@@ -267,7 +275,7 @@ def tube(path: Array, radius: float | ArrayLike, segments: int = 10, flat: float
     rings = path[:, None] + radii * (ring[:, :1] * side[:, None] + ring[:, 1:] * across[:, None])  # [P, S, 3]
     first, last = (np.broadcast_to(end, (1, segments, 3)) for end in (path[0], path[-1]))
     closed = np.concatenate([first, rings, last])  # [P + 2, S, 3]
-    return sheet(closed, wrap=True)
+    return part(closed.reshape(-1, 3), _grid_faces(len(closed), segments, True, (), (0, len(closed) - 1)))
 
 
 def rod(start: ArrayLike, end: ArrayLike, radius: float, tip: float | None = None, segments: int = 8) -> Part:
