@@ -72,7 +72,7 @@ def _fetch(url: str, timeout: float, deadline: float, max_bytes: int) -> bytes:
             f"{url} must answer within {timeout:g} s; it did not: try again, or give timeout="
         ) from error
     except (requests.RequestException, HTTPError, ValueError) as error:  # ValueError: an address that cannot be parsed
-        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        reason = f"{type(error).__name__}: {str(error)[-120:]}"
         raise DownloadError(
             f"{url} must be reachable; it is not ({reason}): check the address and the network"
         ) from error

@@ -169,10 +169,9 @@ def pixel_rays(cameras: Cameras) -> tuple[Tensor, Tensor]:
     Returns:
         origins [V, H, W, 3], world units, and directions [V, H, W, 3] of unit length, world space.
     """
-    like = {"dtype": cameras.c2w.dtype, "device": cameras.c2w.device}
     focal = 0.5 * cameras.height / math.tan(math.radians(cameras.fovy) / 2)
-    x = (torch.arange(cameras.width, **like) + 0.5 - cameras.width / 2) / focal  # [W]
-    y = (torch.arange(cameras.height, **like) + 0.5 - cameras.height / 2) / focal  # [H]
+    x = (torch.arange(cameras.width).to(cameras.c2w) + 0.5 - cameras.width / 2) / focal  # [W]
+    y = (torch.arange(cameras.height).to(cameras.c2w) + 0.5 - cameras.height / 2) / focal  # [H]
     grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")  # [H, W]
     local = torch.stack([grid_x, -grid_y, -torch.ones_like(grid_x)], -1)  # [H, W, 3], OpenGL camera axes
     directions = torch.einsum("vij,hwj->vhwi", cameras.c2w[:, :3, :3], local)  # [V, H, W, 3]

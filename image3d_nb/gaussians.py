@@ -100,7 +100,8 @@ class Gaussians:
             InputError: NaN or infinity, a negative scale, an opacity outside [0, 1], a quaternion of length 0.
         """
         for field in fields(self):
-            rows = torch.isfinite(getattr(self, field.name)).reshape(len(self), -1).all(-1)
+            values = getattr(self, field.name)
+            rows = torch.isfinite(values.reshape(len(self), math.prod(values.shape[1:]))).all(-1)
             if not bool(rows.all()):
                 raise InputError(f"{field.name} must be finite; {int((~rows).sum())} of {len(self)} rows are not")
         if bool((self.scales < 0).any()):
@@ -164,10 +165,10 @@ class Gaussians:
 
     def crop(self, low: Sequence[float] | Tensor, high: Sequence[float] | Tensor) -> Gaussians:
         """The Gaussians whose means lie in a box, ``low`` [3] <= mean <= ``high`` [3], world space."""
-        low, high = (torch.as_tensor(corner).to(self.means) for corner in (low, high))
-        if low.shape != (3,) or high.shape != (3,) or bool((low > high).any()):
-            raise InputError(f"low and high must be [3] with low <= high; got {low.tolist()} and {high.tolist()}")
-        return self[((self.means >= low) & (self.means <= high)).all(-1)]
+        least, most = (torch.as_tensor(corner).to(self.means) for corner in (low, high))
+        if least.shape != (3,) or most.shape != (3,) or bool((least > most).any()):
+            raise InputError(f"low and high must be [3] with low <= high; got {low} and {high}")
+        return self[((self.means >= least) & (self.means <= most)).all(-1)]
 
     @staticmethod
     def merge(parts: Sequence[Gaussians]) -> Gaussians:
@@ -180,9 +181,9 @@ class Gaussians:
             raise InputError("merge needs at least one Gaussians; got an empty list")
         most = max(part.sh.shape[1] for part in parts)
         filled = [torch.nn.functional.pad(part.sh, (0, 0, 0, most - part.sh.shape[1])) for part in parts]
-        names = ("means", "quats", "scales", "opacities")
-        joined = (torch.cat([getattr(part, name) for part in parts]) for name in names)
-        return Gaussians(*joined, sh=torch.cat(filled))
+        columns = zip(*((part.means, part.quats, part.scales, part.opacities) for part in parts), strict=True)
+        means, quats, scales, opacities = (torch.cat(column) for column in columns)
+        return Gaussians(means, quats, scales, opacities, torch.cat(filled))
 
     @classmethod
     def from_lgm(cls, tensor: Tensor) -> Gaussians:

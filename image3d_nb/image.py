@@ -93,7 +93,7 @@ def load_image(
     """
     if isinstance(source, Image.Image):
         return _to_rgb(source, max_pixels)
-    if isinstance(source, np.ndarray) or hasattr(source, "detach"):
+    if isinstance(source, np.ndarray) or hasattr(source, "cpu"):
         return _to_rgb(_from_array(source), max_pixels)
     if isinstance(source, str) and re.match(r"https?://", source, re.IGNORECASE):
         return _decode(io.BytesIO(download_picture(source, timeout, max_bytes)), max_pixels)
@@ -126,7 +126,7 @@ def _from_path(path: Path, max_pixels: int) -> Image.Image:
 
 def _from_array(source: Any) -> Image.Image:
     wanted = "an array must be [H, W] or [H, W, 1 | 3 | 4], uint8, uint16, or float in [0, 1]"
-    if hasattr(source, "detach"):  # a tensor; numpy has no bfloat16
+    if hasattr(source, "cpu"):  # a tensor; numpy has no bfloat16
         source = source.detach().cpu()
         source = (source.float() if source.is_floating_point() else source).numpy()
     found = f"shape {source.shape}, {source.dtype}"

@@ -45,7 +45,8 @@ class Mesh:
         if not np.issubdtype(self.faces.dtype, np.integer):
             raise InputError(f"faces must be integers; got {self.faces.dtype}")
         if len(self.faces) and (self.faces.min() < 0 or self.faces.max() >= len(self.vertices)):
-            raise InputError(f"faces must index {len(self.vertices)} vertices; got {self.faces.min()}..{self.faces.max()}")
+            low, high = self.faces.min(), self.faces.max()
+            raise InputError(f"faces must index {len(self.vertices)} vertices; got {low}..{high}")
         for name, columns in (("vertex_colors", 3), ("uvs", 2), ("normals", 3)):
             array = getattr(self, name)
             if array is not None:

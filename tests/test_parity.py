@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import numpy as np
@@ -165,6 +166,7 @@ def test_lgm() -> None:
     assert compare(MINI, "lgm/gauss_lgmfull", _published_turn(published).numpy()) < TOLERANCE
 
 
+@functools.cache
 def mini_pipeline() -> LGMFullPipeline:
     """Every component of the published pipeline, small, with seeded weights."""
 
@@ -172,7 +174,7 @@ def mini_pipeline() -> LGMFullPipeline:
         model = kind(config)
         return fill(model, "" if any(name.startswith(prefix) for name in model.state_dict()) else prefix)
 
-    return LGMFullPipeline(
+    pipe = LGMFullPipeline(
         lgm=fill(LGM(**CONFIGS["MINI_LGM"], input_size=256, splat_size=128)),
         unet=fill(MultiViewUNetModel(**{**CONFIGS["MINI"], "image_size": 32})),
         scheduler=DDIMScheduler(**DDIM),
@@ -181,12 +183,13 @@ def mini_pipeline() -> LGMFullPipeline:
         image_encoder=clip(CLIPVisionModel, CLIPVisionConfig(**CONFIGS["IE"]), "vision_model."),
         feature_extractor=CLIPImageProcessor(),
     )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def test_three_steps_of_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latents after each step, all five decoded frames, the embeddings and the final Gaussians."""
     pipe = mini_pipeline()
-    pipe.set_progress_bar_config(disable=True)
     empty = torch.zeros(1, 77, dtype=torch.long)
     empty[0, :2] = torch.tensor([49406, 49407])  # "" as SD 2.1's tokenizer writes it, padded with "!" = 0
     monkeypatch.setattr(pipe, "encode_prompt", lambda text: pipe.text_encoder(empty)[0])
@@ -209,7 +212,8 @@ def test_three_steps_of_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.no_grad():
         decoded = pipe.decode_latents(after[-1])
         assert compare(MINI, "pipe/image_embeds", pipe.encode_image(pipe.square(picture, False)).numpy()) < 2e-3
-        assert compare(MINI, "pipe/prompt_embeds", pipe.encode_prompt("").numpy()) < 2e-3
+        both = pipe.conditions("", "", pipe.square(picture, False), 0.0, True, None).context  # without and with
+        assert compare(MINI, "pipe/prompt_embeds", both.numpy()) < 2e-3
     assert compare(MINI, "pipe/decoded", decoded.permute(0, 2, 3, 1).numpy()) < 2e-3
     torch.testing.assert_close(result.images, decoded[list(VIEWS_OF_LGM)])
     assert compare(MINI, "pipe/gaussians_lgmfull", result.gaussians.to_lgm().numpy()) < 2e-3

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import scipy.special
 import torch
-from splat_scenes import BACKENDS, FIELDS, scene, three_cameras
 from torch import Tensor
 
 from image3d_nb import Gaussians, Mesh, orbit_cameras, render
 from image3d_nb.errors import InputError
 from image3d_nb.gaussians import SH_C0
 from image3d_nb.rendering.splats import choose_backend
+from tests.splat_scenes import BACKENDS, FIELDS, scene, three_cameras
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from splat_scenes import BACKENDS, FAST, FIELDS, draw, scene, three_cameras
 from torch import Tensor
 
 from image3d_nb import Cameras, Gaussians, orbit_cameras, render
 from image3d_nb.rendering import numba_projection, projection, render_splats
+from tests.splat_scenes import BACKENDS, FAST, FIELDS, draw, scene, three_cameras
 
 
 def gradients(

@@ -165,7 +165,8 @@ def _all_finite(fields: list[torch.Tensor]) -> bool:
     """
     blocks = {field.untyped_storage().data_ptr(): field.untyped_storage() for field in fields}
     numbers = [torch.empty(0, dtype=fields[0].dtype).set_(block).numpy() for block in blocks.values()]
-    return all(np.isfinite(np.dot(flat, flat)) for flat in numbers)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(np.isfinite(np.dot(flat, flat)) for flat in numbers)
 
 
 def _checked(obj: Gaussians) -> Gaussians:

@@ -65,7 +65,7 @@ def write(gaussians: Gaussians, name: str) -> dict[str, bytes]:
         warnings.warn(
             f".splat holds one colour a Gaussian: the view-dependent part (SH degree 1 to {gaussians.sh_degree}) of "
             f"{len(gaussians)} Gaussians is left out; .ply keeps it",
-            stacklevel=4,  # the line that called save
+            stacklevel=3,  # the line that called save
         )
     scales = gaussians.scales.numpy()
     quats = torch.nn.functional.normalize(gaussians.quats, dim=-1).numpy()

@@ -369,8 +369,7 @@ class LGM(ModelMixin, ConfigMixin):
 
     def _input_logits(self, x: Tensor) -> Tensor:
         """[B, V, 3, h, w], the colours of the input as the tanh's argument, so that 0.5 tanh + 0.5 returns them."""
-        like = {"device": x.device, "dtype": torch.float32}
-        mean, std = (torch.tensor(c, **like).view(3, 1, 1) for c in (IMAGE_MEAN, IMAGE_STD))
+        mean, std = (torch.tensor(color, device=x.device).view(3, 1, 1) for color in (IMAGE_MEAN, IMAGE_STD))
         rgb = self._shrink(x[:, :, :3]) * std + mean
         return torch.atanh((2 * rgb - 1).clamp(-0.99, 0.99))  # atanh(1) is infinite
 

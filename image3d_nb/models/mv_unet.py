@@ -11,7 +11,7 @@ H W pixels of the latent picture, L tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -57,9 +57,7 @@ class ResBlock(nn.Module):
         self.in_layers = nn.Sequential(norm_of(c_in), nn.SiLU(), nn.Conv2d(c_in, c_out, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embed, c_out))
         # the Identity stands where the published code has a dropout of 0, which the parameter names count
-        self.out_layers = nn.Sequential(
-            norm_of(c_out), nn.SiLU(), nn.Identity(), nn.Conv2d(c_out, c_out, 3, padding=1)
-        )
+        self.out_layers = nn.Sequential(norm_of(c_out), nn.SiLU(), nn.Identity(), nn.Conv2d(c_out, c_out, 3, padding=1))
         self.skip_connection = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -246,7 +244,8 @@ class Resampler(nn.Module):
         """CLIP's penultimate hidden states [rows, 257, width] -> [rows, queries, C]."""
         latents = self.latents.expand(x.shape[0], -1, -1)
         x = self.proj_in(x)
-        for attention, feed_forward in self.layers:
+        for layer in self.layers:
+            attention, feed_forward = layer.children()
             latents = latents + attention(x, latents)
             latents = latents + feed_forward(latents)
         return self.norm_out(self.proj_out(latents))
@@ -429,11 +428,11 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
         h = F.pixel_unshuffle(x, self.config.patch_size)
         kept = []
         for layers in self.input_blocks:
-            h = self._run(layers, h, embedding, context, num_frames)
+            h = self._run(layers.children(), h, embedding, context, num_frames)
             kept.append(h)
-        h = self._run(self.middle_block, h, embedding, context, num_frames)
+        h = self._run(self.middle_block.children(), h, embedding, context, num_frames)
         for layers in self.output_blocks:
-            h = self._run(layers, torch.cat([h, kept.pop()], 1), embedding, context, num_frames)
+            h = self._run(layers.children(), torch.cat([h, kept.pop()], 1), embedding, context, num_frames)
         out = F.pixel_shuffle(self.out(h), self.config.patch_size)  # [rows, out, H, W]
         if condition is None or self.config.residual_frame is None:
             return out
@@ -441,7 +440,7 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
         return out + condition * front.repeat(x.shape[0] // num_frames)[:, None, None, None]
 
     @staticmethod
-    def _run(layers: nn.Module, h: Tensor, embedding: Tensor, context: Tensor, num_frames: int) -> Tensor:
+    def _run(layers: Iterable[nn.Module], h: Tensor, embedding: Tensor, context: Tensor, num_frames: int) -> Tensor:
         """One place of the U-Net: each layer gets what it takes."""
         for layer in layers:
             if isinstance(layer, ResBlock):

@@ -91,7 +91,7 @@ class LGMFullPipeline(MVDreamPipeline):
         self.register_modules(lgm=lgm)
 
     @torch.no_grad()
-    def __call__(  # type: ignore[override] -- a wider answer than the views alone
+    def __call__(
         self,
         prompt: Any = None,
         image: Any = None,
@@ -126,23 +126,24 @@ class LGMFullPipeline(MVDreamPipeline):
             raise InputError(f"faithful must be one of {FAITHFUL}; got {faithful!r}")
         prompt, image = sort_arguments(prompt, image)
         check_output_type(output_type)
-        settings = {
+        settings: dict[str, Any] = {
             "elevation": elevation, "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
             "negative_prompt": negative_prompt, "latents": latents, "callback": callback_on_step_end,
             "callback_names": callback_on_step_end_tensor_inputs,
         }  # fmt: skip
         found = []
         for words, picture, random in split_list(prompt, image, generator):
+            self.check_inputs(words, picture, num_inference_steps, callback_on_step_end_tensor_inputs)
             square = None if picture is None else self.square(picture, prepare and faithful is None)
             frames = self.denoise(words, square, generator=random, **settings)
             views = self.decode(frames)  # [4, 3, H, W]
             made = self.reconstruct(views, elevation=elevation, faithful=faithful)
             images = to_output(frames if output_type == "latent" else views, output_type)
             found.append((made, images, self.seen(square)))
-        columns = [list(column) for column in zip(*found, strict=True)]
-        made, images, inputs = columns if isinstance(image, list) else (column[0] for column in columns)
-        output = LGMFullPipelineOutput(made, images, inputs, faithful)
-        return output if return_dict else (made, images, inputs, faithful)
+        columns: list[Any] = [list(column) for column in zip(*found, strict=True)]
+        if not isinstance(image, list):
+            columns = [column[0] for column in columns]
+        return LGMFullPipelineOutput(*columns, faithful) if return_dict else (*columns, faithful)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, *, elevation: float = 0.0, faithful: str | None = None) -> Gaussians:
@@ -163,7 +164,7 @@ class LGMFullPipeline(MVDreamPipeline):
             images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
         rays = self.rays(elevation, faithful)
         x = lgm_input(images[None].to(self.lgm.device, torch.float32), rays.to(self.lgm.device))
-        rows = self.lgm.gaussians(x.to(self.lgm.dtype), rotation="published" if faithful else None)  # [1, N, 14] float32
+        rows = self.lgm.gaussians(x.to(self.lgm.dtype), rotation="published" if faithful else None)  # [1, N, 14]
         if faithful:
             return Gaussians.from_lgm(_published_turn(rows))
         # LGM answers in the space of its first camera, standing level on +z: turn that camera to where it is

@@ -30,6 +30,7 @@ CLASSES = {  # class name in model_index.json -> where it is
     "CLIPTokenizer": "transformers",
     "CLIPVisionModel": "transformers",
     "CLIPImageProcessor": "transformers",
+    "CLIPImageProcessorPil": "transformers",
     "CLIPFeatureExtractor": "transformers",
 }
 _RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}  # transformers 5 dropped the old name

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -99,8 +99,8 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         max_steps: the most steps the weights were trained for, or None.
     """
 
-    _optional_components = ["vae", "tokenizer", "text_encoder", "feature_extractor", "image_encoder"]
-    _callback_tensor_inputs = ["latents"]
+    _optional_components: ClassVar = ["vae", "tokenizer", "text_encoder", "feature_extractor", "image_encoder"]
+    _callback_tensor_inputs: ClassVar = ["latents"]
     model_cpu_offload_seq = "text_encoder->image_encoder->unet->vae"
 
     def __init__(
@@ -121,9 +121,7 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
             unet=unet, scheduler=scheduler, vae=vae, tokenizer=tokenizer, text_encoder=text_encoder,
             feature_extractor=feature_extractor, image_encoder=image_encoder,
         )  # fmt: skip
-        self.register_to_config(
-            default_steps=default_steps, default_guidance=default_guidance, max_steps=max_steps
-        )
+        self.register_to_config(default_steps=default_steps, default_guidance=default_guidance, max_steps=max_steps)
         self._interrupt = False
 
     @property
@@ -177,7 +175,7 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         """
         prompt, image = sort_arguments(prompt, image)
         check_output_type(output_type)
-        settings = {
+        settings: dict[str, Any] = {
             "elevation": elevation, "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
             "negative_prompt": negative_prompt, "latents": latents, "callback": callback_on_step_end,
             "callback_names": callback_on_step_end_tensor_inputs,
@@ -185,6 +183,7 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         jobs = split_list(prompt, image, generator)
         found = []
         for words, picture, random in jobs:
+            self.check_inputs(words, picture, num_inference_steps, callback_on_step_end_tensor_inputs)
             square = None if picture is None else self.square(picture, prepare)
             frames = self.denoise(words, square, generator=random, **settings)
             views = frames if output_type == "latent" else self.decode(frames)
@@ -236,9 +235,9 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         callback_names: Sequence[str] = ("latents",),
     ) -> Tensor:
         """The diffusion loop of one object: noise to clean latents, [F, C, H, W] in float32, MVDream's order."""
+        self.check_inputs(prompt, square, num_inference_steps, callback_names)
         steps = self.config.default_steps if num_inference_steps is None else num_inference_steps
         guidance = self.config.default_guidance if guidance_scale is None else guidance_scale
-        self._check(prompt, square, steps, callback_names)
         self._interrupt = False
         device = self._execution_device
         given = self.conditions(prompt, negative_prompt, square, elevation, guidance > 1, generator)
@@ -264,20 +263,25 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
                 bar.update()
         return latents
 
-    def _check(self, prompt: str | None, square: Tensor | None, steps: int, callback_names: Sequence[str]) -> None:
+    def check_inputs(
+        self, prompt: str | None, picture: Any, num_inference_steps: int | None, callback_names: Sequence[str]
+    ) -> None:
+        """Raise an InputError, before anything is computed, for what these weights cannot do."""
+        steps = self.config.default_steps if num_inference_steps is None else num_inference_steps
         if steps < 1 or (self.config.max_steps is not None and steps > self.config.max_steps):
             most = "" if self.config.max_steps is None else f" and at most {self.config.max_steps} for these weights"
             raise InputError(f"num_inference_steps must be at least 1{most}; got {steps}")
         needs_picture = bool(self.unet.config.ip_dim) or self.unet.config.condition == "channels"
-        if needs_picture and square is None:
+        if needs_picture and picture is None:
             raise InputError("these weights need a picture: pass image=...; a prompt alone works with MVDream's")
-        if not needs_picture and square is not None:
+        if not needs_picture and picture is not None:
             raise InputError("these weights take text only: pass a prompt and no image, or load ImageDream's")
         if prompt and self.text_encoder is None:
             raise InputError(f"these weights have no text encoder, so prompt must be empty or None; got {prompt!r}")
         unknown = set(callback_names) - set(self._callback_tensor_inputs)
         if unknown:
-            raise InputError(f"callback_on_step_end_tensor_inputs must be of {self._callback_tensor_inputs}; got {unknown}")
+            known = self._callback_tensor_inputs
+            raise InputError(f"callback_on_step_end_tensor_inputs must be of {known}; got {unknown}")
 
     def conditions(
         self,
@@ -347,11 +351,16 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         return {"generator": generator} if "generator" in takes else {}
 
     def _call_back(
-        self, callback: Callable[..., dict[str, Any]] | None, names: Sequence[str], step: int, t: Tensor, latents: Tensor
+        self,
+        callback: Callable[..., dict[str, Any]] | None,
+        names: Sequence[str],
+        step: int,
+        t: Tensor,
+        latents: Tensor,
     ) -> Tensor:
         if callback is None:
             return latents
-        changed = callback(self, step, t, {name: latents for name in names})
+        changed = callback(self, step, t, dict.fromkeys(names, latents))
         return latents if not changed else changed.get("latents", latents)
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ views by grid distortion and camera jitter to the same end).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ def train_lgm(
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
     network = tiny_lgm().to(memory_format=torch.channels_last)
     data = ObjectViews("train", size=64, random_views=RANDOM_VIEWS)
-    held = [ObjectViews("test", size=64, random_views=2)[i] for i in range(52)]
+    held = [ObjectViews("test", size=64, random_views=2)[i] for i in range(settings.eval_objects)]
     rays = plucker_rays(orbit_cameras(0.0, INPUT_AZIMUTHS, size=64)).to(settings.device)  # [4, 6, H, W]
 
     def generated(fronts: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ def train_lgm(
     def loss_of(net: nn.Module, first: int, count: int) -> tuple[Tensor, dict[str, float]]:
         samples = [data[first + i] for i in range(count)]
         truth = torch.stack([sample.images for sample in samples]).to(settings.device)  # [B, V, 4, H, W]
-        rows = net.gaussians(inputs_of(on_white(truth[:, :4]), first))  # type: ignore[operator] -- an LGM
+        rows = _gaussians(net, inputs_of(on_white(truth[:, :4]), first))
         loss = rows.new_zeros(())
         for i, sample in enumerate(samples):
             chosen = _judges(first + i)
@@ -121,13 +122,17 @@ def train_lgm(
         for name, pictures in sources.items():
             scores = []
             for i, sample in enumerate(held):
-                rows = net.gaussians(lgm_input(pictures[i : i + 1], rays))[0]  # type: ignore[operator]
+                rows = _gaussians(net, lgm_input(pictures[i : i + 1], rays))[0]
                 rgb, _ = render_sample(rows, sample, slice(4, None))
                 scores.append(psnr(rgb.clamp(0, 1), on_white(truth[i, 4:])).mean())
             found[f"novel_{name}_db"] = float(torch.stack(scores).mean())
         return found
 
     return Trainer(network, loss_of, evaluate, folder, settings).run()
+
+
+def _gaussians(net: nn.Module, x: Tensor) -> Tensor:
+    return cast(LGM, net).gaussians(x)
 
 
 def _judges(index: int) -> slice:

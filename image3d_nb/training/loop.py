@@ -38,6 +38,7 @@ class TrainSettings:
         bf16: run the network in bfloat16; only processors that multiply it are faster so.
         checkpoint_minutes: between two checkpoints.
         eval_samples: between two looks at held-out objects.
+        eval_objects: how many of them.
     """
 
     samples: int = 20_000
@@ -51,6 +52,7 @@ class TrainSettings:
     bf16: bool = False
     checkpoint_minutes: float = 3.0
     eval_samples: int = 1000
+    eval_objects: int = 52
 
     def rate_at(self, seen: int) -> float:
         """The learning rate after ``seen`` samples: a linear rise, then a cosine to a hundredth."""
@@ -142,7 +144,7 @@ class Trainer:
             found = self.evaluate(self.ema.module)
         row = {"samples": self.seen, "seconds": round(self.seconds, 1), "rate": self.settings.rate_at(self.seen)}
         row |= {name: round(value, 5) for name, value in (numbers | found).items()}
-        with open(self.folder / LOG, "a", encoding="utf-8") as stream:
+        with (self.folder / LOG).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
         tqdm.write("  ".join(f"{name} {value:g}" for name, value in row.items()))
 
@@ -190,7 +192,8 @@ def plot(logs: list[Path], picture: Path) -> None:
         rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         for name in sorted({name for row in rows for name in row if name.endswith("_db")}):
             known = [row for row in rows if name in row]
-            axes.plot([row["samples"] for row in known], [row[name] for row in known], label=f"{log.parent.name} {name}")
+            label = f"{log.parent.name} {name}"
+            axes.plot([row["samples"] for row in known], [row[name] for row in known], label=label)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     with atomic_path(picture) as path:

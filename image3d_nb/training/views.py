@@ -73,8 +73,8 @@ def train_views(folder: Path, settings: TrainSettings = VIEWS_SETTINGS) -> nn.Mo
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
     network = tiny_unet().to(memory_format=torch.channels_last)
     data = ObjectViews("train", size=64)
-    held = [ObjectViews("test", size=64)[i] for i in range(96)]
-    truth = on_white(torch.stack([sample.images for sample in held])).to(settings.device)  # [96, 4, 3, H, W]
+    held = [ObjectViews("test", size=64)[i] for i in range(settings.eval_objects)]
+    truth = on_white(torch.stack([sample.images for sample in held])).to(settings.device)  # [n, 4, 3, H, W]
 
     def loss_of(net: nn.Module, first: int, count: int) -> tuple[Tensor, dict[str, float]]:
         images = torch.stack([data[first + i].images for i in range(count)])  # [B, 4, 4, H, W]

@@ -1,0 +1,124 @@
+"""``python -m image3d_nb.training``: the two stages, their plot, the model's folder and its figures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import Image3DError, InputError
+from .loop import CHECKPOINT, LOG, TrainSettings, plot
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    chosen = _parser().parse_args(arguments)
+    torch.set_num_threads(chosen.threads)
+    try:
+        chosen.run(chosen)
+    except Image3DError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the checkpoint is kept: the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m image3d_nb.training", description="Train the tiny model.")
+    parser.add_argument("--threads", type=int, default=1, help="one a training; two trainings use two cores best")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    views = commands.add_parser("views", help="stage one: a picture to four views")
+    views.set_defaults(run=_views)
+    lgm = commands.add_parser("lgm", help="stage two: four views to Gaussians")
+    lgm.add_argument("--views", type=Path, help="stage one's run folder: the last quarter also learns from its views")
+    lgm.set_defaults(run=_lgm)
+    for stage in (views, lgm):
+        stage.add_argument("folder", type=Path, help="of the checkpoint and the log; an earlier run goes on")
+        for field in fields(TrainSettings):
+            kind = {"int": int, "float": float, "str": str}.get(str(field.type))
+            option = f"--{field.name.replace('_', '-')}"
+            if kind is None:
+                stage.add_argument(option, action="store_true", default=None)
+            else:
+                stage.add_argument(option, type=kind, metavar=str(field.type).upper())
+
+    curves = commands.add_parser("plot", help="draw the curves of some runs")
+    curves.add_argument("folders", type=Path, nargs="+")
+    curves.add_argument("-o", "--output", type=Path, required=True, help="the PNG")
+    curves.set_defaults(run=lambda chosen: plot([folder / LOG for folder in chosen.folders], chosen.output))
+
+    export = commands.add_parser("export", help="two runs to a model's folder, as load_pipeline reads it")
+    export.add_argument("views", type=Path)
+    export.add_argument("lgm", type=Path)
+    export.add_argument("-o", "--output", type=Path, required=True)
+    export.set_defaults(run=_export)
+
+    figures = commands.add_parser("evaluate", help="decibels of a model on held-out objects")
+    figures.add_argument("model", nargs="?", default="tiny")
+    figures.add_argument("--objects", type=int, default=200)
+    figures.set_defaults(run=_evaluate)
+    return parser
+
+
+def _settings(chosen: argparse.Namespace, default: TrainSettings) -> TrainSettings:
+    given = {field.name: getattr(chosen, field.name) for field in fields(TrainSettings)}
+    return replace(default, **{name: value for name, value in given.items() if value is not None})
+
+
+def _views(chosen: argparse.Namespace) -> None:
+    from .views import VIEWS_SETTINGS, train_views
+
+    train_views(chosen.folder, _settings(chosen, VIEWS_SETTINGS))
+
+
+def _lgm(chosen: argparse.Namespace) -> None:
+    from .lgm import LGM_SETTINGS, train_lgm
+    from .views import tiny_unet
+
+    settings = _settings(chosen, LGM_SETTINGS)
+    first = averaged(chosen.views, tiny_unet()).to(settings.device) if chosen.views else None
+    train_lgm(chosen.folder, settings, first)
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    from .export import export
+    from .lgm import tiny_lgm
+    from .views import tiny_unet
+
+    export(averaged(chosen.views, tiny_unet()), averaged(chosen.lgm, tiny_lgm()), chosen.output)
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    from ..pipelines import load_pipeline
+    from .evaluate import evaluate
+
+    pipe = load_pipeline(chosen.model)
+    for split in ("test", "unseen"):
+        for name, score in evaluate(pipe, split, chosen.objects).items():
+            print(f"{split:7} {name:13} {score}")
+
+
+def averaged(folder: Path, network: nn.Module) -> nn.Module:
+    """A network with the averaged weights of a run, in evaluation mode.
+
+    Raises:
+        InputError: the run has no checkpoint.
+    """
+    if not (folder / CHECKPOINT).is_file():
+        raise InputError(f"{folder} must hold {CHECKPOINT}; it does not: train that stage first")
+    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)["ema"]
+    prefix = "module."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    return network.eval()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

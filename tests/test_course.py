@@ -1,0 +1,198 @@
+"""The exercises' checks: right answers, wrong ones, and nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import image3d_nb as i3d
+from image3d_nb.course import check, lesson_00, lesson_07, start_again
+from image3d_nb.errors import InputError
+
+NUMBERS = [exercise.number for lesson in (lesson_00, lesson_07) for exercise in lesson.EXERCISES]
+
+
+@pytest.fixture(autouse=True)
+def _first_hints() -> Iterator[None]:
+    start_again()
+    yield
+    start_again()
+
+
+def cloud(seed: int, count: int = 40) -> i3d.Gaussians:
+    return i3d.Gaussians.from_lgm(torch.rand(1, count, 14, generator=torch.Generator().manual_seed(seed)))
+
+
+def square(size: int, side: int, mode: str = "RGB") -> Image.Image:
+    """A brown square of ``side`` pixels in the middle of a white one."""
+    picture = Image.new(mode, (size, size), "white")
+    picture.paste("brown", ((size - side) // 2, (size - side) // 2, (size + side) // 2, (size + side) // 2))
+    return picture
+
+
+def result(*seeds: int) -> SimpleNamespace:
+    """What the pipeline gives for a list of pictures, as far as the check looks."""
+    return SimpleNamespace(gaussians=[cloud(seed) for seed in seeds])
+
+
+def nearest(rays: torch.Tensor) -> torch.Tensor:
+    moment, direction = rays.split([3, 3], 1)
+    return torch.linalg.cross(direction, moment, dim=1)
+
+
+def turned_positions_only(gaussians: i3d.Gaussians) -> i3d.Gaussians:
+    flipped = gaussians.means * torch.tensor([-1.0, -1.0, 1.0])
+    return i3d.Gaussians(flipped, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh)
+
+
+def views_psnr(gaussians: i3d.Gaussians, views: torch.Tensor) -> torch.Tensor:
+    pictures = i3d.render(gaussians, i3d.orbit_cameras(size=views.shape[-1]))
+    return i3d.metrics.psnr(pictures.permute(0, 3, 1, 2), views)
+
+
+RIGHT: dict[str, Callable[[], Any]] = {
+    "00.1": lambda: i3d.prepare_image(i3d.sample("mug"), size=128, ratio=0.6),
+    "00.2": lambda: result(0, 1),
+    "00.3": lambda: i3d.orbit_cameras(elevation=30, azimuth=180),
+    "00.4": lambda: lambda gaussians: gaussians.prune(min_opacity=0.5),
+    "07.1": lambda: nearest,
+    "07.2": lambda: lambda size: torch.log(torch.expm1(size / 0.1)),
+    "07.3": lambda: lambda raw: F.normalize(raw, dim=-1),
+    "07.4": lambda: lambda gaussians: gaussians.transform(torch.diag(torch.tensor([-1.0, -1.0, 1.0]))),
+    "07.5": lambda: views_psnr,
+}
+WRONG: list[tuple[str, Callable[[], Any], str]] = [
+    ("00.1", lambda: square(256, 150), "128 x 128"),
+    ("00.1", lambda: square(128, 76, "RGBA"), "mode RGB"),
+    ("00.1", lambda: square(128, 102), "80%"),
+    ("00.1", lambda: square(128, 0), "all of it is white"),
+    ("00.1", lambda: square(128, 128), "up to the border"),
+    ("00.2", lambda: [result(0), result(1)], "one call"),
+    ("00.2", lambda: SimpleNamespace(gaussians=cloud(0)), "single object"),
+    ("00.2", lambda: result(0), "there are 1"),
+    ("00.2", lambda: result(0, 0), "must be different"),
+    ("00.3", lambda: i3d.orbit_cameras(elevation=30), "there are 4"),
+    ("00.3", lambda: i3d.orbit_cameras(elevation=30, azimuth=0), "behind"),
+    ("00.3", lambda: i3d.orbit_cameras(elevation=30, azimuth=150), "straight behind"),
+    ("00.3", lambda: i3d.orbit_cameras(elevation=-30, azimuth=180), "from -30"),
+    ("00.3", lambda: turned_away(), "looks past it"),
+    ("00.4", lambda: lambda gaussians: gaussians, "opacity 0.5 or more"),
+    ("00.4", lambda: lambda gaussians: gaussians.prune(min_opacity=0.9), "must stay"),
+    ("00.4", lambda: lambda gaussians: gaussians[:0], "must be left"),
+    ("00.4", lambda: lambda g: g.prune(min_opacity=0.5).transform(2 * torch.eye(3)), "Nothing but the choice"),
+    ("00.4", lambda: lambda gaussians: gaussians.means, "gives Gaussians"),
+    ("07.1", lambda: lambda rays: -nearest(rays), "swapped"),
+    ("07.1", lambda: lambda rays: rays[:, :3], "on its ray"),
+    ("07.1", lambda: lambda rays: nearest(rays) + rays[:, 3:], "right angle"),
+    ("07.1", lambda: lambda rays: rays, "shape must be [2, 3, 4, 5]"),
+    ("07.1", lambda: lambda rays: nearest(rays) * torch.nan, "finite"),
+    ("07.2", lambda: lambda size: size / 0.1, "give the size back"),
+    ("07.2", lambda: lambda size: torch.log(size / 0.1), "give the size back"),
+    ("07.3", lambda: F.normalize, "must have length 1"),
+    ("07.3", lambda: lambda raw: F.normalize(raw.abs(), dim=-1), "Only the length"),
+    ("07.4", lambda: turned_positions_only, "themselves must turn"),
+    ("07.4", lambda: lambda gaussians: gaussians, "Positions must turn"),
+    ("07.4", lambda: lambda gaussians: gaussians.prune(min_opacity=0.5), "must stay"),
+    ("07.5", lambda: lambda gaussians, views: torch.full((4,), 30.0), "nearly perfectly"),
+    ("07.5", lambda: lambda gaussians, views: torch.full((4,), 60.0), "grey picture"),
+    ("07.5", lambda: lambda gaussians, views: views_psnr(gaussians, views).mean().repeat(4), "mixed up"),
+]
+NONSENSE = [42, "a sentence", [], {}, object(), torch.zeros(3), float("nan"), b"", Path("nowhere.splat")]
+
+
+def turned_away() -> i3d.Cameras:
+    """A camera at the right place that looks the other way."""
+    c2w = i3d.orbit_cameras(elevation=30, azimuth=180).c2w.clone()
+    c2w[:, :3, (0, 2)] *= -1
+    return i3d.Cameras.from_c2w(c2w)
+
+
+@pytest.mark.parametrize("number", RIGHT)
+def test_right_answers_are_right_and_say_why(number: str) -> None:
+    verdict = check(number, RIGHT[number]())
+    assert verdict, verdict
+    assert verdict.right
+    assert repr(verdict).startswith(f"{number}: right. ")
+    assert len(repr(verdict)) > 60
+
+
+@pytest.mark.parametrize(("number", "answer", "complaint"), WRONG)
+def test_wrong_answers_hear_what_is_wrong(number: str, answer: Callable[[], Any], complaint: str) -> None:
+    verdict = check(number, answer())
+    assert not verdict
+    assert repr(verdict).startswith(f"{number}: not yet. ")
+    assert complaint in repr(verdict)
+    assert "\nHint: " in repr(verdict)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("answer", NONSENSE, ids=lambda answer: type(answer).__name__)
+def test_nonsense_is_wrong_and_raises_nothing(number: str, answer: Any) -> None:
+    assert "not yet" in repr(check(number, answer))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_dots_are_no_answer_and_cost_no_hint(number: str) -> None:
+    for answer in (..., None):
+        assert "no answer yet" in repr(check(number, answer))
+    assert "no answer yet" in repr(check(number))
+    assert "not yet" in repr(check(number, 42))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_second_wrong_answer_gets_the_second_hint(number: str) -> None:
+    first, second, third = (repr(check(number, 42)).partition("Hint: ")[2] for _ in range(3))
+    assert first != second == third
+    start_again()
+    assert repr(check(number, 42)).endswith(first)
+
+
+def test_an_empty_function_is_no_answer_yet() -> None:
+    def nothing(*arguments: Any) -> None: ...
+
+    for number in ("00.4", "07.1", "07.2", "07.3", "07.4", "07.5"):
+        assert "no answer yet" in repr(check(number, nothing))
+
+
+def test_an_error_inside_a_function_comes_through_with_a_note() -> None:
+    def broken(rays: torch.Tensor) -> torch.Tensor:
+        return rays["moment"]
+
+    with pytest.raises((IndexError, TypeError)) as caught:
+        check("07.1", broken)
+    assert "while check tried it" in caught.value.__notes__[0]
+
+
+def test_a_file_is_looked_into(tmp_path: Path) -> None:
+    made = cloud(0)
+    for name in ("a.splat", "a.ply"):
+        i3d.save(made, tmp_path / name)
+    assert check("00.5", tmp_path / "a.splat")
+    assert check("00.5", str(tmp_path / "a.splat"))
+    assert "end in .splat" in repr(check("00.5", tmp_path / "a.ply"))
+    assert "none: b.splat" in repr(check("00.5", tmp_path / "b.splat"))
+    (tmp_path / "c.splat").write_bytes(b"x" * 33)
+    assert "must hold Gaussians" in repr(check("00.5", tmp_path / "c.splat"))
+    (tmp_path / "d.splat").write_bytes((tmp_path / "a.ply").read_bytes())
+    assert "must take" in repr(check("00.5", tmp_path / "d.splat"))
+
+
+def test_an_unknown_number_hears_what_exists() -> None:
+    for number in ("00.9", "99.1", "", "00"):
+        with pytest.raises(InputError, match=r"00\.1, .*07\.5; got"):
+            check(number, 1)
+
+
+def test_each_exercise_is_tested_and_in_order() -> None:
+    assert {*RIGHT, "00.5"} == set(NUMBERS)
+    assert {number for number, _, _ in WRONG} | {"00.5"} == set(NUMBERS)
+    for lesson, digits in ((lesson_00, "00"), (lesson_07, "07")):
+        numbers = [exercise.number for exercise in lesson.EXERCISES]
+        assert numbers == [f"{digits}.{k}" for k in range(1, len(numbers) + 1)]

@@ -1,0 +1,377 @@
+"""The 3DGS .ply: both layouts, all encodings, damaged files. plyfile is the oracle in both directions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from plyfile import PlyData, PlyElement
+
+from image3d_nb import io as io3d
+from image3d_nb.errors import FormatError, InputError
+from image3d_nb.gaussians import SH_C0, Gaussians
+from image3d_nb.io import ply
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+def example(count: int = 50, degree: int = 0, seed: int = 0) -> Gaussians:
+    """Anisotropic, turned every way, quaternions of any length."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    return Gaussians(
+        means=uniform(count, 3) - 0.5,
+        quats=torch.randn(count, 4, generator=generator),
+        scales=uniform(count, 3) * 0.05 + 1e-3,
+        opacities=uniform(count) * 0.98 + 0.01,
+        sh=torch.randn(count, (degree + 1) ** 2, 3, generator=generator),
+    )
+
+
+def assert_same(got: Gaussians, want: Gaussians, atol: float = 1e-6) -> None:
+    for name in ("means", "quats", "scales", "opacities", "sh"):
+        torch.testing.assert_close(getattr(got, name), getattr(want, name), rtol=2e-6, atol=atol, msg=name)
+
+
+def stored(gaussians: Gaussians) -> dict[str, np.ndarray]:
+    """The columns, by the formulas of the 3DGS paper's code, one by one."""
+    columns = {name: gaussians.means[:, i].numpy() for i, name in enumerate("xyz")}
+    columns |= {f"f_dc_{i}": gaussians.sh[:, 0, i].numpy() for i in range(3)}
+    bands = gaussians.sh.shape[1] - 1
+    columns |= {f"f_rest_{c * bands + k}": gaussians.sh[:, 1 + k, c].numpy() for c in range(3) for k in range(bands)}
+    opacities = gaussians.opacities.double().numpy()
+    columns["opacity"] = np.log(opacities / (1 - opacities))
+    columns |= {f"scale_{i}": np.log(gaussians.scales[:, i].double().numpy()) for i in range(3)}
+    return columns | {f"rot_{i}": gaussians.quats[:, i].numpy() for i in range(4)}
+
+
+def plyfile_write(
+    path: Path,
+    gaussians: Gaussians,
+    kinds: dict[str, str] | None = None,
+    extra: dict[str, np.ndarray] | None = None,
+    elements: tuple[PlyElement, ...] = (),
+    **options: Any,
+) -> None:
+    columns = stored(gaussians) | (extra or {})
+    dtype = [(name, (kinds or {}).get(name, "f4")) for name in columns]
+    rows = np.empty(len(gaussians), dtype)
+    for name, column in columns.items():
+        rows[name] = column
+    PlyData([PlyElement.describe(rows, "vertex"), *elements], **options).write(str(path))
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_round_trip(tmp_path: Path, degree: int) -> None:
+    gaussians = example(degree=degree)
+    io3d.save(gaussians, tmp_path / "a.ply", "opengl")
+    assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_plyfile_reads_what_we_write(tmp_path: Path, degree: int) -> None:
+    gaussians = example(degree=degree)
+    io3d.save(gaussians, tmp_path / "a.ply", "opengl")
+    data = PlyData.read(str(tmp_path / "a.ply"))
+    assert (data.text, data.byte_order, [e.name for e in data.elements]) == (False, "<", ["vertex"])
+    for name, column in stored(gaussians).items():
+        np.testing.assert_allclose(data["vertex"][name], column, rtol=2e-6, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_we_read_what_plyfile_writes(tmp_path: Path, degree: int) -> None:
+    gaussians = example(degree=degree)
+    plyfile_write(tmp_path / "a.ply", gaussians)
+    assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
+
+
+def test_columns_are_the_published_ones(tmp_path: Path) -> None:
+    io3d.save(example(), tmp_path / "lgm.ply")
+    io3d.save(example(degree=3), tmp_path / "inria.ply")
+    lgm, inria = (PlyData.read(str(tmp_path / name))["vertex"] for name in ("lgm.ply", "inria.ply"))
+    names = "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3"
+    assert [p.name for p in lgm.properties] == names.split()
+    rest = [f"f_rest_{i}" for i in range(45)]
+    wanted = [*"xyz", "nx", "ny", "nz", *names.split()[3:6], *rest, *names.split()[6:]]
+    assert [p.name for p in inria.properties] == wanted
+    assert len(wanted) == 62
+    assert not np.any(inria["nx"])
+
+
+def test_layout_can_be_chosen() -> None:
+    gaussians = example()
+    data = ply.write(gaussians, "a.ply", layout="inria")["a.ply"]
+    assert b"property float nx\n" in data[:400]
+    assert_same(ply.read(memoryview(data), lambda _: b""), gaussians)
+    for wrong, degree in (("lgm", 1), ("kiui", 0)):
+        with pytest.raises(InputError, match="layout must be"):
+            ply.write(example(degree=degree), "a.ply", layout=wrong)
+
+
+def test_header_is_what_the_strictest_readers_need(tmp_path: Path) -> None:
+    io3d.save(example(7, degree=3), tmp_path / "a.ply")
+    content = (tmp_path / "a.ply").read_bytes()
+    header, _, body = content.partition(b"end_header\n")
+    assert header.startswith(b"ply\nformat binary_little_endian 1.0\nelement vertex 7\nproperty float x\n")
+    assert b"\r" not in header
+    assert len(header) < 10_000
+    assert {line.split()[1] for line in header.splitlines() if line.startswith(b"property")} == {b"float"}
+    assert len(body) == 7 * 62 * 4
+
+
+def test_opacity_and_scale_at_their_ends_stay_finite(tmp_path: Path) -> None:
+    gaussians = example(6)
+    gaussians.opacities[:3] = torch.tensor([0.0, 1.0, 1 - 2**-24])
+    gaussians.scales[3] = torch.tensor([0.0, 1e-30, 1e10])
+    io3d.save(gaussians, tmp_path / "a.ply", "opengl")
+    vertex = PlyData.read(str(tmp_path / "a.ply"))["vertex"]
+    assert all(np.isfinite(vertex[name]).all() for name in ply.LGM_COLUMNS)
+    back = io3d.load(tmp_path / "a.ply", "opengl")
+    assert len(back) == 6  # nothing is pruned
+    torch.testing.assert_close(back.opacities, gaussians.opacities, rtol=0, atol=6e-8)
+    assert back.opacities[1] == 1
+    torch.testing.assert_close(back.scales, gaussians.scales, rtol=1e-5, atol=2e-38)
+
+
+def test_infinite_logits_and_log_scales_mean_the_ends(tmp_path: Path) -> None:
+    table = np.zeros((3, 14), np.float32)
+    table[:, -4] = 1
+    table[:, 6] = [np.inf, -np.inf, 0]
+    table[0, 7:10] = -np.inf
+    (tmp_path / "a.ply").write_bytes(ply._encode(table.T, ply.LGM_COLUMNS))
+    back = io3d.load(tmp_path / "a.ply")
+    assert back.opacities.tolist() == [1, 0, 0.5]
+    assert back.scales[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "options", [{"text": True}, {"byte_order": ">"}, {"comments": ["made by a test"], "obj_info": ["num_cols 3"]}]
+)
+@pytest.mark.parametrize("degree", [0, 3])
+def test_other_encodings(tmp_path: Path, options: dict[str, Any], degree: int) -> None:
+    gaussians = example(degree=degree)
+    plyfile_write(tmp_path / "a.ply", gaussians, **options)
+    assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
+
+
+def test_doubles_integers_extra_columns_lists_and_elements(tmp_path: Path) -> None:
+    gaussians = example()
+    faces = np.array([([0, 1, 2],), ([1, 2, 3],)], [("vertex_indices", "O")])
+    plyfile_write(
+        tmp_path / "a.ply",
+        gaussians,
+        kinds=dict.fromkeys(("x", "y", "z", "opacity"), "f8") | {"label": "i2", "red": "u1"},
+        extra={"label": np.arange(50), "red": np.arange(50), "nx": np.ones(50)},
+        elements=(PlyElement.describe(faces, "face"),),
+    )
+    assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
+
+
+def test_extra_float_columns_and_another_order(tmp_path: Path) -> None:
+    gaussians = example()
+    columns = {"confidence": np.ones(50)} | dict(reversed(list(stored(gaussians).items())))
+    content = ply._encode(list(columns.values()), list(columns))
+    (tmp_path / "a.ply").write_bytes(content)
+    assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_windows_line_ends_in_the_header(tmp_path: Path, text: bool) -> None:
+    gaussians = example()
+    plyfile_write(tmp_path / "a.ply", gaussians, text=text)
+    header, _, body = (tmp_path / "a.ply").read_bytes().partition(b"end_header\n")
+    (tmp_path / "a.ply").write_bytes(header.replace(b"\n", b"\r\n") + b"end_header\r\n" + body)
+    assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
+
+
+def test_fast_path_equals_plyfile_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    io3d.save(example(degree=2), tmp_path / "a.ply")
+    fast = io3d.load(tmp_path / "a.ply")
+    monkeypatch.setattr("image3d_nb.io._ply_table._Header.plain", False)
+    slow = io3d.load(tmp_path / "a.ply")
+    for name in ("means", "quats", "scales", "opacities", "sh"):
+        assert torch.equal(getattr(fast, name), getattr(slow, name)), name
+
+
+def test_result_owns_its_memory(tmp_path: Path) -> None:
+    io3d.save(example(), tmp_path / "a.ply", "opengl")
+    loaded = io3d.load(tmp_path / "a.ply", "opengl")
+    (tmp_path / "a.ply").write_bytes(bytes(10_000))
+    assert_same(loaded, example())
+    loaded.means.add_(1)  # not a read-only view of the file
+
+
+# ---- bad files -------------------------------------------------------------------------------------------------------
+
+
+def body_and_header(gaussians: Gaussians) -> tuple[bytes, bytes]:
+    header, mark, body = ply.write(gaussians, "a")["a"].partition(b"end_header\n")
+    return header + mark, body
+
+
+def test_truncated_at_every_kind_of_place(tmp_path: Path) -> None:
+    header, body = body_and_header(example(20))
+    content = header + body
+    cuts = [0, 1, 3, 4, 40, len(header) - 1, len(header), len(header) + 1, len(header) + 56, len(content) - 1]
+    for size in cuts:
+        path = tmp_path / f"cut{size}.ply"
+        path.write_bytes(content[:size])
+        with pytest.raises(FormatError, match=r"must .*(got|it is|first bytes)"):
+            io3d.load(path)
+
+
+@pytest.mark.parametrize("options", [{"text": True}, {"byte_order": ">"}])
+def test_truncated_in_other_encodings(tmp_path: Path, options: dict[str, Any]) -> None:
+    plyfile_write(tmp_path / "a.ply", example(20), **options)
+    content = (tmp_path / "a.ply").read_bytes()
+    for part in (0.6, 0.9, 0.99):
+        (tmp_path / "a.ply").write_bytes(content[: int(len(content) * part)])
+        with pytest.raises(FormatError, match="must"):
+            io3d.load(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("count", [b"21", b"19", b"1000000000000000", b"999999999999999999999999999", b"-3", b"x"])
+@pytest.mark.parametrize("text", [False, True])
+def test_wrong_counts(tmp_path: Path, count: bytes, text: bool) -> None:
+    plyfile_write(tmp_path / "a.ply", example(20), text=text)
+    content = (tmp_path / "a.ply").read_bytes()
+    (tmp_path / "a.ply").write_bytes(content.replace(b"vertex 20\n", b"vertex " + count + b"\n"))
+    with pytest.raises(FormatError, match="must"):
+        io3d.load(tmp_path / "a.ply")
+
+
+def test_padding_after_the_rows_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "a.ply").write_bytes(ply.write(example(), "a")["a"] + b"\0\0\n")
+    assert len(io3d.load(tmp_path / "a.ply")) == 50
+
+
+@pytest.mark.parametrize("name", ["opacity", "rot_3", "f_dc_0", "x"])
+def test_missing_columns_are_named(tmp_path: Path, name: str) -> None:
+    columns = stored(example())
+    del columns[name]
+    (tmp_path / "a.ply").write_bytes(ply._encode(list(columns.values()), list(columns)))
+    with pytest.raises(FormatError, match=rf"lacks {name} and has"):
+        io3d.load(tmp_path / "a.ply")
+
+
+def test_a_mesh_or_point_cloud_is_told_apart(tmp_path: Path) -> None:
+    rows = np.zeros(4, [(name, "f4") for name in "xyz"])
+    PlyData([PlyElement.describe(rows, "vertex")]).write(str(tmp_path / "a.ply"))
+    with pytest.raises(FormatError, match="mesh or a plain point cloud"):
+        io3d.load(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("rest", [[0], range(10), range(1, 10), range(44)])
+def test_sh_columns_that_are_no_degree(tmp_path: Path, rest: list[int]) -> None:
+    columns = stored(example()) | {f"f_rest_{i}": np.zeros(50) for i in rest}
+    (tmp_path / "a.ply").write_bytes(ply._encode(list(columns.values()), list(columns)))
+    with pytest.raises(FormatError, match="f_rest must be columns"):
+        io3d.load(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "ply\nelement vertex 1\nproperty float x\nend_header\n",
+        "ply\nformat binary_middle_endian 1.0\nelement vertex 1\nproperty float x\nend_header\n",
+        "ply\nformat ascii 1.0\nproperty float x\nelement vertex 1\nend_header\n",
+        "ply\nformat ascii 1.0\nelement vertex 1\nproperty half x\nend_header\n",
+        "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float x\nend_header\n1 1\n",
+        "ply\nformat ascii 1.0\nelement face 1\nproperty float x\nend_header\n1\n",
+        "ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nend_header\n",
+        "ply\nformat ascii 1.0\nhello\nend_header\n",
+        "ply\nformat ascii 1.0\nelement vertex 1\n",
+    ],
+)
+def test_bad_headers(tmp_path: Path, header: str) -> None:
+    (tmp_path / "a.ply").write_bytes(header.encode())
+    with pytest.raises(FormatError, match="must"):
+        io3d.load(tmp_path / "a.ply")
+
+
+def test_words_where_numbers_should_be(tmp_path: Path) -> None:
+    plyfile_write(tmp_path / "a.ply", example(2), text=True)
+    lines = (tmp_path / "a.ply").read_text().splitlines()
+    lines[-1] = " ".join(["many"] * 14)
+    (tmp_path / "a.ply").write_text("\n".join(lines) + "\n")
+    with pytest.raises(FormatError, match="must hold what its header says"):
+        io3d.load(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("column", [0, 3, 6, 7, 13])
+def test_nan_rows_are_counted_and_can_be_left_out(tmp_path: Path, column: int) -> None:
+    gaussians = example(20)
+    columns = [np.array(c, np.float32) for c in stored(gaussians).values()]
+    columns[column][[4, 9]] = np.nan
+    (tmp_path / "a.ply").write_bytes(ply._encode(columns, ply.LGM_COLUMNS))
+    with pytest.raises(FormatError, match=r"2 of 20 rows are not \(the first is row 4\).*drop_bad_rows=True"):
+        io3d.load(tmp_path / "a.ply")
+    kept = io3d.load(tmp_path / "a.ply", "opengl", drop_bad_rows=True)
+    good = torch.ones(20, dtype=torch.bool)
+    good[[4, 9]] = False
+    assert_same(kept, gaussians[good])
+
+
+def test_other_rows_that_cannot_be_drawn(tmp_path: Path) -> None:
+    columns = [np.array(c, np.float32) for c in stored(example(20)).values()]
+    columns[8][1] = 200  # exp(200) is infinite in float32
+    columns[0][2] = np.inf
+    for column in columns[-4:]:
+        column[3] = 0  # an orientation of length 0
+    columns[1][5] = 3e38  # large and finite: not an error
+    (tmp_path / "a.ply").write_bytes(ply._encode(columns, ply.LGM_COLUMNS))
+    with pytest.raises(FormatError, match=r"3 of 20 rows are not \(the first is row 1\)"):
+        io3d.load(tmp_path / "a.ply")
+    assert len(io3d.load(tmp_path / "a.ply", drop_bad_rows=True)) == 17
+
+
+def test_when_all_rows_are_bad_nothing_is_left(tmp_path: Path) -> None:
+    table = np.full((3, 14), np.nan, np.float32)
+    (tmp_path / "a.ply").write_bytes(ply._encode(table.T, ply.LGM_COLUMNS))
+    with pytest.raises(FormatError, match="nothing would be left"):
+        io3d.load(tmp_path / "a.ply", drop_bad_rows=True)
+
+
+# ---- LGM's own save_ply ----------------------------------------------------------------------------------------------
+
+
+def test_lgm_table_follows_the_published_limits() -> None:
+    tensor = torch.full((1, 5, 14), 0.5)
+    tensor[0, :, 3] = torch.tensor([0.0, 1.0, 0.005, 0.00499, 0.5])
+    tensor[0, 4, 4:7] = 0
+    table = ply.lgm_table(tensor)
+    assert table.dtype == np.float32
+    assert table.shape == (3, 14)  # 0.005 is kept, 0.00499 is not
+    # 1 - 1e-6 is 1 - 1.0133e-6 in float32, hence not 13.8155
+    assert table[0, 6] == pytest.approx(13.8023, abs=1e-3)
+    assert table[2, 7] == pytest.approx(math.log(1e-8))
+    assert not table[:, 3:6].any()
+    assert len(ply.lgm_table(tensor, min_opacity=0)) == 5
+    with pytest.raises(InputError, match=r"must be \[1, N, 14\]"):
+        ply.lgm_table(tensor[0])
+
+
+def test_lgm_bytes_hold_that_table(tmp_path: Path) -> None:
+    tensor = torch.rand(1, 30, 14)
+    (tmp_path / "a.ply").write_bytes(ply.lgm_bytes(tensor))
+    vertex = PlyData.read(str(tmp_path / "a.ply"))["vertex"]
+    table = np.stack([vertex[name] for name in ply.LGM_COLUMNS], axis=1)
+    np.testing.assert_array_equal(table, ply.lgm_table(tensor))
+    kept = tensor[:, tensor[0, :, 3] >= 0.005]
+    torch.testing.assert_close(io3d.load(tmp_path / "a.ply", "opengl").to_lgm(), kept, rtol=1e-5, atol=2e-6)
+
+
+def colour(f_dc: float) -> float:
+    return 0.5 + SH_C0 * f_dc
+
+
+def test_colours_are_those_of_the_first_coefficient() -> None:
+    gaussians = example(3)
+    assert gaussians.rgb[0, 0].item() == pytest.approx(colour(gaussians.sh[0, 0, 0].item()))

@@ -1,0 +1,219 @@
+"""What all formats share: choosing one, turning, checking, and never leaving half a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from image3d_nb import io as io3d
+from image3d_nb.errors import FormatError, InputError
+from image3d_nb.gaussians import Gaussians
+
+from .test_io_ply import assert_same, example
+
+SUFFIXES = [info.suffix for info in io3d.formats()]
+TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+
+
+def test_formats_print_as_a_table() -> None:
+    table = io3d.formats()
+    assert {".ply", ".splat"} <= {info.suffix for info in table}
+    assert all(info.read and info.write for info in table if info.suffix in (".ply", ".splat"))
+    lines = repr(table).splitlines()
+    assert lines[0].split() == ["suffix", "name", "holds", "read", "write"]
+    assert len(lines) == len(table) + 1
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("convention", ["3dgs", "opengl"])
+def test_conventions_round_trip_through_covariances(tmp_path: Path, suffix: str, convention: str) -> None:
+    gaussians = example(30)
+    path = tmp_path / f"a{suffix}"
+    io3d.save(gaussians, path, convention)
+    back = io3d.load(path, convention)
+    # a .splat is sorted: match by position
+    nearest = torch.cdist(gaussians.means, back.means).argmin(1)
+    torch.testing.assert_close(back.means[nearest], gaussians.means)
+    largest = gaussians.scales.max() ** 2
+    torch.testing.assert_close(
+        back.covariances()[nearest],
+        gaussians.covariances(),
+        rtol=0,
+        atol=float(largest) * (0.05, 1e-5)[suffix == ".ply"],
+    )
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_3dgs_is_ours_turned_about_x(tmp_path: Path, suffix: str) -> None:
+    gaussians = example(30)
+    path = tmp_path / f"a{suffix}"
+    io3d.save(gaussians, path)
+    stored = io3d.load(path, "opengl")  # the numbers as they are in the file
+    nearest = torch.cdist(gaussians.means @ TURN, stored.means).argmin(1)
+    torch.testing.assert_close(stored.means[nearest], gaussians.means @ TURN)  # y and z negated
+    want = TURN @ gaussians.covariances() @ TURN
+    tolerance = float(gaussians.scales.max() ** 2) * (0.05, 1e-5)[suffix == ".ply"]
+    torch.testing.assert_close(stored.covariances()[nearest], want, rtol=0, atol=tolerance)
+
+
+def test_the_turn_is_the_quaternion_0_1_0_0(tmp_path: Path) -> None:
+    gaussians = example(10)
+    io3d.save(gaussians, tmp_path / "a.ply")
+    w, x, y, z = gaussians.quats.T
+    stored = io3d.load(tmp_path / "a.ply", "opengl").quats
+    want = torch.stack([-x, w, -z, y], 1)
+    sign = torch.sign((stored * want).sum(1, keepdim=True))  # q and -q are the same orientation
+    torch.testing.assert_close(stored * sign, want)
+
+
+def test_view_dependent_colours_turn_too(tmp_path: Path) -> None:
+    gaussians = example(10, degree=3)
+    io3d.save(gaussians, tmp_path / "a.ply")
+    assert_same_up_to_sign(io3d.load(tmp_path / "a.ply"), gaussians)
+    stored = io3d.load(tmp_path / "a.ply", "opengl").sh
+    torch.testing.assert_close(stored[:, 0], gaussians.sh[:, 0])
+    signs = torch.tensor([-1.0, -1.0, 1.0])[:, None]  # the harmonics of degree 1 go with y, z, x
+    torch.testing.assert_close(stored[:, 1:4], gaussians.sh[:, 1:4] * signs, rtol=1e-5, atol=1e-5)
+
+
+def assert_same_up_to_sign(got: Gaussians, want: Gaussians) -> None:
+    sign = torch.sign((got.quats * want.quats).sum(1, keepdim=True))
+    assert_same(dataclasses.replace(got, quats=got.quats * sign), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("convention", ["colmap", "", None, "3DGS"])
+def test_unknown_convention(tmp_path: Path, convention: str) -> None:
+    io3d.save(example(), tmp_path / "a.ply")
+    with pytest.raises(InputError, match="convention must be one of '3dgs', 'opengl'; got"):
+        io3d.save(example(), tmp_path / "b.ply", convention)
+    with pytest.raises(InputError, match="convention must be one of"):
+        io3d.load(tmp_path / "a.ply", convention)
+    assert not (tmp_path / "b.ply").exists()
+
+
+def test_content_decides_and_not_the_suffix(tmp_path: Path) -> None:
+    io3d.save(example(), tmp_path / "a.ply", "opengl")
+    for name in ("a.splat", "a.bin", "a", "a.PLY"):
+        (tmp_path / name).write_bytes((tmp_path / "a.ply").read_bytes())
+        assert_same(io3d.load(tmp_path / name, "opengl"), example())
+
+
+def test_suffixes_in_capitals(tmp_path: Path) -> None:
+    for name in ("A.PLY", "A.Splat"):
+        io3d.save(example(), tmp_path / name)
+        assert len(io3d.load(str(tmp_path / name))) == 50
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a", "a.ply.gz", ".ply"])
+def test_unknown_suffix_names_those_there_are(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FormatError, match=r"must be one of \.ply, \.splat.*; got"):
+        io3d.save(example(), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.ply", "a.xyz", "a.png"])
+def test_unknown_content(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(FormatError, match=rf"{name}: .*must be one of .*first bytes are b'.x89PNG"):
+        io3d.load(tmp_path / name)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        io3d.load(tmp_path / "none.ply")
+    with pytest.raises(FileNotFoundError, match="folder"):
+        io3d.save(example(), tmp_path / "none" / "a.ply")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_unsupported_objects_are_refused_before_anything_is_written(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    bad = [
+        (torch.rand(1, 5, 14), "must be Gaussians.*; got Tensor"),
+        (None, "got NoneType"),
+        (example(0), "at least one Gaussian; got 0"),
+        (change(example(9), "means", torch.nan), "means must be finite; 1 of 9"),
+        (change(example(9), "sh", torch.inf), "sh must be finite"),
+        (change(example(9), "scales", -1.0), "scales must be >= 0"),
+        (change(example(9), "opacities", 1.5), r"opacities must be in \[0, 1\]"),
+        (change(example(9), "quats", 0.0), "quats must have a length above 0"),
+    ]
+    for obj, message in bad:
+        with pytest.raises(InputError, match=message):
+            io3d.save(obj, path)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def change(gaussians: Gaussians, name: str, value: float) -> Gaussians:
+    getattr(gaussians, name)[3] = value
+    return gaussians
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"a{suffix}"
+    io3d.save(example(), path)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        io3d.save(example(seed=1), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_other_float_types_gradients_and_strides(tmp_path: Path, suffix: str) -> None:
+    gaussians = example(12)
+    io3d.save(gaussians, tmp_path / f"a{suffix}")
+    tensor = gaussians.to_lgm().double().requires_grad_()
+    io3d.save(Gaussians.from_lgm(tensor), tmp_path / f"b{suffix}")
+    a, b = (io3d.load(tmp_path / f"{name}{suffix}") for name in "ab")
+    assert a.dtype == b.dtype == torch.float32
+    assert_same(b, a, atol=1e-2 if suffix == ".splat" else 1e-5)
+
+
+def test_input_is_checked_without_assert(tmp_path: Path) -> None:
+    script = """
+import sys, torch
+from image3d_nb import io
+from image3d_nb.errors import FormatError, InputError
+from image3d_nb.gaussians import Gaussians
+from image3d_nb.image import load_image, prepare_image
+import numpy as np
+assert False, "asserts are off"
+folder = sys.argv[1]
+good = Gaussians.from_lgm(torch.rand(1, 5, 14))
+def refused(kind, run):
+    try:
+        run()
+    except kind:
+        return
+    sys.exit(f"not refused: {run}")
+refused(InputError, lambda: io.save(None, folder + "/a.ply"))
+refused(InputError, lambda: io.save(good, folder + "/a.ply", "up"))
+refused(FormatError, lambda: io.save(good, folder + "/a.xyz"))
+io.save(good, folder + "/a.ply")
+content = open(folder + "/a.ply", "rb").read()
+for cut in (0, 3, 100, len(content) - 5):
+    open(folder + "/a.ply", "wb").write(content[:cut])
+    refused(FormatError, lambda: io.load(folder + "/a.ply"))
+refused(InputError, lambda: load_image(np.zeros((4, 4, 2))))
+refused(InputError, lambda: load_image(np.full((4, 4, 3), np.nan)))
+refused(InputError, lambda: prepare_image(np.zeros((64, 64, 3)), ratio=2))
+"""
+    root = Path(io3d.__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONOPTIMIZE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

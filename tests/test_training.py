@@ -1,0 +1,129 @@
+"""Training: data by index, a loop that resumes as if it had never stopped, and folders that load."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from image3d_nb.errors import InputError
+from image3d_nb.pipelines import load_pipeline
+from image3d_nb.training.__main__ import averaged, main
+from image3d_nb.training.data import SPLITS, ObjectViews, on_white
+from image3d_nb.training.evaluate import evaluate
+from image3d_nb.training.lgm import LGM_SETTINGS, train_lgm
+from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, plot
+from image3d_nb.training.objects import HELD_OUT
+from image3d_nb.training.views import VIEWS_SETTINGS, tiny_unet, train_views
+
+SHORT = {"samples": 2, "batch_size": 2, "eval_samples": 2, "eval_objects": 2, "warmup_samples": 0}
+
+
+def test_a_sample_is_a_function_of_its_index() -> None:
+    first, again = (ObjectViews("train", 32, random_views=2)[5] for _ in range(2))
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.cameras.c2w, again.cameras.c2w)
+    assert first.caption == again.caption
+    assert not torch.equal(first.images, ObjectViews("train", 32, random_views=2)[31].images)
+    assert first.images.shape == (6, 4, 32, 32)
+
+
+def test_splits_do_not_meet() -> None:
+    firsts = sorted(SPLITS.values())
+    assert all(b - a >= 10**8 for a, b in zip(firsts, firsts[1:], strict=False))
+    unseen = {ObjectViews("unseen", 16)[i].family for i in range(4)}
+    assert unseen == set(HELD_OUT)
+    assert ObjectViews("train", 16)[0].family not in HELD_OUT
+
+
+def test_on_white_shows_white_where_nothing_is() -> None:
+    images = on_white(ObjectViews("test", 32)[0].images)
+    assert images.shape == (4, 3, 32, 32)
+    assert images[:, :, 0, 0].min() == 1
+    assert images.min() >= 0
+    assert images.min() < 0.6
+
+
+def toy(folder: Path, samples: int = 40) -> nn.Module:
+    """A line fitted to data that are a function of the index."""
+
+    def loss_of(net: nn.Module, first: int, count: int):
+        x = torch.sin(torch.arange(first, first + count).float())[:, None]
+        error = (net(x) - 3 * x).square().mean()
+        return error, {"error": float(error.detach())}
+
+    torch.manual_seed(0)
+    settings = TrainSettings(samples=samples, batch_size=4, learning_rate=0.1, warmup_samples=8, eval_samples=20)
+    return Trainer(nn.Linear(1, 1), loss_of, lambda net: {"weight_db": float(net.weight)}, folder, settings).run()
+
+
+def test_loop_learns_logs_and_plots(tmp_path: Path) -> None:
+    net = toy(tmp_path / "run", 400)
+    assert abs(float(net.weight) - 3) < 0.2
+    rows = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert [row["samples"] for row in rows] == list(range(20, 401, 20))
+    assert rows[-1]["error"] < rows[0]["error"] / 20
+    plot([tmp_path / "run" / LOG], tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = toy(tmp_path / "whole")
+    step = Trainer._step
+    calls = 0
+
+    def stop_after_five(self):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "_step", stop_after_five)
+    with pytest.raises(KeyboardInterrupt):
+        toy(tmp_path / "parts")
+    monkeypatch.setattr(Trainer, "_step", step)
+    resumed = toy(tmp_path / "parts")
+    assert torch.equal(resumed.weight, whole.weight)
+    assert torch.equal(resumed.bias, whole.bias)
+
+
+def test_rate_rises_then_falls() -> None:
+    settings = TrainSettings(samples=1000, batch_size=10, warmup_samples=100, learning_rate=1.0)
+    rates = [settings.rate_at(seen) for seen in range(0, 1001, 10)]
+    assert rates[0] < 0.2
+    assert rates[10] == max(rates) > 0.97
+    assert rates[11:] == sorted(rates[11:], reverse=True)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+def test_divergence_is_an_error(tmp_path: Path) -> None:
+    def loss_of(net: nn.Module, first: int, count: int):
+        return net.weight.sum() * float("nan"), {}
+
+    with pytest.raises(InputError, match="gradient must be finite"):
+        Trainer(nn.Linear(1, 1), loss_of, lambda net: {}, tmp_path, TrainSettings(samples=16)).run()
+
+
+def test_both_stages_train_export_and_load(tmp_path: Path) -> None:
+    views, lgm, model = tmp_path / "views", tmp_path / "lgm", tmp_path / "model"
+    train_views(views, replace(VIEWS_SETTINGS, **SHORT))
+    train_lgm(lgm, replace(LGM_SETTINGS, **SHORT), averaged(views, tiny_unet()), generated_from=0.0)
+    assert {"side_db", "front_db"} <= json.loads((views / LOG).read_text()).keys()
+    assert {"novel_true_db", "novel_whole_db"} <= json.loads((lgm / LOG).read_text()).keys()
+    assert main(["export", str(views), str(lgm), "-o", str(model)]) == 0
+    sizes = [file.stat().st_size for file in model.rglob("*.safetensors")]
+    assert max(sizes) < 16 * 2**20
+    scores = evaluate(load_pipeline(model), "test", objects=2, novel_views=1, progress=False)
+    assert scores.keys() == {"sides", "true views", "whole way", "copied front"}
+    assert all(5 < score.psnr < 40 and score.count == 2 for score in scores.values())
+
+
+def test_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(tmp_path), str(tmp_path), "-o", str(tmp_path / "model")]) == 1
+    assert CHECKPOINT in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
