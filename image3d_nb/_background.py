@@ -147,8 +147,8 @@ def _windows(filled: np.ndarray, mask: np.ndarray, distance: np.ndarray, thresho
     """[h, w] bool, holes through which one sees the background, as under a mug's handle.
 
     Where an object merely has the background's colour, it takes that colour on gradually: its shading passes through.
-    At a real hole's edge the colour jumps. So a window is no thin line, has the background's colour, and a rim that does
-    not, at once.
+    At a real hole's edge the colour jumps. So a window is no thin line, has the background's colour, and at once a rim
+    that does not.
     """
     from scipy import ndimage
 

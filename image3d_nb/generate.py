@@ -152,7 +152,7 @@ def generate_one(
     if not force and before is not None and _is_done(folder, before, wanted):
         return before
     with _beside(folder) as temporary:
-        report = on_step or _silent
+        report = _silent if on_step is None else on_step
         made = wanted | _make(picture, source["name"], settings, weights, temporary, report, stop)
         stop()
         _move(temporary, folder, made, before)
@@ -312,9 +312,10 @@ def _make(
 def _pipeline(weights: Path, device: str, files: tuple[tuple[str, int, int], ...]) -> LGMFullPipeline:
     import torch
 
-    kind = device.partition(":")[0]
-    here = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(kind)
-    _check(here is None or here(), f'device must be one that is there, and {kind} is not: use "cpu"', device)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch's, for a device that it does not know or does not find
+        raise InputError(f"device must be one that torch can use here; got {device!r}: {error}") from error
     with _ONE_AT_A_TIME:
         return _load_once(weights, device, files)
 
@@ -323,10 +324,7 @@ def _pipeline(weights: Path, device: str, files: tuple[tuple[str, int, int], ...
 def _load_once(weights: Path, device: str, _files: tuple[tuple[str, int, int], ...]) -> LGMFullPipeline:
     from .pipelines import load_pipeline
 
-    try:
-        pipe = load_pipeline(weights, device=device)
-    except RuntimeError as error:  # torch's, for a device that it does not know or that is not there
-        raise InputError(f"device must be one that torch can use; {device!r}: {error}") from error
+    pipe = load_pipeline(weights, device=device)
     pipe.set_progress_bar_config(disable=True)  # on_step reports
     return pipe
 
@@ -351,6 +349,7 @@ def _generate(
             generator=generator(settings.seed),
             callback_on_step_end=after_step,
         )
+    assert not isinstance(result, tuple)  # return_dict was not turned off
     result.gaussians = result.gaussians.to("cpu")
     return result
 

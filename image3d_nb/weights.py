@@ -15,9 +15,12 @@ from .errors import WeightsError
 FETCHED = ("*.json", "*.txt", "*.safetensors")
 KNOWN = {
     "tiny": "bundled, 64-pixel views, runs on any CPU",
-    "dylanebert/LGM-full": "ImageDream and LGM, 256-pixel views; needs about 9 GB of memory",
+    "dylanebert/LGM-full": "ImageDream and LGM, 256-pixel views; needs about 10 GB of memory in float32",
 }
 """Names that :func:`resolve` is known to work with, and what they are."""
+LGM_ROTATION = {"dylanebert/LGM-full": "identity"}
+"""LGM's ``rotation`` where a repository's configuration says none: these weights are from before the rotation fix,
+trained as axis-aligned Gaussians, so their rotation channels are noise."""
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 

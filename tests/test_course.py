@@ -57,6 +57,13 @@ def views_psnr(gaussians: i3d.Gaussians, views: torch.Tensor) -> torch.Tensor:
     return i3d.metrics.psnr(pictures.permute(0, 3, 1, 2), views)
 
 
+def turned_away() -> i3d.Cameras:
+    """A camera at the right place that looks the other way."""
+    c2w = i3d.orbit_cameras(elevation=30, azimuth=180).c2w.clone()
+    c2w[:, :3, (0, 2)] *= -1
+    return i3d.Cameras.from_c2w(c2w)
+
+
 RIGHT: dict[str, Callable[[], Any]] = {
     "00.1": lambda: i3d.prepare_image(i3d.sample("mug"), size=128, ratio=0.6),
     "00.2": lambda: result(0, 1),
@@ -82,7 +89,7 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("00.3", lambda: i3d.orbit_cameras(elevation=30, azimuth=0), "behind"),
     ("00.3", lambda: i3d.orbit_cameras(elevation=30, azimuth=150), "straight behind"),
     ("00.3", lambda: i3d.orbit_cameras(elevation=-30, azimuth=180), "from -30"),
-    ("00.3", lambda: turned_away(), "looks past it"),
+    ("00.3", turned_away, "looks past it"),
     ("00.4", lambda: lambda gaussians: gaussians, "opacity 0.5 or more"),
     ("00.4", lambda: lambda gaussians: gaussians.prune(min_opacity=0.9), "must stay"),
     ("00.4", lambda: lambda gaussians: gaussians[:0], "must be left"),
@@ -102,16 +109,9 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("07.4", lambda: lambda gaussians: gaussians.prune(min_opacity=0.5), "must stay"),
     ("07.5", lambda: lambda gaussians, views: torch.full((4,), 30.0), "nearly perfectly"),
     ("07.5", lambda: lambda gaussians, views: torch.full((4,), 60.0), "grey picture"),
-    ("07.5", lambda: lambda gaussians, views: views_psnr(gaussians, views).mean().repeat(4), "mixed up"),
+    ("07.5", lambda: lambda gaussians, views: views_psnr(gaussians, views).min().repeat(4), "mixed up"),
 ]
 NONSENSE = [42, "a sentence", [], {}, object(), torch.zeros(3), float("nan"), b"", Path("nowhere.splat")]
-
-
-def turned_away() -> i3d.Cameras:
-    """A camera at the right place that looks the other way."""
-    c2w = i3d.orbit_cameras(elevation=30, azimuth=180).c2w.clone()
-    c2w[:, :3, (0, 2)] *= -1
-    return i3d.Cameras.from_c2w(c2w)
 
 
 @pytest.mark.parametrize("number", RIGHT)
@@ -163,9 +163,9 @@ def test_an_empty_function_is_no_answer_yet() -> None:
 
 def test_an_error_inside_a_function_comes_through_with_a_note() -> None:
     def broken(rays: torch.Tensor) -> torch.Tensor:
-        return rays["moment"]
+        return rays.moment
 
-    with pytest.raises((IndexError, TypeError)) as caught:
+    with pytest.raises(AttributeError) as caught:
         check("07.1", broken)
     assert "while check tried it" in caught.value.__notes__[0]
 

@@ -16,8 +16,6 @@ from image3d_nb.errors import FormatError, InputError
 from image3d_nb.gaussians import SH_C0, Gaussians
 from image3d_nb.io import ply
 
-REFERENCE = Path(__file__).parent / "reference"
-
 
 def example(count: int = 50, degree: int = 0, seed: int = 0) -> Gaussians:
     """Anisotropic, turned every way, quaternions of any length."""

@@ -292,6 +292,17 @@ def test_full_pipeline_round_trip(tmp_path) -> None:
     assert again.scheduler.config.steps_offset == 1
 
 
+def test_weights_from_before_the_rotation_fix_get_no_rotation(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    """LGM-full's configuration names none, so the repository's name decides; its rotation channels are noise."""
+    mini_pipeline().save_pretrained(tmp_path)
+    monkeypatch.setattr("image3d_nb.pipelines.loading.resolve", lambda name, revision=None: tmp_path)
+    full = LGMFullPipeline.from_pretrained("dylanebert/LGM-full")
+    full.set_progress_bar_config(disable=True)
+    rows = full.reconstruct(torch.rand(4, 3, 256, 256)).to_lgm()
+    torch.testing.assert_close(rows[0, :, 7:11].abs(), torch.tensor([1.0, 0, 0, 0]).expand(65536, 4))
+    assert LGMFullPipeline.from_pretrained("somebody/else").lgm.config.rotation == "normalized"
+
+
 def test_unknown_model_says_what_exists() -> None:
     with pytest.raises(WeightsError, match="'tiny'.*LGM-full.*got 'tinny'"):
         load_pipeline("tinny")

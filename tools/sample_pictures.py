@@ -55,10 +55,9 @@ def cut_out(rgba: np.ndarray) -> Image.Image:
 def in_studio(
     rgba: np.ndarray, size: tuple[int, int], low: tuple[float, float, float], high: tuple[float, float, float]
 ) -> Image.Image:
-    """The object before a wall that gets lighter upwards, from ``low`` to ``high``,
-    and without a shadow.
+    """The object before a wall that gets lighter upwards, from ``low`` to ``high``.
 
-    A shadow is no part of the object, but a background removal by colour cannot know that.
+    There is no shadow: that is no part of the object, but a background removal by colour cannot know that.
     """
     width, height = size
     across, down = np.meshgrid(np.linspace(-1, 1, width), np.linspace(0, 1, height))  # [H, W]

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import WeightsError
-from ..weights import resolve
+from ..weights import LGM_ROTATION, resolve
 
 CLASSES = {  # class name in model_index.json -> where it is
     "LGM": "image3d_nb.models.lgm",
@@ -80,6 +80,8 @@ class FromFolderMixin:
                 found[name] = None if value[1] is None else load_component(folder / name, value[1], torch_dtype)
             else:
                 found[name] = value
+        if str(pretrained_model_name_or_path) in LGM_ROTATION and found.get("lgm") is not None:
+            found["lgm"].register_to_config(rotation=LGM_ROTATION[str(pretrained_model_name_or_path)])
         try:
             return cls(**found)
         except TypeError as error:

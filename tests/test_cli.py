@@ -1,0 +1,147 @@
+"""The command: what it prints, its exit codes, and that one bad picture does not stop the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import image3d_nb as i3d
+from image3d_nb.cli import main
+from image3d_nb.generate import RECORD, read_record
+
+MUG = str(i3d.sample("mug"))
+CAR = str(i3d.sample("car"))
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_importing_the_command_is_light() -> None:
+    heavy = "{'torch', 'diffusers', 'numba', 'numpy', 'PIL', 'requests'}"
+    done = run("-c", f"import sys, image3d_nb.cli; assert not {heavy} & set(sys.modules), sys.modules.keys()")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_cold_run_writes_everything(tmp_path: Path) -> None:
+    done = run("-m", "image3d_nb", "generate", MUG, "-o", "out", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"{MUG} -> out{os.sep}mug{os.sep}: ")
+    assert all(f"mug.{kind}" in line for kind in ("ply", "splat", "html", "gif"))
+    made = {path.name for path in (tmp_path / "out" / "mug").iterdir()}
+    assert made == {"mug.ply", "mug.splat", "mug.html", "mug.gif", "input.png", "views.png", RECORD}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mug"]
+
+
+def test_a_second_run_skips_and_force_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["generate", MUG, "-o", str(tmp_path), "--formats", "splat"]
+    assert main(command) == 0
+    assert "mug.splat" in capsys.readouterr().out
+    first = (tmp_path / "mug" / RECORD).stat().st_mtime_ns
+    assert main(command) == 0
+    assert "there already" in capsys.readouterr().out
+    assert (tmp_path / "mug" / RECORD).stat().st_mtime_ns == first
+    assert main([*command, "--force", "--quiet"]) == 0
+    assert (tmp_path / "mug" / RECORD).stat().st_mtime_ns > first
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_options_arrive(tmp_path: Path) -> None:
+    options = ["--seed", "7", "--steps", "1", "--guidance", "1.5", "--formats", ".splat,ply", "--convention", "opengl"]
+    assert main(["generate", CAR, "-o", str(tmp_path), *options, "--elevation", "10", "--device", "cpu"]) == 0
+    record = read_record(tmp_path / "car")
+    assert record is not None
+    assert record["settings"] == {
+        "model": "tiny", "seed": 7, "steps": 1, "guidance": 1.5, "formats": ["splat", "ply"], "convention": "opengl",
+        "prepare": True, "elevation": 10.0, "device": "cpu",
+    }  # fmt: skip
+    assert record["input"]["width"] < record["input"]["height"]  # upright, though EXIF had to turn it
+
+
+def test_a_bad_picture_does_not_stop_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(Path(MUG).read_bytes()[:2000])
+    pictures = [MUG, str(bad), str(tmp_path / "none.png"), str(tmp_path), CAR]
+    out = tmp_path / "out"
+    assert main(["generate", *pictures, "-o", str(out), "--formats", "splat"]) == 1
+    told = capsys.readouterr()
+    assert [line.split(" -> ")[0] for line in told.out.splitlines()] == [MUG, CAR]
+    lines = told.err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["image3d"] * 4
+    assert "damaged or cut off" in lines[0]
+    assert "there is no such file" in lines[1]
+    assert "it is a folder" in lines[2]
+    assert lines[3] == "image3d: 3 of 5 pictures failed"
+    assert sorted(path.name for path in out.iterdir()) == ["car", "mug"]
+
+
+def test_pictures_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
+    for folder, picture in (("a", MUG), ("b", CAR)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(picture, tmp_path / folder / "it.png")
+    pictures = [str(tmp_path / folder / "it.png") for folder in ("a", "b", "a")]  # the last one is the first again
+    assert main(["generate", *pictures, "-o", str(tmp_path / "out"), "--formats", "splat"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["it", "it-2"]
+    assert (read_record(tmp_path / "out" / "it-2") or {})["input"]["width"] == 720
+
+
+def test_an_unknown_model_is_told_once_with_what_exists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", MUG, CAR, "-o", str(tmp_path / "out"), "--model", "huge"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "'tiny'" in line
+    assert line.endswith("got 'huge' (1 more not tried)")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["paint"], "invalid choice: 'paint'"),
+        (["generate"], "required: PICTURE"),
+        (["generate", MUG, "--seed", "-3"], "seed must be a whole number of 0 or more; got -3"),
+        (["generate", MUG, "--formats", "ply,exe"], "formats must be one or more of ply, splat, html, gif"),
+        (["generate", MUG, "--steps", "many"], "invalid int value"),
+        (["generate", MUG, "--elevation", "100"], "elevation must be from -90 to 90"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["--version"]])
+def test_help_and_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    assert ("usage: image3d" if "--help" in arguments else i3d.__version__) in capsys.readouterr().out
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def press_when_it_works() -> None:
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            if list(tmp_path.glob(".mug-*/input.png")):  # views are there, files are being written
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=press_when_it_works)
+    watcher.start()
+    assert main(["generate", MUG, CAR, "-o", str(tmp_path)]) == 130
+    watcher.join()
+    assert list(tmp_path.iterdir()) == []
+    assert "half-written" in capsys.readouterr().err

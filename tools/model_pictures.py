@@ -1,0 +1,91 @@
+"""The README's banner, and the sheet and the curves of the tiny model's card, all made by this project's code.
+
+python tools/model_pictures.py [--runs runs/views runs/lgm]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from image3d_nb import generator, load_image, load_pipeline, orbit_cameras, render, sample
+from image3d_nb.pipelines.lgm import LGMFullPipeline
+from image3d_nb.training.data import ObjectViews, on_white
+from image3d_nb.training.loop import LOG, plot
+
+ROOT = Path(__file__).parent.parent
+MODEL = ROOT / "data" / "models" / "tiny"
+BANNER = ROOT / "data" / "banner.png"
+BANNER_SAMPLES = ("mug", "duck", "toadstool")
+SHEET_OBJECTS = 40
+
+
+def row(pictures: list[torch.Tensor]) -> torch.Tensor:
+    """Pictures [3, H, W] side by side."""
+    return torch.cat(pictures, 2)
+
+
+def store(picture: torch.Tensor, path: Path, colors: int = 256) -> None:
+    """[3, H, W] in [0, 1] as a PNG with a palette, which is a third of the size and looks the same."""
+    array = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    Image.fromarray(array).quantize(colors, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def enlarge(picture: torch.Tensor, size: int) -> torch.Tensor:
+    """[3, h, w] to [3, size, size]."""
+    return torch.nn.functional.interpolate(picture[None], (size, size), mode="bicubic", align_corners=False)[0]
+
+
+def banner(pipe: LGMFullPipeline, size: int = 160) -> torch.Tensor:
+    """A row a sample: the picture, the four views, and the object from three new cameras."""
+    rows = []
+    for name in BANNER_SAMPLES:
+        picture = load_image(sample(name))
+        result = pipe(picture, generator=generator(0), output_type="pt")
+        seen = torch.from_numpy(np.asarray(result.input, np.float32) / 255).permute(2, 0, 1)
+        new = render(result.gaussians, orbit_cameras([20.0, 20.0, 20.0], [35.0, 155.0, 275.0], size=size))
+        small = [enlarge(part, size) for part in (seen, *result.images)]
+        rows.append(row([*small, *new.permute(0, 3, 1, 2)]))
+    return torch.cat(rows, 1)
+
+
+def sheet(pipe: LGMFullPipeline, split: str, count: int) -> torch.Tensor:
+    """A row an object: true views | generated views | a new camera: truth, from true views, the whole way."""
+    data = ObjectViews(split, size=64, random_views=1, vary_fill=False)
+    rows = []
+    for index in range(count):
+        thing = data[index]
+        true = on_white(thing.images)  # [5, 3, H, W]
+        result = pipe(None, true[0].permute(1, 2, 0).numpy(), prepare=False, output_type="pt")
+        made = [pipe.reconstruct(true[:4]), result.gaussians]
+        new = [render(gaussians, thing.cameras[4:]).permute(0, 3, 1, 2)[0] for gaussians in made]
+        rows.append(row([*true[:4], *result.images, true[4], *new]))
+    half = (count + 1) // 2
+    columns = [torch.cat(part, 1) for part in (rows[:half], rows[half:])]
+    columns[1] = torch.nn.functional.pad(columns[1], (0, 0, 0, columns[0].shape[1] - columns[1].shape[1]), value=1.0)
+    return torch.cat([columns[0], torch.ones(3, columns[0].shape[1], 16), columns[1]], 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of training runs, for the curves")
+    chosen = parser.parse_args()
+    pipe = load_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    store(banner(pipe), BANNER)
+    store(sheet(pipe, "test", SHEET_OBJECTS), MODEL / "sheet.png")
+    store(sheet(pipe, "unseen", 8), MODEL / "sheet_unseen.png")
+    if chosen.runs:
+        for run in chosen.runs:
+            shutil.copyfile(run / LOG, MODEL / f"log_{run.name}.jsonl")
+        plot([run / LOG for run in chosen.runs], MODEL / "curves.png")
+
+
+if __name__ == "__main__":
+    main()
