@@ -304,7 +304,7 @@ def test_weights_from_before_the_rotation_fix_get_no_rotation(monkeypatch: pytes
 
 
 def test_unknown_model_says_what_exists() -> None:
-    with pytest.raises(WeightsError, match="'tiny'.*LGM-full.*got 'tinny'"):
+    with pytest.raises(WeightsError, match=r"'tiny'.*LGM-full.*got 'tinny'"):
         load_pipeline("tinny")
 
 
@@ -314,7 +314,9 @@ def test_no_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path) -
         load_pipeline("dylanebert/LGM-full")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing weights", "missing folder", "class", "json", "shape", "index"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "missing weights", "missing folder", "class", "json", "shape", "index"]
+)
 def test_damaged_folders(pipe: LGMFullPipeline, tmp_path, damage: str) -> None:
     pipe.save_pretrained(tmp_path)
     weights = tmp_path / "lgm" / "diffusion_pytorch_model.safetensors"

@@ -72,6 +72,7 @@ def test_the_suite_reaches_no_other_machine() -> None:
 
 # ---------------------------------------------------------------- lists of dependencies
 
+
 def requirements(*groups: list[str]) -> dict[str, Requirement]:
     return {canonicalize_name(r.name): r for r in map(Requirement, (line for group in groups for line in group))}
 
@@ -130,6 +131,7 @@ def test_files_that_a_newcomer_looks_for_are_there() -> None:
 
 
 # ---------------------------------------------------------------- the wheel, outside the checkout
+
 
 def build_wheel(source: Path, folder: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]

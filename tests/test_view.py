@@ -28,7 +28,7 @@ from image3d_nb.view import mimebundle, render_turntable, save_html, show, splat
 from image3d_nb.view.page import MODULES, viewer_script
 
 SOURCES = Path(view.__file__).parent / "js"
-HOSTILE = "</title></script><script>alert(1)</script>\"' onload=\"alert(2)\" <img src=x onerror=alert(3)> $script ${x}"
+HOSTILE = '</title></script><script>alert(1)</script>"\' onload="alert(2)" <img src=x onerror=alert(3)> $script ${x}'
 
 
 def some(n: int = 60, k: int = 1) -> Gaussians:

@@ -73,6 +73,7 @@ def sheet(pipe: LGMFullPipeline, split: str, count: int) -> torch.Tensor:
 
 
 def main() -> None:
+    """Make them all."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of training runs, for the curves")
     chosen = parser.parse_args()

@@ -128,9 +128,7 @@ def _trim_outputs(outputs: Iterable[Any], count: int) -> list[nbformat.NotebookN
         elif output.output_type == "error":
             # The traceback holds paths of this machine; name and message say what the lesson is about.
             line = f"{output.ename}: {output.evalue}"
-            trimmed.append(
-                nbformat.v4.new_output("error", ename=output.ename, evalue=output.evalue, traceback=[line])
-            )
+            trimmed.append(nbformat.v4.new_output("error", ename=output.ename, evalue=output.evalue, traceback=[line]))
         else:
             data = _trim_bundle(output.data)
             if data:

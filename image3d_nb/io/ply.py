@@ -36,6 +36,9 @@ _CLEAR = -80.0
 _POINT = float(np.log(np.finfo(np.float32).tiny))
 """The log scale written for scale 0, -87.3: it reads back as 1.2e-38, the smallest normal float32."""
 
+_BLOCK = 2048
+"""Rows that fit into the processor's cache: the columns of one row share a cache line, so blocks fetch it once."""
+
 
 def inria_columns(sh_degree: int) -> tuple[str, ...]:
     """The columns of Inria's code: 62 for SH degree 3 (normals are always 0)."""
@@ -59,12 +62,14 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (e
     columns = read_table(buffer, _wanted)
     # numpy and not torch, column by column and in place: on a busy machine, waking torch's threads takes longer than
     # all of this, and the fields stay views of one block of memory, as those of Gaussians.from_lgm
+    opacities, scales = columns.take(["opacity"])[:, 0], columns.take(_SCALE)
     with np.errstate(over="ignore"):  # exp(inf) = inf is meant: sigmoid(-inf) = 0; scales are checked by the caller
-        opacities = columns.take(["opacity"])[:, 0]
-        opacities[:] = 1 / (1 + np.exp(-opacities))
-        scales = columns.take(_SCALE)
-        for column in scales.T:
-            column[:] = np.exp(column)
+        for start in range(0, len(opacities), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            opacities[rows] = 1 / (1 + np.exp(-opacities[rows]))
+            # exp of neighbours in memory is several times as fast as of numbers 56 bytes apart
+            for column, values in zip(scales[rows].T, np.exp(np.ascontiguousarray(scales[rows].T)), strict=True):
+                column[:] = values
     return Gaussians(
         means=torch.from_numpy(columns.take(_POSITION)),
         quats=torch.from_numpy(columns.take(_ROT)),
@@ -145,11 +150,11 @@ def _encode(columns: Sequence[np.ndarray], names: Sequence[str]) -> bytes:
     properties = "".join(f"property float {name}\n" for name in names)
     stream = io.BytesIO()
     stream.write(f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n".encode())
-    block = np.empty((min(count, 8192), len(names)), "<f4")
-    for start in range(0, count, 8192):
+    block = np.empty((min(count, _BLOCK), len(names)), "<f4")
+    for start in range(0, count, _BLOCK):
         rows = block[: count - start]
         for i, column in enumerate(columns):
-            rows[:, i] = column[start : start + 8192]
+            rows[:, i] = column[start : start + _BLOCK]
         stream.write(rows.data)
     return stream.getvalue()
 

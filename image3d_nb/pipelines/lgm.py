@@ -29,7 +29,6 @@ from .mvdream import (
     MVDreamPipeline,
     check_output_type,
     sort_arguments,
-    split_list,
     to_output,
 )
 
@@ -108,7 +107,7 @@ class LGMFullPipeline(MVDreamPipeline):
         return_dict: bool = True,
         callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> LGMFullPipelineOutput | tuple[Any, ...]:
+    ) -> Any:
         """Make an object.
 
         Args:
@@ -118,6 +117,9 @@ class LGMFullPipeline(MVDreamPipeline):
             prepare: cut out, recentre and put on white; False, which ``faithful`` implies, feeds the square as it is.
             faithful: "lgm-full" repeats the published code's rays, rotations and turn; None does what is right.
             return_dict: False gives the tuple (gaussians, images, input, faithful).
+
+        Returns:
+            :class:`LGMFullPipelineOutput`, or the tuple.
 
         Raises:
             InputError: the arguments do not go together, or a picture is not one.
@@ -132,10 +134,8 @@ class LGMFullPipeline(MVDreamPipeline):
             "callback_names": callback_on_step_end_tensor_inputs,
         }  # fmt: skip
         found = []
-        for words, picture, random in split_list(prompt, image, generator):
-            self.check_inputs(words, picture, num_inference_steps, callback_on_step_end_tensor_inputs)
-            square = None if picture is None else self.square(picture, prepare and faithful is None)
-            frames = self.denoise(words, square, generator=random, **settings)
+        prepare = prepare and faithful is None
+        for square, frames in self.each_object(prompt, image, prepare, generator, **settings):
             views = self.decode(frames)  # [4, 3, H, W]
             made = self.reconstruct(views, elevation=elevation, faithful=faithful)
             images = to_output(frames if output_type == "latent" else views, output_type)

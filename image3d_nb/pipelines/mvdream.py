@@ -9,7 +9,7 @@ Shapes: F frames (four views, and in ImageDream the picture as a fifth), C H W o
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -152,7 +152,7 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         return_dict: bool = True,
         callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> MVDreamPipelineOutput | tuple[Any, Any]:
+    ) -> Any:
         """Make four views.
 
         Args:
@@ -170,6 +170,9 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
             callback_on_step_end: called as f(pipeline, step, timestep, {"latents": ...}) -> dict, as in diffusers.
             callback_on_step_end_tensor_inputs: names of the tensors that it gets.
 
+        Returns:
+            :class:`MVDreamPipelineOutput`, or the tuple.
+
         Raises:
             InputError: the arguments do not go together, or a picture is not one.
         """
@@ -180,18 +183,28 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
             "negative_prompt": negative_prompt, "latents": latents, "callback": callback_on_step_end,
             "callback_names": callback_on_step_end_tensor_inputs,
         }  # fmt: skip
-        jobs = split_list(prompt, image, generator)
         found = []
-        for words, picture, random in jobs:
-            self.check_inputs(words, picture, num_inference_steps, callback_on_step_end_tensor_inputs)
-            square = None if picture is None else self.square(picture, prepare)
-            frames = self.denoise(words, square, generator=random, **settings)
+        for square, frames in self.each_object(prompt, image, prepare, generator, **settings):
             views = frames if output_type == "latent" else self.decode(frames)
             found.append((to_output(views, output_type), self.seen(square)))
         images, inputs = (list(part) for part in zip(*found, strict=True))
         if not isinstance(image, list):
             images, inputs = images[0], inputs[0]
         return MVDreamPipelineOutput(images, inputs) if return_dict else (images, inputs)
+
+    def each_object(
+        self, prompt: str | None, image: Any, prepare: bool, generator: Any, **settings: Any
+    ) -> Iterator[tuple[Tensor | None, Tensor]]:
+        """(the square picture, clean latents) of each picture that came in; ``settings`` are those of :meth:`denoise`.
+
+        What any of them cannot do is found before the first is begun.
+        """
+        jobs = split_list(prompt, image, generator)
+        for words, picture, _ in jobs:
+            self.check_inputs(words, picture, settings["num_inference_steps"], settings["callback_names"])
+        for words, picture, random in jobs:
+            square = None if picture is None else self.square(picture, prepare)
+            yield square, self.denoise(words, square, generator=random, **settings)
 
     def square(self, image: Any, prepare: bool = True) -> Tensor:
         """A picture as the model takes it.

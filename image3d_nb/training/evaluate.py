@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from tqdm import tqdm
 from ..gaussians import Gaussians
 from ..metrics import psnr, silhouette_iou, ssim
 from ..pipelines import generator
-from ..pipelines.lgm import LGMFullPipeline, LGMFullPipelineOutput
+from ..pipelines.lgm import LGMFullPipeline
 from ..rendering import render
 from .data import ObjectViews, Sample, on_white
 
@@ -69,9 +68,7 @@ def evaluate(
         sample = data[index]
         true = on_white(sample.images[:4])  # [4, 3, H, W]
         front = true[0].permute(1, 2, 0).numpy()  # [H, W, 3]
-        result = cast(
-            LGMFullPipelineOutput, pipe(None, front, prepare=False, generator=generator(0), output_type="pt")
-        )
+        result = pipe(None, front, prepare=False, generator=generator(0), output_type="pt")
         found.setdefault("sides", []).append((result.images[1:], true[1:], None, None))
         made = {
             "true views": pipe.reconstruct(true),
