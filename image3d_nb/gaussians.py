@@ -150,10 +150,10 @@ class Gaussians:
         if determinant <= 0 or not torch.allclose(linear @ linear.T, even, atol=1e-5 * max(scale**2, 1e-12)):
             raise InputError("matrix must be a rotation times one positive scale; it mirrors, shears or is singular")
         rotation = linear / scale
-        turn = _quaternion_of(rotation).to(self.quats)
+        turn = _product_matrix(_quaternion_of(rotation)).to(self.quats)  # [4, 4]
         return Gaussians(
             means=self.means @ linear.T.to(self.means) + move.to(self.means),
-            quats=_quaternion_product(turn.expand_as(self.quats), self.quats),
+            quats=self.quats @ turn.T,
             scales=self.scales * scale,
             opacities=self.opacities,
             sh=_rotate_sh(self.sh, rotation),
@@ -227,19 +227,10 @@ def _quaternion_of(rotation: Tensor) -> Tensor:
     return torch.linalg.eigh(k).eigenvectors[:, -1]
 
 
-def _quaternion_product(a: Tensor, b: Tensor) -> Tensor:
-    """[N, 4] wxyz, Hamilton's product: the rotation b, then a."""
-    aw, ax, ay, az = a.unbind(-1)
-    bw, bx, by, bz = b.unbind(-1)
-    return torch.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        -1,
-    )
+def _product_matrix(q: Tensor) -> Tensor:
+    """[4, 4] of a quaternion [4] wxyz: matrix @ p is Hamilton's product q p, the rotation p, then q."""
+    w, x, y, z = q.tolist()
+    return torch.tensor([[w, -x, -y, -z], [x, w, -z, y], [y, z, w, -x], [z, -y, x, w]], dtype=torch.float64)
 
 
 def sh_basis(directions: Tensor, degree: int) -> Tensor:

@@ -22,7 +22,8 @@ ROOMS = (  # a module imports only from rows above its own
     ("view",),
     ("generate", "training"),
     ("studio", "batch", "app", "course"),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 ROW = {room: row for row, rooms in enumerate(ROOMS) for room in rooms}
 

@@ -116,7 +116,7 @@ def test_both_stages_train_export_and_load(tmp_path: Path) -> None:
     views, lgm, model = tmp_path / "views", tmp_path / "lgm", tmp_path / "model"
     train_views(views, replace(VIEWS_SETTINGS, **SHORT))
     train_lgm(lgm, replace(LGM_SETTINGS, **SHORT), averaged(views, tiny_unet()), generated_from=0.0)
-    assert {"side_db", "front_db"} <= json.loads((views / LOG).read_text()).keys()
+    assert {"side_db", "front"} <= json.loads((views / LOG).read_text()).keys()
     assert {"novel_true_db", "novel_whole_db"} <= json.loads((lgm / LOG).read_text()).keys()
     assert main(["export", str(views), str(lgm), "-o", str(model)]) == 0
     sizes = [file.stat().st_size for file in model.rglob("*.safetensors")]

@@ -105,7 +105,8 @@ def load_component(folder: Path, class_name: str, dtype: torch.dtype) -> Any:
         raise WeightsError(f"{folder}: the component's folder must exist; it is missing: download the model again")
     kind = getattr(importlib.import_module(CLASSES[class_name]), _RENAMED.get(class_name, class_name))
     if class_name in _OURS:
-        return load_network(kind, folder).to(dtype)
+        # torch's own .to: diffusers' warns of float32 modules, of which these networks have none
+        return torch.nn.Module.to(load_network(kind, folder), dtype)
     is_network = issubclass(kind, torch.nn.Module)
     try:
         return kind.from_pretrained(folder, **({"torch_dtype": dtype} if is_network else {}))

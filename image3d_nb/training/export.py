@@ -43,6 +43,7 @@ def export(unet: Any, lgm: Any, folder: Path) -> None:
         lgm: stage two's.
         folder: made if need be; files there are replaced.
     """
-    tiny_pipeline(unet, lgm).to(torch.float16).save_pretrained(folder, max_shard_size=WEIGHTS_LIMIT)
+    halves = (torch.nn.Module.to(network, torch.float16) for network in (unet, lgm))
+    tiny_pipeline(*halves).save_pretrained(folder, max_shard_size=WEIGHTS_LIMIT)
     for file in folder.rglob("*.safetensors"):
         file.chmod(0o644)  # safetensors makes files that only their owner can read; these travel in a wheel

@@ -87,7 +87,7 @@ def train_views(folder: Path, settings: TrainSettings = VIEWS_SETTINGS) -> nn.Mo
         views = torch.cat([predict_views(net, part[:, 0]) for part in truth.split(16)]).clamp(0, 1)
         return {
             "side_db": float(psnr(views[:, 1:], truth[:, 1:]).mean()),
-            "front_db": float(psnr(views[:, 0], truth[:, 0]).mean()),
+            "front": float(psnr(views[:, 0], truth[:, 0]).mean()),
         }
 
     return Trainer(network, loss_of, evaluate, folder, settings).run()
