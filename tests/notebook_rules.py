@@ -157,8 +157,9 @@ def _is_public(dotted: str) -> bool:
         return False
     if not modules and last in image3d_nb.__all__:
         return True
-    home = ".".join(("image3d_nb", *modules))
-    return importlib.util.find_spec(f"{home}.{last}") is not None or hasattr(importlib.import_module(home), last)
+    home = importlib.import_module(".".join(("image3d_nb", *modules)))
+    is_package = hasattr(home, "__path__")  # only a package can be asked for a module below it
+    return hasattr(home, last) or (is_package and importlib.util.find_spec(f"{home.__name__}.{last}") is not None)
 
 
 def headings(notebook: NotebookNode, path: Path) -> Iterator[str]:

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
-import notebook_rules as rules
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import notebooks as tool
+from tests import notebook_rules as rules
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -233,6 +233,7 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         """The square picture at the size of the views, for people to look at."""
         return None if square is None else to_pil(resize(square, self.picture_size))[0]
 
+    @torch.no_grad()
     def denoise(
         self,
         prompt: str | None,
@@ -376,6 +377,7 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         changed = callback(self, step, t, dict.fromkeys(names, latents))
         return latents if not changed else changed.get("latents", latents)
 
+    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [F, C, H, W] in MVDream's order to the four views [4, 3, H, W] in [0, 1], in LGM's order.
 
@@ -383,6 +385,7 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         """
         return self.decode_latents(latents[list(VIEWS_OF_LGM)])
 
+    @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Latents [n, C, h, w] to pictures [n, 3, H, W] in [0, 1], float32."""
         pixels = latents
