@@ -92,6 +92,11 @@ def load_image(
         (6, 4)
     """
     if isinstance(source, Image.Image):
+        _check_size(source, max_pixels)
+        try:
+            source.load()  # a file that Pillow has opened but not read yet
+        except _DAMAGED as error:
+            raise ImageError(f"a picture must be whole and open; this one is damaged or closed: {error}") from error
         return _to_rgb(source, max_pixels)
     if isinstance(source, np.ndarray) or hasattr(source, "cpu"):
         return _to_rgb(_from_array(source), max_pixels)
@@ -113,8 +118,8 @@ def load_image(
 
 
 def _from_path(path: Path, max_pixels: int) -> Image.Image:
-    if not path.is_file():
-        found = "it is a folder" if path.is_dir() else "there is no such file"
+    if not os.path.isfile(path):  # noqa: PTH113 -- pathlib raises for a name that is too long
+        found = "it is a folder" if os.path.isdir(path) else "there is no such file"  # noqa: PTH112
         raise ImageError(f"a picture's path must name a file; {found}: {str(path)!r}")
     try:
         stream = path.open("rb")
@@ -280,8 +285,8 @@ def prepare_image(image: Source, size: int = 256, ratio: float = 0.8, background
         >>> prepare_image(sample("mug")).size
         (256, 256)
     """
-    if size < 8 or size > 8192:
-        raise InputError(f"size must be from 8 to 8192 pixels; got {size}")
+    if not isinstance(size, int) or not 8 <= size <= 8192:
+        raise InputError(f"size must be a whole number from 8 to 8192 pixels; got {size!r}")
     if not 0 < ratio <= 1:
         raise InputError(f"ratio must be in (0, 1]; got {ratio}")
     if background == "keep":

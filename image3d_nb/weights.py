@@ -6,6 +6,7 @@ From a repository only ``*.json``, ``*.txt`` and ``*.safetensors`` are fetched: 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def resolve(name: str, revision: str | None = None) -> Path:
     """
     if name == "tiny":
         return _complete(data_dir() / "models" / "tiny")
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # noqa: PTH112 -- pathlib raises for a name that is too long
         return _complete(Path(name))
     if not _REPOSITORY.fullmatch(name):
         known = "; ".join(f"{key!r} ({what})" for key, what in KNOWN.items())
@@ -61,7 +62,7 @@ def _complete(folder: Path) -> Path:
 
 def _fetch(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(FETCHED)))
@@ -69,5 +70,5 @@ def _fetch(repository: str, revision: str | None) -> Path:
         raise WeightsError(
             f"{repository!r} is not on this computer and the hub cannot be reached: connect once, or use 'tiny'"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise WeightsError(f"{repository!r} cannot be fetched from the hub: {error}") from error

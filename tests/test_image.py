@@ -41,6 +41,20 @@ def corners(width: int = 48, height: int = 32) -> Image.Image:
 # ---- sources ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_truncated_file_that_pillow_opened_is_a_picture_error(kind: str) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((200, 200), 50).convert("RGB").save(stream, kind)
+    half = Image.open(io.BytesIO(stream.getvalue()[: len(stream.getvalue()) // 2]))
+    with pytest.raises(ImageError, match="damaged"):
+        load_image(half)
+
+
+def test_a_name_too_long_for_a_file_is_a_picture_error() -> None:
+    with pytest.raises(ImageError, match="no such file"):
+        load_image("a" * 300)
+
+
 def test_every_source_gives_the_same_picture(tmp_path: Path) -> None:
     want = corners()
     content = encode(want)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from image3d_nb import generator, load_pipeline
 from image3d_nb.cameras import orbit_cameras
@@ -232,6 +233,8 @@ def test_faithful_save_is_unturned(pipe: LGMFullPipeline, ball: Image.Image, tmp
         ({"image": Image.new("RGB", (64, 64)), "prepare": False, "num_inference_steps": 2}, "at most 1"),
         ({"image": Image.new("RGB", (64, 64)), "prepare": False, "num_inference_steps": 0}, "at least 1"),
         ({"image": Image.new("RGB", (64, 64)), "output_type": "jpg"}, "output_type"),
+        ({"image": Image.new("RGB", (64, 64)), "guidance_scale": float("nan")}, "guidance_scale"),
+        ({"prompt": "a long prompt is no file name " * 40, "image": Image.new("RGB", (64, 64))}, "no text encoder"),
         ({"image": Image.new("RGB", (64, 64)), "faithful": "exactly"}, "faithful"),
         ({"image": Image.new("RGB", (64, 64)), "prepare": False, "latents": torch.zeros(4, 3, 8, 8)}, "latents"),
         ({"image": [Image.new("RGB", (64, 64))], "generator": [generator(0)] * 2}, "one a picture"),
@@ -258,6 +261,10 @@ def test_bad_views_and_results(pipe: LGMFullPipeline, tmp_path) -> None:
         pipe.save_ply([1], tmp_path / "x.ply")
     with pytest.raises(InputError, match="nothing to write"):
         pipe.save_ply(Gaussians.from_lgm(torch.zeros(1, 5, 14)), tmp_path / "x.ply")
+    raw = torch.rand(1, 5, 14)
+    raw[0, 2, 0] = float("nan")
+    with pytest.raises(InputError, match="1 of 5"):
+        pipe.save_ply(raw, tmp_path / "x.ply", min_opacity=0)
     assert not list(tmp_path.iterdir())
 
 
@@ -277,6 +284,7 @@ def test_full_pipeline_round_trip(tmp_path) -> None:
     pipe.save_pretrained(tmp_path)
     index = json.loads((tmp_path / "model_index.json").read_text())
     index["lgm"], index["unet"] = ["lgm", "LGM"], ["mv_unet", "MultiViewUNetModel"]
+    (tmp_path / "lgm" / "config.json").write_text(json.dumps({**CONFIGS["MINI_LGM"], "input_size": 256}))
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -284,6 +292,7 @@ def test_full_pipeline_round_trip(tmp_path) -> None:
             str(tmp_path), torch_dtype=torch.float32, custom_pipeline="dylanebert/LGM-full", trust_remote_code=True
         )
     assert any("runs no code" in str(w.message) for w in caught)
+    assert any("names no rotation" in str(w.message) for w in caught)
     for name in ("lgm", "unet", "vae", "text_encoder", "image_encoder"):
         ours, theirs = getattr(again, name).state_dict(), getattr(pipe, name).state_dict()
         assert ours.keys() == theirs.keys()
@@ -315,7 +324,8 @@ def test_no_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path) -
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncated", "missing weights", "missing folder", "class", "json", "shape", "index"]
+    "damage",
+    ["truncated", "missing weights", "missing folder", "class", "json", "shape", "type", "nan", "null", "index"],
 )
 def test_damaged_folders(pipe: LGMFullPipeline, tmp_path, damage: str) -> None:
     pipe.save_pretrained(tmp_path)
@@ -332,6 +342,14 @@ def test_damaged_folders(pipe: LGMFullPipeline, tmp_path, damage: str) -> None:
         index.write_text(index.read_text().replace('"LGM"', '"EvilLGM"'))
     elif damage == "json":
         config.write_text(config.read_text()[:-5])
+    elif damage == "type":
+        config.write_text(config.read_text().replace('"layers_per_block": 1', '"layers_per_block": "one"'))
+    elif damage == "nan":
+        state = load_file(weights)
+        state["conv.bias"][0] = float("nan")
+        save_file(state, weights)
+    elif damage == "null":
+        index.write_text(json.dumps(json.loads(index.read_text()) | {"unet": [None, None]}))
     elif damage == "shape":
         config.write_text(config.read_text().replace("128", "96"))
     else:

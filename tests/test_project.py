@@ -214,3 +214,17 @@ def test_first_cell_runs_from_the_wheel(path: Path, elsewhere: Path, tmp_path: P
         f"assert not image3d_nb.__file__.startswith({str(ROOT) + os.sep!r}), image3d_nb.__file__\n"
     )
     run_elsewhere(elsewhere, "python", "-c", run_cell, first, cwd=tmp_path)
+
+
+def test_relative_links_and_pictures_of_the_documents_exist() -> None:
+    documents = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "data/README.md",
+        ROOT / "data/models/tiny/README.md",
+    ]
+    for document in documents:
+        text = document.read_text(encoding="utf-8")
+        assert not re.search(r"@[A-Z_]+@", text), f"{document}: a figure was never filled in"
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            assert "://" in target or (document.parent / target).exists(), f"{document}: {target} is not there"

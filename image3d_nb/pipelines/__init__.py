@@ -44,12 +44,12 @@ def generator(seed: int = 0, device: str | torch.device = "cpu") -> torch.Genera
     """A source of random numbers that gives the same ones for the same seed.
 
     Args:
-        seed: 0 or more.
+        seed: 0 to 2^63 - 1.
         device: a CPU generator works with every device, and gives the same numbers on all.
 
     Raises:
-        InputError: the seed is not a whole number of 0 or more.
+        InputError: the seed is not such a number.
     """
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise InputError(f"seed must be a whole number of 0 or more; got {seed!r}")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise InputError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed!r}")
     return torch.Generator(device).manual_seed(seed)

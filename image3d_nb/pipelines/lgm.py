@@ -204,16 +204,26 @@ class LGMFullPipeline(MVDreamPipeline):
             InputError: nothing to write, or a list of objects.
         """
         if isinstance(result, Tensor):
+            _something_finite(Gaussians.from_lgm(result), min_opacity)
             atomic_write({path: lgm_bytes(result, min_opacity)})
             return
         made = result if isinstance(result, Gaussians) else getattr(result, "gaussians", None)
         if not isinstance(made, Gaussians):
             raise InputError(f"result must be one result, Gaussians or a tensor [1, N, 14]; got {type(made).__name__}")
         unturned = getattr(result, "faithful", None) is not None
-        kept = made.prune(min_opacity)
-        if not len(kept):
-            raise InputError(f"nothing to write: none of {len(made)} Gaussians reaches min_opacity={min_opacity}")
+        kept = _something_finite(made, min_opacity)
         save(kept, Path(path), convention="opengl" if unturned else convention)
+
+
+def _something_finite(made: Gaussians, min_opacity: float) -> Gaussians:
+    """What is opaque enough to write; an InputError where that is nothing, or not all numbers."""
+    kept = made.prune(min_opacity)
+    if not len(kept):
+        raise InputError(f"nothing to write: none of {len(made)} Gaussians reaches min_opacity={min_opacity}")
+    finite = torch.isfinite(kept.means).all(-1) & torch.isfinite(kept.scales).all(-1)
+    if not bool(finite.all()):
+        raise InputError(f"Gaussians to write must be finite; {int((~finite).sum())} of {len(kept)} are not")
+    return kept
 
 
 def lgm_input(images: Tensor, rays: Tensor) -> Tensor:

@@ -80,12 +80,28 @@ class FromFolderMixin:
                 found[name] = None if value[1] is None else load_component(folder / name, value[1], torch_dtype)
             else:
                 found[name] = value
-        if str(pretrained_model_name_or_path) in LGM_ROTATION and found.get("lgm") is not None:
-            found["lgm"].register_to_config(rotation=LGM_ROTATION[str(pretrained_model_name_or_path)])
+        _settle_rotation(found.get("lgm"), str(pretrained_model_name_or_path), folder)
+        missing = [name for name in ("unet", "scheduler", "lgm") if name in index and found[name] is None]
+        if missing:
+            raise WeightsError(f"{folder}: model_index.json must name {', '.join(missing)}; it says null")
         try:
             return cls(**found)
         except TypeError as error:
             raise WeightsError(f"{folder}: {cls.__name__} cannot be made of model_index.json: {error}") from error
+
+
+def _settle_rotation(lgm: Any, name: str, folder: Path) -> None:
+    """LGM's published configurations do not say which rotation their weights were trained with."""
+    if lgm is None or name not in LGM_ROTATION:
+        file = folder / "lgm" / "config.json"
+        if lgm is not None and file.is_file() and "rotation" not in read_json(file):
+            warnings.warn(
+                f"{file} names no rotation, and {lgm.config.rotation!r} is used: right for *_fixrot weights; those of"
+                ' LGM-full need "rotation": "identity" written there',
+                stacklevel=3,
+            )
+        return
+    lgm.register_to_config(rotation=LGM_ROTATION[name])
 
 
 def load_component(folder: Path, class_name: str, dtype: torch.dtype) -> Any:
@@ -99,7 +115,7 @@ def load_component(folder: Path, class_name: str, dtype: torch.dtype) -> Any:
     Raises:
         WeightsError: unknown class, or files that are missing or damaged.
     """
-    if class_name not in CLASSES:
+    if not isinstance(class_name, str) or class_name not in CLASSES:
         raise WeightsError(f"{folder}: a component's class must be one of {', '.join(CLASSES)}; got {class_name!r}")
     if not folder.is_dir():
         raise WeightsError(f"{folder}: the component's folder must exist; it is missing: download the model again")
@@ -117,7 +133,10 @@ def load_component(folder: Path, class_name: str, dtype: torch.dtype) -> Any:
 def load_network(kind: Any, folder: Path) -> Any:
     """One of our networks, every parameter of it from the file, in evaluation mode."""
     config = {name: value for name, value in read_json(folder / "config.json").items() if not name.startswith("_")}
-    network = kind.from_config(config)
+    try:
+        network = kind.from_config(config)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise WeightsError(f"{folder}: config.json must describe a {kind.__name__}; {error}") from error
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise WeightsError(f"{folder}: a .safetensors file is needed; there is none: download the model again")
@@ -127,6 +146,9 @@ def load_network(kind: Any, folder: Path) -> Any:
             state |= load_file(file)
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{file}: the weights must be a whole safetensors file; {error}") from error
+    bad = next((name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())), None)
+    if bad is not None:
+        raise WeightsError(f"{folder}: weights must be finite; {bad} is not: download the model again")
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -9,9 +9,10 @@ Shapes: F frames (four views, and in ImageDream the picture as a fifth), C H W o
 from __future__ import annotations
 
 import inspect
+import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -201,7 +202,8 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         """
         jobs = split_list(prompt, image, generator)
         for words, picture, _ in jobs:
-            self.check_inputs(words, picture, settings["num_inference_steps"], settings["callback_names"])
+            names = ("num_inference_steps", "guidance_scale", "callback_names")
+            self.check_inputs(words, picture, *(settings[name] for name in names))
         for words, picture, random in jobs:
             square = None if picture is None else self.square(picture, prepare)
             yield square, self.denoise(words, square, generator=random, **settings)
@@ -249,7 +251,7 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         callback_names: Sequence[str] = ("latents",),
     ) -> Tensor:
         """The diffusion loop of one object: noise to clean latents, [F, C, H, W] in float32, MVDream's order."""
-        self.check_inputs(prompt, square, num_inference_steps, callback_names)
+        self.check_inputs(prompt, square, num_inference_steps, guidance_scale, callback_names)
         steps = self.config.default_steps if num_inference_steps is None else num_inference_steps
         guidance = self.config.default_guidance if guidance_scale is None else guidance_scale
         self._interrupt = False
@@ -259,8 +261,8 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         shape = (frames, self.unet.config.in_channels, self.unet.config.image_size, self.unet.config.image_size)
         if latents is None:
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        elif tuple(latents.shape) != shape:
-            raise InputError(f"latents must be {list(shape)}; got {list(latents.shape)}")
+        elif not isinstance(latents, Tensor) or tuple(latents.shape) != shape:
+            raise InputError(f"latents must be a tensor {list(shape)}; got {getattr(latents, 'shape', latents)}")
         self.scheduler.set_timesteps(steps, device=device)
         latents = latents.to(device, torch.float32) * self.scheduler.init_noise_sigma
         with self.progress_bar(total=len(self.scheduler.timesteps)) as bar:
@@ -278,10 +280,17 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         return latents
 
     def check_inputs(
-        self, prompt: str | None, picture: Any, num_inference_steps: int | None, callback_names: Sequence[str]
+        self,
+        prompt: str | None,
+        picture: Any,
+        num_inference_steps: int | None,
+        guidance_scale: float | None,
+        callback_names: Sequence[str],
     ) -> None:
         """Raise an InputError, before anything is computed, for what these weights cannot do."""
         steps = self.config.default_steps if num_inference_steps is None else num_inference_steps
+        if guidance_scale is not None and not math.isfinite(guidance_scale):
+            raise InputError(f"guidance_scale must be a finite number; got {guidance_scale}")
         if steps < 1 or (self.config.max_steps is not None and steps > self.config.max_steps):
             most = "" if self.config.max_steps is None else f" and at most {self.config.max_steps} for these weights"
             raise InputError(f"num_inference_steps must be at least 1{most}; got {steps}")
@@ -401,7 +410,8 @@ def sort_arguments(prompt: Any, image: Any) -> tuple[Any, Any]:
     if prompt is not None and not isinstance(prompt, str):
         raise InputError(f"prompt must be a str or None; got {type(prompt).__name__}")
     for words in (prompt, image):
-        if isinstance(words, str) and words and Path(words).is_file():
+        # os.path and not Path: a long prompt is no file name, and pathlib says so with an error
+        if isinstance(words, str) and os.path.isfile(words):  # noqa: PTH113
             raise InputError(
                 f"a str is a prompt, but {words!r} is a file: pass the picture, image3d_nb.load_image({words!r})"
             )
