@@ -86,7 +86,7 @@ def encoded(picture: Image.Image, name: str, **options: Any) -> bytes:
 
 def mug() -> bytes:
     """A PNG with alpha."""
-    return encoded(cut_out(rendered("mug", 2, 512)), "PNG", optimize=True)
+    return encoded(cut_out(rendered("mug", 3, 512)), "PNG", optimize=True)
 
 
 def duck() -> bytes:
@@ -154,7 +154,7 @@ def _rendering(family: str, seed: int) -> str:
 
 
 SAMPLES = {
-    "mug": Sample("mug.png", "A striped mug", "PNG with alpha", _rendering("mug", 2), mug),
+    "mug": Sample("mug.png", "A pink mug", "PNG with alpha", _rendering("mug", 3), mug),
     "duck": Sample("duck.jpg", "A yellow duck", "JPEG, grey studio background", _rendering("duck", 7), duck),
     "car": Sample("car.jpg", "A blue car", "JPEG with an EXIF rotation", _rendering("car", 2), car),
     "robot": Sample("robot.png", "A toy robot", "PNG with a palette, one clear colour", _rendering("robot", 4), robot),
