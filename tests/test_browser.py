@@ -308,7 +308,7 @@ def test_show_in_jupyterlab(lab: Lab, wide_page: Page) -> None:
     assert seen.strangers(lab.url, lab.url.replace("http", "ws")) == []
 
 
-@pytest.mark.parametrize("name", ["00_quickstart.ipynb"])
+@pytest.mark.parametrize("name", ["00_quickstart.ipynb", "07_lgm_end_to_end.ipynb"])
 def test_notebook_runs_in_jupyterlab(lab: Lab, wide_page: Page, name: str) -> None:
     notebook = Path(shutil.copy(ROOT / "notebooks" / name, lab.folder / name))
     seen = harness.watch(wide_page)
