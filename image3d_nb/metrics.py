@@ -1,15 +1,25 @@
 """How good a picture or an object is, in numbers that papers use.
 
-Shapes: ... any leading dimensions, H W pixels.
+Shapes: ... any leading dimensions, H W pixels, N M points, F faces.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from .cameras import Cameras, orbit_cameras
 from .errors import InputError
+from .gaussians import Gaussians
+from .mesh import Mesh
+from .rendering import render
+
+Points: TypeAlias = NDArray[np.floating] | Tensor
 
 
 def psnr(image: Tensor, truth: Tensor) -> Tensor:
@@ -74,6 +84,27 @@ def ssim(image: Tensor, truth: Tensor) -> Tensor:
     return score.mean((-3, -2, -1)).reshape(image.shape[:-2]).mean(-1)
 
 
+def view_consistency(gaussians: Gaussians, views: Tensor, cameras: Cameras | None = None) -> float:
+    """How well an object agrees with the views that it was made of: high where the views agree with each other.
+
+    Args:
+        gaussians: the object.
+        views: [V, 3, H, W] in [0, 1], on white, on the same device.
+        cameras: that took the views; None is LGM's four at elevation 0.
+
+    Returns:
+        Decibels, the mean over the views of the PSNR of the object's render against the view; higher is better.
+
+    Raises:
+        InputError: the views are not one a camera, or not of the cameras' size.
+    """
+    if cameras is None:
+        cameras = orbit_cameras(size=(views.shape[-1], views.shape[-2]))
+    drawn = render(gaussians, cameras.to(gaussians.means.device))
+    assert isinstance(drawn, Tensor)  # no alpha or depth was asked for
+    return float(psnr(drawn.permute(0, 3, 1, 2), views.to(drawn.device)).mean())
+
+
 def silhouette_iou(alpha: Tensor, truth: Tensor) -> Tensor:
     """Intersection over union of two silhouettes, cut at one half.
 
@@ -87,6 +118,99 @@ def silhouette_iou(alpha: Tensor, truth: Tensor) -> Tensor:
     a, b = alpha > 0.5, truth > 0.5
     union = (a | b).sum((-2, -1))
     return torch.where(union > 0, (a & b).sum((-2, -1)) / union.clamp(min=1), 1.0)
+
+
+def sample_surface(mesh: Mesh, count: int = 10_000, seed: int = 0) -> NDArray[np.float64]:
+    """Random points on a mesh, as many on each face as its area deserves.
+
+    Args:
+        mesh: with at least one face that has an area.
+        count: of points, 1 or more.
+        seed: of the draw; the same seed gives the same points.
+
+    Returns:
+        [count, 3], world units.
+
+    Raises:
+        InputError: nothing to draw from, or a count below 1.
+
+    Source:
+        Osada et al. 2002, Shape Distributions, section 4.2: (1 - sqrt(r1)) A + sqrt(r1) (1 - r2) B + sqrt(r1) r2 C.
+    """
+    a, b, c = (mesh.vertices[mesh.faces[:, corner]].astype(np.float64) for corner in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2  # [F]
+    if count < 1 or not area.sum() > 0:
+        raise InputError(f"1 or more points and a mesh with an area are needed; got {count} and area {area.sum():g}")
+    rng = np.random.default_rng(seed)
+    face = rng.choice(len(area), count, p=area / area.sum())  # [count]
+    r1, r2 = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
+    return (1 - r1) * a[face] + r1 * (1 - r2) * b[face] + r1 * r2 * c[face]
+
+
+def chamfer(points: Points, truth: Points) -> float:
+    """The mean of two means: the distance from each point to the nearest of the other set, both ways; not squared.
+
+    Papers differ: some add the two means instead (twice this), some square the distances. This is the one that reads as
+    "so far off, on average".
+
+    Args:
+        points: [N, 3], world units; array or tensor.
+        truth: [M, 3], world units.
+
+    Returns:
+        World units, 0 for equal sets.
+
+    Raises:
+        InputError: an empty set, another shape, or NaN.
+
+    Source:
+        Mescheder et al. 2019, Occupancy Networks (arXiv 1812.03828), section 4: Chamfer-L1, the mean of accuracy and
+        completeness.
+
+    Example:
+        >>> chamfer(np.zeros((1, 3)), np.array([[0.0, 0.0, 0.5]]))
+        0.5
+    """
+    there, back = _nearest(points, truth)
+    return float((there.mean() + back.mean()) / 2)
+
+
+def f_score(points: Points, truth: Points, threshold: float) -> float:
+    """The harmonic mean of precision (points near the truth) and recall (truth near the points).
+
+    Args:
+        points: [N, 3], world units; array or tensor.
+        truth: [M, 3], world units.
+        threshold: the largest distance that counts as near, world units, above 0.
+
+    Returns:
+        In [0, 1]; 1 where all are near.
+
+    Raises:
+        InputError: an empty set, another shape, NaN, or a threshold that is not above 0.
+
+    Source:
+        Knapitsch et al. 2017, Tanks and Temples, section 3, equations 3 to 5.
+    """
+    if not threshold > 0:
+        raise InputError(f"threshold must be above 0; got {threshold}")
+    precision, recall = ((distance <= threshold).mean() for distance in _nearest(points, truth))
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+
+
+def _nearest(points: Points, truth: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distances [N] to the nearest of the truth, and [M] from each of the truth to the nearest point."""
+    from scipy.spatial import cKDTree
+
+    a, b = (_points(values) for values in (points, truth))
+    return cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
+
+
+def _points(values: Points) -> NDArray[np.float64]:
+    array = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values, np.float64)
+    if array.ndim != 2 or array.shape[1] != 3 or not len(array) or not np.isfinite(array).all():
+        raise InputError(f"points must be finite and [n, 3] with n of 1 or more; got {array.shape}")
+    return array
 
 
 def _pair(image: Tensor, truth: Tensor) -> Tensor:

@@ -13,9 +13,10 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from transformers import CLIPImageProcessor, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
 
 from image3d_nb.cameras import orbit_cameras, plucker_rays
+from image3d_nb.gaussians import Gaussians
 from image3d_nb.models.lgm import IMAGE_MEAN, IMAGE_STD, LGM
 from image3d_nb.models.mv_unet import MultiViewUNetModel, SpatialTransformer, timestep_embedding
-from image3d_nb.pipelines.lgm import LGMFullPipeline, _published_turn
+from image3d_nb.pipelines.lgm import LGMFullPipeline, _published_turn, lgm_input
 from image3d_nb.pipelines.mvdream import VIEWS_OF_LGM, camera_rows
 
 from . import seeded
@@ -212,11 +213,19 @@ def test_three_steps_of_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.no_grad():
         decoded = pipe.decode_latents(after[-1])
         assert compare(MINI, "pipe/image_embeds", pipe.encode_image(pipe.square(picture, False)).numpy()) < 2e-3
-        both = pipe.conditions("", "", pipe.square(picture, False), 0.0, True, None).context  # without and with
+        both = pipe.conditions([""], "", [pipe.square(picture, False)], 0.0, True, [None]).context  # without and with
         assert compare(MINI, "pipe/prompt_embeds", both.numpy()) < 2e-3
     assert compare(MINI, "pipe/decoded", decoded.permute(0, 2, 3, 1).numpy()) < 2e-3
     torch.testing.assert_close(result.images, decoded[list(VIEWS_OF_LGM)])
     assert compare(MINI, "pipe/gaussians_lgmfull", result.gaussians.to_lgm().numpy()) < 2e-3
+    # by default the same first half; then the rays of the training, a rotation for each Gaussian, and no turn
+    right = pipe("", picture, prepare=False, num_inference_steps=3, guidance_scale=5.0, latents=noise, output_type="pt")
+    torch.testing.assert_close(right.images, result.images, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        rows = pipe.lgm.gaussians(lgm_input(result.images[None], plucker_rays(orbit_cameras(size=256))))
+    torch.testing.assert_close(right.gaussians.means, rows[0, :, :3], atol=1e-5, rtol=0)
+    torch.testing.assert_close(right.gaussians.covariances(), Gaussians.from_lgm(rows).covariances(), atol=1e-6, rtol=0)
+    assert (right.gaussians.means - result.gaussians.means).abs().max() > 0.1
 
 
 def test_save_ply_of_a_raw_tensor_is_the_published_table(tmp_path) -> None:

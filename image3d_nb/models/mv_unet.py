@@ -11,18 +11,25 @@ H W pixels of the latent picture, L tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from ..errors import InputError
 from .lgm import ChannelNorm
 
 CONDITIONS = ("frame", "channels")
+KeysValues: TypeAlias = "tuple[Tensor, Tensor]"
+"""Keys and values of an attention, each [rows, heads, L, C/heads]."""
+Known: TypeAlias = "list[list[KeysValues]]"
+"""What the network has made of a context: for each cross-attention, in the order they run, the words' keys and values,
+and the image tokens' where there are any."""
 
 
 def timestep_embedding(timesteps: Tensor, channels: int, max_period: float = 10_000) -> Tensor:
@@ -85,19 +92,25 @@ class CrossAttention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [rows, heads, L, C/heads]
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out = F.scaled_dot_product_attention(q, self._split(k), self._split(v))
-        return out.transpose(1, 2).flatten(2)  # [rows, L, C]
+    def _attend(self, q: Tensor, known: KeysValues) -> Tensor:
+        return F.scaled_dot_product_attention(q, *known).transpose(1, 2).flatten(2)  # [rows, L, C]
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """[rows, L, C] and [rows, L', C'] -> [rows, L, C]."""
-        context = x if context is None else context
-        q = self._split(self.to_q(x))
+    def look_at(self, context: Tensor) -> list[KeysValues]:
+        """Keys and values of a context [rows, L', C']: they do not change from one denoising step to the next."""
         words = context[:, : context.shape[1] - self.ip_dim]
-        out = self._attend(q, self.to_k(words), self.to_v(words))
+        known = [(self._split(self.to_k(words)), self._split(self.to_v(words)))]
         if self.ip_dim:
             picture = context[:, -self.ip_dim :]
-            out = out + self.ip_weight * self._attend(q, self.to_k_ip(picture), self.to_v_ip(picture))
+            known.append((self._split(self.to_k_ip(picture)), self._split(self.to_v_ip(picture))))
+        return known
+
+    def forward(self, x: Tensor, known: list[KeysValues] | None = None) -> Tensor:
+        """[rows, L, C], and what :meth:`look_at` gave (None: of x itself), -> [rows, L, C]."""
+        known = self.look_at(x) if known is None else known
+        q = self._split(self.to_q(x))
+        out = self._attend(q, known[0])
+        if self.ip_dim:
+            out = out + self.ip_weight * self._attend(q, known[1])
         return self.to_out(out)
 
 
@@ -139,12 +152,14 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, context: Tensor, num_frames: int) -> Tensor:
-        """[rows, L, C] and [rows, L', C'] -> [rows, L, C]."""
+    def forward(self, x: Tensor, known: list[KeysValues], num_frames: int) -> Tensor:
+        """[rows, L, C] and a context's keys and values, one a row or one an object, -> [rows, L, C]."""
         rows, length, channels = x.shape
         joint = self.norm1(x).view(rows // num_frames, num_frames * length, channels)  # [B, F*L, C]
         x = x + self.attn1(joint).view(rows, length, channels)
-        x = x + self.attn2(self.norm2(x), context)
+        # queries do not see each other: those of all frames of an object can look at its one context together
+        asked = self.norm2(x).view(known[0][0].shape[0], -1, channels)  # [rows, L, C] or [B, F*L, C]
+        x = x + self.attn2(asked, known).view(rows, length, channels)
         return x + self.ff(self.norm3(x))
 
 
@@ -163,11 +178,11 @@ class SpatialTransformer(nn.Module):
         )
         self.proj_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, context: Tensor, num_frames: int) -> Tensor:
-        """[rows, C, H, W] -> [rows, C, H, W]."""
+    def forward(self, x: Tensor, known: Iterator[list[KeysValues]], num_frames: int) -> Tensor:
+        """[rows, C, H, W] -> [rows, C, H, W]; takes one item of ``known`` for each block."""
         tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # [rows, HW, C]
         for block in self.transformer_blocks:
-            tokens = block(tokens, context, num_frames)
+            tokens = block(tokens, next(known), num_frames)
         return x + self.proj_out(tokens).transpose(1, 2).reshape(x.shape)
 
 
@@ -376,11 +391,34 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
             nn.Conv2d(channels, out_channels * patch_size**2, 3, padding=1),
         )
 
+    @apply_forward_hook
+    def look_at(self, context: Tensor, ip: Tensor | None = None) -> Known:
+        """Everything that does not change over the denoising steps, made once: pass it to :meth:`forward`.
+
+        Args:
+            context: [rows, L, context_dim], the prompt's tokens; or [B, ...], one an object instead of one a row.
+            ip: [rows or B, 257, ip_width], CLIP's penultimate hidden states, or None.
+
+        Returns:
+            Keys and values of every cross-attention; the Resampler has run.
+
+        Raises:
+            InputError: the configuration needs a picture that is missing.
+        """
+        if self.config.ip_dim and ip is None:
+            raise InputError("ip must be given: this model was built with image tokens (ip_dim > 0); got None")
+        if ip is not None:
+            context = torch.cat([context, self.image_embed(ip.to(context.dtype))], 1)  # [rows, L + ip_dim, C']
+        order = [*self.input_blocks, self.middle_block, *self.output_blocks]
+        places = [layer for layers in order for layer in layers.children() if isinstance(layer, SpatialTransformer)]
+        blocks = [block for place in places for block in place.transformer_blocks]
+        return [block.attn2.look_at(context) for block in blocks if isinstance(block, TransformerBlock)]
+
     def forward(
         self,
         x: Tensor,
         timesteps: Tensor,
-        context: Tensor,
+        context: Tensor | Known,
         camera: Tensor,
         num_frames: int,
         ip: Tensor | None = None,
@@ -391,10 +429,10 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
         Args:
             x: [rows, in_channels, H, W], the noisy frames; rows = B * num_frames, frames of one object together.
             timesteps: [rows], 0 to 999, float32.
-            context: [rows, L, context_dim], the prompt's tokens.
+            context: [rows, L, context_dim], the prompt's tokens; or what :meth:`look_at` made of them and of ``ip``.
             camera: [rows, camera_dim].
             num_frames: frames an object; with condition "frame" and a picture, the picture's frame counts.
-            ip: [rows, 257, ip_width], CLIP's penultimate hidden states, or None.
+            ip: [rows, 257, ip_width], CLIP's penultimate hidden states, or None; ``look_at`` has taken them already.
             ip_img: [B, in_channels, H, W], the picture: it takes the last frame's place, or stands beside each frame.
 
         Returns:
@@ -405,8 +443,7 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
         """
         if x.shape[0] % num_frames:
             raise InputError(f"x must have a multiple of num_frames = {num_frames} rows; got {x.shape[0]}")
-        if self.config.ip_dim and ip is None:
-            raise InputError("ip must be given: this model was built with image tokens (ip_dim > 0); got None")
+        known = iter(self.look_at(context, ip) if isinstance(context, Tensor) else context)
         if self.config.condition == "channels" and ip_img is None:
             raise InputError('ip_img must be given: this model was built with condition="channels"; got None')
         condition = None
@@ -420,19 +457,17 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
             condition = ip_img.to(x.dtype).repeat_interleave(num_frames, 0)  # [rows, in, H, W]
             mirror = [condition.flip(-1)] if self.config.condition_mirror else []
             x = torch.cat([x, condition, *mirror], 1)
-        if ip is not None:
-            context = torch.cat([context, self.image_embed(ip.to(context.dtype))], 1)  # [rows, L + ip_dim, C']
 
         times = timestep_embedding(timesteps, self.config.model_channels, self.config.max_period).to(x.dtype)
         embedding = self.time_embed(times) + self.camera_embed(camera.to(x.dtype))  # [rows, 4 * model_channels]
         h = F.pixel_unshuffle(x, self.config.patch_size)
         kept = []
         for layers in self.input_blocks:
-            h = self._run(layers.children(), h, embedding, context, num_frames)
+            h = self._run(layers.children(), h, embedding, known, num_frames)
             kept.append(h)
-        h = self._run(self.middle_block.children(), h, embedding, context, num_frames)
+        h = self._run(self.middle_block.children(), h, embedding, known, num_frames)
         for layers in self.output_blocks:
-            h = self._run(layers.children(), torch.cat([h, kept.pop()], 1), embedding, context, num_frames)
+            h = self._run(layers.children(), torch.cat([h, kept.pop()], 1), embedding, known, num_frames)
         out = F.pixel_shuffle(self.out(h), self.config.patch_size)  # [rows, out, H, W]
         if condition is None or self.config.residual_frame is None:
             return out
@@ -440,13 +475,15 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
         return out + condition * front.repeat(x.shape[0] // num_frames)[:, None, None, None]
 
     @staticmethod
-    def _run(layers: Iterable[nn.Module], h: Tensor, embedding: Tensor, context: Tensor, num_frames: int) -> Tensor:
+    def _run(
+        layers: Iterable[nn.Module], h: Tensor, embedding: Tensor, known: Iterator[list[KeysValues]], num_frames: int
+    ) -> Tensor:
         """One place of the U-Net: each layer gets what it takes."""
         for layer in layers:
             if isinstance(layer, ResBlock):
                 h = layer(h, embedding)
             elif isinstance(layer, SpatialTransformer):
-                h = layer(h, context, num_frames)
+                h = layer(h, known, num_frames)
             else:
                 h = layer(h)
         return h

@@ -24,15 +24,36 @@ from ..errors import InputError
 from ..gaussians import Gaussians
 from ..io import save
 from ..io.ply import lgm_bytes
+from ..metrics import view_consistency
 from ..models.lgm import IMAGE_MEAN, IMAGE_STD
-from .mvdream import (
-    MVDreamPipeline,
+from ._inputs import (
+    check_candidates,
     check_output_type,
+    check_views,
     sort_arguments,
+    split_candidates,
+    split_jobs,
     to_output,
 )
+from ._memory import channels_last
+from .mvdream import MVDreamPipeline
 
-FAITHFUL = (None, "lgm-full")
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of several objects made of the same picture.
+
+    Attributes:
+        gaussians: the object.
+        images: its four views, of the kind of ``output_type``.
+        score: decibels by which its renders agree with its views; see :func:`image3d_nb.metrics.view_consistency`.
+        seed: ``generator=image3d_nb.generator(seed)`` makes this object alone.
+    """
+
+    gaussians: Gaussians
+    images: Any
+    score: float
+    seed: int
 
 
 @dataclass
@@ -44,12 +65,15 @@ class LGMFullPipelineOutput(BaseOutput):
         images: the four views in LGM's order, azimuth 0 (the front), 90, 180, 270; of the kind of ``output_type``.
         input: the picture that the model saw (PIL), or None without one.
         faithful: what the call was given: a faithful object is already turned as the published code turns it.
+        candidates: with ``num_candidates`` above 1, every :class:`Candidate`, best first; ``gaussians`` and ``images``
+            are the first one's. Else None.
     """
 
     gaussians: Any
     images: Any
     input: Any
     faithful: str | None
+    candidates: Any = None
 
 
 class LGMFullPipeline(MVDreamPipeline):
@@ -88,6 +112,7 @@ class LGMFullPipeline(MVDreamPipeline):
             default_guidance, max_steps,
         )  # fmt: skip
         self.register_modules(lgm=lgm)
+        channels_last(lgm)
 
     @torch.no_grad()
     def __call__(
@@ -103,6 +128,7 @@ class LGMFullPipeline(MVDreamPipeline):
         negative_prompt: str = "",
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         latents: Tensor | None = None,
+        num_candidates: int = 1,
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
@@ -115,8 +141,11 @@ class LGMFullPipeline(MVDreamPipeline):
                 output_type, callback_on_step_end, callback_on_step_end_tensor_inputs: as for
                 :meth:`MVDreamPipeline.__call__`.
             prepare: cut out, recentre and put on white; False, which ``faithful`` implies, feeds the square as it is.
-            faithful: "lgm-full" repeats the published code's rays, rotations and turn; None does what is right.
-            return_dict: False gives the tuple (gaussians, images, input, faithful).
+            faithful: "lgm-full" repeats the published code's rays, rotations, turn and global random numbers; None
+                does what is right.
+            num_candidates: objects to make of each picture, with seeds drawn from ``generator``; the one whose views
+                agree best is the result, and ``candidates`` holds all.
+            return_dict: False gives the tuple (gaussians, images, input, faithful), and candidates where there are any.
 
         Returns:
             :class:`LGMFullPipelineOutput`, or the tuple.
@@ -124,26 +153,42 @@ class LGMFullPipeline(MVDreamPipeline):
         Raises:
             InputError: the arguments do not go together, or a picture is not one.
         """
-        if faithful not in FAITHFUL:
-            raise InputError(f"faithful must be one of {FAITHFUL}; got {faithful!r}")
+        check_candidates(num_candidates, faithful)
         prompt, image = sort_arguments(prompt, image)
         check_output_type(output_type)
         settings: dict[str, Any] = {
             "elevation": elevation, "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
             "negative_prompt": negative_prompt, "latents": latents, "callback": callback_on_step_end,
-            "callback_names": callback_on_step_end_tensor_inputs,
+            "callback_names": callback_on_step_end_tensor_inputs, "global_image_noise": faithful is not None,
         }  # fmt: skip
-        found = []
-        prepare = prepare and faithful is None
-        for square, frames in self.each_object(prompt, image, prepare, generator, **settings):
-            views = self.decode(frames)  # [4, 3, H, W]
-            made = self.reconstruct(views, elevation=elevation, faithful=faithful)
-            images = to_output(frames if output_type == "latent" else views, output_type)
-            found.append((made, images, self.seen(square)))
-        columns: list[Any] = [list(column) for column in zip(*found, strict=True)]
-        if not isinstance(image, list):
-            columns = [column[0] for column in columns]
-        return LGMFullPipelineOutput(*columns, faithful) if return_dict else (*columns, faithful)
+        asked, several = split_jobs(prompt, image, generator)
+        jobs = [each for job in asked for each in split_candidates(job, num_candidates)]
+        squares, frames = self.make_frames(jobs, prepare and faithful is None, **settings)
+        with self.holding("vae"):
+            views = [self.decode(each) for each in frames]  # of [4, 3, H, W]
+        with self.holding("lgm"):
+            made = [self.reconstruct(each, elevation=elevation, faithful=faithful) for each in views]
+        self.maybe_free_model_hooks()
+        shown = [to_output(each, output_type) for each in (frames if output_type == "latent" else views)]
+        columns: list[Any] = [made, shown, [self.seen(square) for square in squares]]
+        ranked: list[Any] | None = None
+        if num_candidates > 1:
+            scores = [self.score(*pair, elevation=elevation) for pair in zip(made, views, strict=True)]
+            rows = zip(made, shown, scores, (job.seed for job in jobs), strict=True)
+            ranked = _rank([Candidate(*row) for row in rows], num_candidates)  # type: ignore[arg-type]
+            best = [rows[0] for rows in ranked]
+            columns = [[each.gaussians for each in best], [each.images for each in best], columns[2][::num_candidates]]
+        if not several:
+            columns, ranked = [column[0] for column in columns], None if ranked is None else ranked[0]
+        if return_dict:
+            return LGMFullPipelineOutput(*columns, faithful, ranked)
+        return (*columns, faithful, *([] if ranked is None else [ranked]))
+
+    def score(self, gaussians: Gaussians, views: Tensor, *, elevation: float = 0.0) -> float:
+        """Decibels by which renders from LGM's four cameras agree with the views [4, 3, H, W] that it was given."""
+        config, size = self.lgm.config, views.shape[-1]
+        cameras = orbit_cameras(elevation, radius=config.radius, fovy=config.fovy, size=size)
+        return view_consistency(gaussians, views, cameras)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, *, elevation: float = 0.0, faithful: str | None = None) -> Gaussians:
@@ -155,16 +200,16 @@ class LGMFullPipeline(MVDreamPipeline):
             faithful: see :meth:`__call__`.
 
         Raises:
-            InputError: another shape.
+            InputError: another shape, or numbers out of range.
         """
-        if images.ndim != 4 or tuple(images.shape[:2]) != (4, 3):
-            raise InputError(f"images must be [4, 3, H, W] in [0, 1], LGM's order; got {tuple(images.shape)}")
+        check_views(images)
         size = self.lgm.config.input_size
         if images.shape[-1] != size or images.shape[-2] != size:
             images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
-        rays = self.rays(elevation, faithful)
-        x = lgm_input(images[None].to(self.lgm.device, torch.float32), rays.to(self.lgm.device))
-        rows = self.lgm.gaussians(x.to(self.lgm.dtype), rotation="published" if faithful else None)  # [1, N, 14]
+        device, rays = self._execution_device, self.rays(elevation, faithful)
+        x = lgm_input(images[None].to(device, torch.float32), rays.to(device)).to(self._type_of(self.lgm))
+        with self.holding("lgm"):
+            rows = self.lgm.gaussians(x, rotation="published" if faithful else None)  # [1, N, 14]
         if faithful:
             return Gaussians.from_lgm(_published_turn(rows))
         # LGM answers in the space of its first camera, standing level on +z: turn that camera to where it is
@@ -213,6 +258,12 @@ class LGMFullPipeline(MVDreamPipeline):
         unturned = getattr(result, "faithful", None) is not None
         kept = _something_finite(made, min_opacity)
         save(kept, Path(path), convention="opengl" if unturned else convention)
+
+
+def _rank(candidates: list[Candidate], count: int) -> list[list[Candidate]]:
+    """Each picture's ``count`` candidates, the best first."""
+    each = [candidates[start : start + count] for start in range(0, len(candidates), count)]
+    return [sorted(rows, key=lambda row: -row.score) for rows in each]
 
 
 def _something_finite(made: Gaussians, min_opacity: float) -> Gaussians:

@@ -3,35 +3,42 @@
 Sources: Shi et al. 2023, MVDream (arXiv 2308.16512); Wang and Shi 2023, ImageDream (arXiv 2312.02201); Ho and Salimans
 2022, Classifier-Free Diffusion Guidance, equation 6.
 
-Shapes: F frames (four views, and in ImageDream the picture as a fifth), C H W of the latent picture, L tokens.
+Shapes: B objects, F frames (four views, and in ImageDream the picture as a fifth), C H W of the latent picture, L
+tokens; G is 2 with guidance (first all objects without the picture, then all with it), else 1.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from diffusers import DiffusionPipeline
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
 from ..cameras import orbit_cameras
-from ..errors import InputError
-from ..image import load_image, prepare_image
+from ._inputs import (
+    Job,
+    as_lists,
+    check_call,
+    check_output_type,
+    resize,
+    sort_arguments,
+    split_jobs,
+    square_pixels,
+    to_output,
+    to_pil,
+)
+from ._memory import OneAtATimePipeline, channels_last
 from .loading import FromFolderMixin
 
 VIEWS_OF_LGM = (1, 2, 3, 0)
 """MVDream's view 1 looks at the front: LGM's view k is MVDream's view VIEWS_OF_LGM[k]. Both turn the same way."""
-OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
 def camera_rows(elevation: float = 0.0, extra_view: bool = True) -> Tensor:
@@ -69,22 +76,26 @@ class MVDreamPipelineOutput(BaseOutput):
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the network is told beside the noisy frames; two rows where there is guidance, the one without first.
+    """What the network is told beside the noisy frames.
 
     Attributes:
-        context: [G, L, C'], the prompt's tokens; G = 2 with guidance, else 1.
-        ip: [G, 257, width], CLIP's penultimate hidden states of the picture, or None.
-        ip_img: [G, C, H, W], the picture as a latent, or None.
+        context: [G*B, L, C'], the prompts' tokens.
+        ip: [G*B, 257, width], CLIP's penultimate hidden states of the pictures, or None.
+        ip_img: [G*B, C, H, W], the pictures as latents, or None.
         camera: [F, 16].
+        guided: whether there are rows without the picture, G = 2.
+        known: keys and values that the network made of ``context`` and ``ip``, for all steps.
     """
 
     context: Tensor
     ip: Tensor | None
     ip_img: Tensor | None
     camera: Tensor
+    guided: bool
+    known: Any = None
 
 
-class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
+class MVDreamPipeline(FromFolderMixin, OneAtATimePipeline):
     """Text or one picture to four views.
 
     Args:
@@ -101,7 +112,7 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
     """
 
     _optional_components: ClassVar = ["vae", "tokenizer", "text_encoder", "feature_extractor", "image_encoder"]
-    _callback_tensor_inputs: ClassVar = ["latents"]
+    _callback_tensor_inputs: ClassVar = ["latents", "prompt_embeds", "image_latents"]
     model_cpu_offload_seq = "text_encoder->image_encoder->unet->vae"
 
     def __init__(
@@ -123,7 +134,11 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
             feature_extractor=feature_extractor, image_encoder=image_encoder,
         )  # fmt: skip
         self.register_to_config(default_steps=default_steps, default_guidance=default_guidance, max_steps=max_steps)
+        channels_last(unet, vae)
         self._interrupt = False
+        self._guidance_scale = 1.0
+        self._num_timesteps = 0
+        self._nothing: tuple[Any, Tensor] | None = None  # a text encoder, and what it makes of ""
 
     @property
     def picture_size(self) -> int:
@@ -135,6 +150,16 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
     def interrupt(self) -> bool:
         """Set ``_interrupt`` in a callback to skip the steps that are left."""
         return self._interrupt
+
+    @property
+    def guidance_scale(self) -> float:
+        """Of the running call. A callback may set ``_guidance_scale``; at 1 or less, half of the work is saved."""
+        return self._guidance_scale
+
+    @property
+    def num_timesteps(self) -> int:
+        """How many steps the running call takes."""
+        return self._num_timesteps
 
     @torch.no_grad()
     def __call__(
@@ -157,19 +182,21 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         """Make four views.
 
         Args:
-            prompt: a sentence; or, as the only argument, the picture (or a list of pictures).
-            image: PIL picture, array [H, W, 3 or 4] (uint8, or float in [0, 1]), or a list of these.
+            prompt: a sentence, or a list of them; or, as the only argument, the picture (or a list of pictures).
+            image: anything that ``load_image`` takes but a path, or a list of these: all are denoised as one batch.
             prepare: cut out, recentre and put on white by ``prepare_image``; False feeds the square picture as it is.
             elevation: of the picture's camera, degrees, up is positive.
             num_inference_steps: denoising steps; None is the weights' own number.
             guidance_scale: 1 is none; None is the weights' own.
             negative_prompt: what not to show.
-            generator: of all randomness; one, or one a picture.
-            latents: [F, C, H, W] noise to start from, MVDream's order; None draws it.
+            generator: of all randomness; one, or one an object. Several with one picture: as many objects of it.
+            latents: [B*F, C, H, W] noise to start from, MVDream's order; None draws it.
             output_type: "pil", "np", "pt" or "latent"; see :class:`MVDreamPipelineOutput`.
             return_dict: False gives the tuple (images, input).
-            callback_on_step_end: called as f(pipeline, step, timestep, {"latents": ...}) -> dict, as in diffusers.
-            callback_on_step_end_tensor_inputs: names of the tensors that it gets.
+            callback_on_step_end: called as f(pipeline, step, timestep, {"latents": ...}) -> dict, as in diffusers; what
+                it returns is used from then on.
+            callback_on_step_end_tensor_inputs: which it gets: "latents" [B*F, C, H, W], "prompt_embeds" [G*B, L, C'],
+                "image_latents" [G*B, C, H, W].
 
         Returns:
             :class:`MVDreamPipelineOutput`, or the tuple.
@@ -184,52 +211,48 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
             "negative_prompt": negative_prompt, "latents": latents, "callback": callback_on_step_end,
             "callback_names": callback_on_step_end_tensor_inputs,
         }  # fmt: skip
-        found = []
-        for square, frames in self.each_object(prompt, image, prepare, generator, **settings):
-            views = frames if output_type == "latent" else self.decode(frames)
-            found.append((to_output(views, output_type), self.seen(square)))
-        images, inputs = (list(part) for part in zip(*found, strict=True))
-        if not isinstance(image, list):
-            images, inputs = images[0], inputs[0]
-        return MVDreamPipelineOutput(images, inputs) if return_dict else (images, inputs)
+        jobs, several = split_jobs(prompt, image, generator)
+        squares, frames = self.make_frames(jobs, prepare, **settings)
+        with self.holding("vae", needed=output_type != "latent"):
+            views = [made if output_type == "latent" else self.decode(made) for made in frames]
+        self.maybe_free_model_hooks()
+        images, inputs = [to_output(made, output_type) for made in views], [self.seen(square) for square in squares]
+        found = (images, inputs) if several else (images[0], inputs[0])
+        return MVDreamPipelineOutput(*found) if return_dict else found
 
-    def each_object(
-        self, prompt: str | None, image: Any, prepare: bool, generator: Any, **settings: Any
-    ) -> Iterator[tuple[Tensor | None, Tensor]]:
-        """(the square picture, clean latents) of each picture that came in; ``settings`` are those of :meth:`denoise`.
+    def make_frames(
+        self, jobs: Sequence[Job], prepare: bool, global_image_noise: bool = False, **settings: Any
+    ) -> tuple[list[Tensor | None], list[Tensor]]:
+        """The square picture, and the clean latents [F, C, H, W], of each job; ``settings`` are :meth:`denoise`'s.
 
-        What any of them cannot do is found before the first is begun.
+        What any of them cannot do is found before anything is computed.
         """
-        jobs = split_list(prompt, image, generator)
-        for words, picture, _ in jobs:
-            names = ("num_inference_steps", "guidance_scale", "callback_names")
-            self.check_inputs(words, picture, *(settings[name] for name in names))
-        for words, picture, random in jobs:
-            square = None if picture is None else self.square(picture, prepare)
-            yield square, self.denoise(words, square, generator=random, **settings)
+        check_call(self, [job.prompt for job in jobs], [job.picture for job in jobs], **settings)
+        made: dict[int, Tensor] = {}  # candidates share a picture: prepare it once
+        for job in jobs:
+            if job.picture is not None and id(job.picture) not in made:
+                made[id(job.picture)] = self.square(job.picture, prepare)
+        squares = [made.get(id(job.picture)) for job in jobs]
+        rows = self.denoise(
+            [job.prompt for job in jobs],
+            squares,
+            generator=[job.generator for job in jobs],
+            global_image_noise=global_image_noise,
+            **settings,
+        )
+        return squares, list(rows.chunk(len(jobs)))
 
     def square(self, image: Any, prepare: bool = True) -> Tensor:
-        """A picture as the model takes it.
+        """A picture as the model takes it: [1, 3, H, W] in [0, 1], on white; CLIP's and the views' sizes come later.
 
         Args:
             image: anything that ``load_image`` takes.
             prepare: cut out, recentre, white; False feeds a square picture as it is.
 
-        Returns:
-            [1, 3, H, W] in [0, 1], on white; CLIP's and the views' sizes come later.
-
         Raises:
-            InputError: not a picture, or not square where it must be.
+            InputError: not a picture, nothing to be seen in it, or not square where it must be.
         """
-        if prepare:
-            image = prepare_image(image, size=max(256, self.picture_size))
-        pixels = to_pixels(image)  # [1, 3, h, w]
-        if pixels.shape[-1] != pixels.shape[-2]:
-            raise InputError(
-                f"a picture must be square when prepare=False; got {pixels.shape[-1]} x {pixels.shape[-2]} pixels:"
-                " let prepare=True make it so"
-            )
-        return pixels.to(self._execution_device)
+        return square_pixels(image, prepare, max(256, self.picture_size)).to(self._execution_device)
 
     def seen(self, square: Tensor | None) -> Image.Image | None:
         """The square picture at the size of the views, for people to look at."""
@@ -238,110 +261,132 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
     @torch.no_grad()
     def denoise(
         self,
-        prompt: str | None,
-        square: Tensor | None,
+        prompt: str | Sequence[str] | None,
+        square: Tensor | Sequence[Tensor | None] | None,
         *,
         elevation: float = 0.0,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         negative_prompt: str = "",
-        generator: torch.Generator | None = None,
+        generator: Any = None,
         latents: Tensor | None = None,
         callback: Callable[..., dict[str, Any]] | None = None,
         callback_names: Sequence[str] = ("latents",),
+        global_image_noise: bool = False,
     ) -> Tensor:
-        """The diffusion loop of one object: noise to clean latents, [F, C, H, W] in float32, MVDream's order."""
-        self.check_inputs(prompt, square, num_inference_steps, guidance_scale, callback_names)
+        """The diffusion loop: noise to clean latents.
+
+        Args:
+            prompt, square, generator: one, or a list with one an object; squares are [1, 3, H, W].
+            global_image_noise: draw the picture's latent from torch's global state, as the published code does.
+            elevation, num_inference_steps, guidance_scale, negative_prompt, latents, callback, callback_names: as for
+                :meth:`__call__`.
+
+        Returns:
+            [B*F, C, H, W] in float32, one object's frames after the other's, MVDream's order.
+        """
+        squares, words, random = as_lists(square, prompt, generator)
+        count = len(squares)
+        check_call(
+            self, words, squares, elevation, num_inference_steps, guidance_scale, negative_prompt, latents, callback,
+            callback_names,
+        )  # fmt: skip
+        if isinstance(callback, (PipelineCallback, MultiPipelineCallbacks)):
+            callback_names = callback.tensor_inputs
         steps = self.config.default_steps if num_inference_steps is None else num_inference_steps
-        guidance = self.config.default_guidance if guidance_scale is None else guidance_scale
+        self._guidance_scale = self.config.default_guidance if guidance_scale is None else guidance_scale
         self._interrupt = False
         device = self._execution_device
-        given = self.conditions(prompt, negative_prompt, square, elevation, guidance > 1, generator)
-        frames, rows = given.camera.shape[0], given.context.shape[0]  # F, G
-        shape = (frames, self.unet.config.in_channels, self.unet.config.image_size, self.unet.config.image_size)
+        told = self.conditions(
+            words, negative_prompt, squares, elevation, self.guidance_scale > 1, [None] * count if global_image_noise
+            else random,
+        )  # fmt: skip
+        shape = (1, *self.shape_of(squares))  # one object
         if latents is None:
-            latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        elif not isinstance(latents, Tensor) or tuple(latents.shape) != shape:
-            raise InputError(f"latents must be a tensor {list(shape)}; got {getattr(latents, 'shape', latents)}")
+            noise = [randn_tensor(shape, generator=each, device=device, dtype=torch.float32) for each in random]
+            latents = torch.cat(noise)  # [B, F, C, H, W]
         self.scheduler.set_timesteps(steps, device=device)
-        latents = latents.to(device, torch.float32) * self.scheduler.init_noise_sigma
-        with self.progress_bar(total=len(self.scheduler.timesteps)) as bar:
+        self._num_timesteps = len(self.scheduler.timesteps)
+        latents = latents.to(device, torch.float32).view(count, *shape[1:]) * self.scheduler.init_noise_sigma
+        with self.holding("unet"), self.progress_bar(total=self.num_timesteps) as bar:
+            told = self._learn(told)
             for i, t in enumerate(self.scheduler.timesteps):
                 if self.interrupt:
                     continue
-                noisy = self.scheduler.scale_model_input(latents, t)
-                guess = self._predict(noisy.repeat(rows, 1, 1, 1), t, given, frames)  # [G*F, C, H, W]
-                if rows == 2:
-                    without, with_ = guess.chunk(2)
-                    guess = without + guidance * (with_ - without)  # Ho and Salimans, equation 6
-                latents = self.scheduler.step(guess, t, latents, **self._step_arguments(generator)).prev_sample
-                latents = self._call_back(callback, callback_names, i, t, latents)
+                guess = self._predict(self.scheduler.scale_model_input(latents, t), t, told)  # [B, F, C, H, W]
+                latents = self.scheduler.step(guess, t, latents, **self._step_arguments(random)).prev_sample
+                if callback is not None:
+                    latents, told = self._call_back(callback, callback_names, i, t, latents, told)
                 bar.update()
-        return latents
+        return latents.flatten(0, 1)
 
-    def check_inputs(
-        self,
-        prompt: str | None,
-        picture: Any,
-        num_inference_steps: int | None,
-        guidance_scale: float | None,
-        callback_names: Sequence[str],
-    ) -> None:
-        """Raise an InputError, before anything is computed, for what these weights cannot do."""
-        steps = self.config.default_steps if num_inference_steps is None else num_inference_steps
-        if guidance_scale is not None and not math.isfinite(guidance_scale):
-            raise InputError(f"guidance_scale must be a finite number; got {guidance_scale}")
-        if steps < 1 or (self.config.max_steps is not None and steps > self.config.max_steps):
-            most = "" if self.config.max_steps is None else f" and at most {self.config.max_steps} for these weights"
-            raise InputError(f"num_inference_steps must be at least 1{most}; got {steps}")
-        needs_picture = bool(self.unet.config.ip_dim) or self.unet.config.condition == "channels"
-        if needs_picture and picture is None:
-            raise InputError("these weights need a picture: pass image=...; a prompt alone works with MVDream's")
-        if not needs_picture and picture is not None:
-            raise InputError("these weights take text only: pass a prompt and no image, or load ImageDream's")
-        if prompt and self.text_encoder is None:
-            raise InputError(f"these weights have no text encoder, so prompt must be empty or None; got {prompt!r}")
-        unknown = set(callback_names) - set(self._callback_tensor_inputs)
-        if unknown:
-            known = self._callback_tensor_inputs
-            raise InputError(f"callback_on_step_end_tensor_inputs must be of {known}; got {unknown}")
+    def shape_of(self, pictures: Sequence[Any]) -> tuple[int, int, int, int]:
+        """(F, C, H, W) of one object's latents."""
+        config = self.unet.config
+        extra = pictures[0] is not None and config.condition == "frame"
+        return 4 + extra, config.in_channels, config.image_size, config.image_size
 
     def conditions(
         self,
-        prompt: str | None,
+        prompts: Sequence[str | None],
         negative_prompt: str,
-        square: Tensor | None,
+        squares: Sequence[Any],
         elevation: float,
         guided: bool,
-        generator: torch.Generator | None,
+        generators: Sequence[torch.Generator | None],
     ) -> Conditions:
         """Everything that the network is told, made once for all steps."""
-        words = [negative_prompt, prompt or ""] if guided else [prompt or ""]
-        context = torch.cat([self.encode_prompt(text) for text in words])  # [G, L, C']
+        words = [negative_prompt] * (len(prompts) * guided) + [prompt or "" for prompt in prompts]
+        with self.holding("text_encoder", needed=self._nothing_said(words) is None):
+            texts = {text: self.encode_prompt(text) for text in dict.fromkeys(words)}
+        context = torch.cat([texts[text] for text in words])  # [G*B, L, C']
         ip, ip_img = None, None
-        if square is not None and self.unet.config.ip_dim:
-            ip = self.encode_image(square)
-        if square is not None:
-            ip_img = self.encode_latents(square, generator)
+        pictures = {id(square): square for square in squares if square is not None}
+        if pictures and self.unet.config.ip_dim:
+            with self.holding("image_encoder"):
+                looks = {key: self.encode_image(square) for key, square in pictures.items()}
+            ip = torch.cat([looks[id(square)] for square in squares])  # [B, 257, width]
+        if pictures:
+            with self.holding("vae"):
+                drawn = [self.encode_latents(square, each) for square, each in zip(squares, generators, strict=True)]
+            ip_img = torch.cat(drawn)  # [B, C, H, W]
         if guided:  # without the picture means: zeros into the Resampler, and for the latent
             ip = None if ip is None else torch.cat([torch.zeros_like(ip), ip])
             ip_img = None if ip_img is None else torch.cat([torch.zeros_like(ip_img), ip_img])
         extra_view = ip_img is not None and self.unet.config.condition == "frame"
-        return Conditions(context, ip, ip_img, camera_rows(elevation, extra_view).to(self._execution_device))
+        camera = camera_rows(elevation, extra_view).to(self._execution_device)
+        return Conditions(context, ip, ip_img, camera, guided)
 
     def encode_prompt(self, text: str) -> Tensor:
-        """[1, L, C'], the text encoder's last hidden states; one token of zeros without a text encoder."""
+        """[1, L, C'], the text encoder's last hidden states; one token of zeros without a text encoder.
+
+        That of the empty text is kept: nearly every call needs it.
+        """
         if self.text_encoder is None:
             return torch.zeros(1, 1, self.unet.config.context_dim, device=self._execution_device)
+        kept = self._nothing_said([text])
+        if kept is not None:
+            return kept
         tokens = self.tokenizer(
             text, padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True, return_tensors="pt"
         )
-        return self.text_encoder(tokens.input_ids.to(self._execution_device))[0]
+        found = self.text_encoder(tokens.input_ids.to(self._execution_device))[0]
+        if not text:
+            self._nothing = (self.text_encoder, found)
+        return found
+
+    def _nothing_said(self, words: Sequence[str]) -> Tensor | None:
+        """The kept embedding, where the words are all empty and it is this text encoder's."""
+        if any(words) or self._nothing is None or self._nothing[0] is not self.text_encoder:
+            return None
+        found = self._nothing[1]
+        same = found.device == self._execution_device and found.dtype == self._type_of(self.text_encoder)
+        return found if same else None
 
     def encode_image(self, square: Tensor) -> Tensor:
         """[1, 257, width], CLIP's penultimate hidden states of [1, 3, H, W] in [0, 1]."""
         pixels = self.feature_extractor(images=to_pil(square), return_tensors="pt").pixel_values
-        pixels = pixels.to(self._execution_device, self.image_encoder.dtype)
+        pixels = pixels.to(self._execution_device, self._type_of(self.image_encoder))
         return self.image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
 
     def encode_latents(self, square: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -349,42 +394,60 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         pixels = 2 * resize(square, self.picture_size) - 1
         if self.vae is None:
             return pixels
-        posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
+        posterior = self.vae.encode(pixels.to(self._type_of(self.vae))).latent_dist
         return posterior.sample(generator=generator) * self.vae.config.scaling_factor
 
-    def _predict(self, noisy: Tensor, t: Tensor, given: Conditions, frames: int) -> Tensor:
-        """One call of the network, [G*F, C, H, W] -> float32 of the same shape."""
-        kind = self.unet.dtype
-        groups = noisy.shape[0] // frames
-        out = self.unet(
-            x=noisy.to(kind),
-            # float32: bfloat16 cannot hold most timesteps
-            timesteps=t.to(noisy.device, torch.float32).expand(noisy.shape[0]),
-            context=given.context.to(kind).repeat_interleave(frames, 0),
-            camera=given.camera.repeat(groups, 1),
-            num_frames=frames,
-            ip=None if given.ip is None else given.ip.to(kind).repeat_interleave(frames, 0),
-            ip_img=given.ip_img,
-        )
-        return out.float()
+    def _learn(self, told: Conditions) -> Conditions:
+        """The same, with the keys and values of its context and pictures."""
+        kind = self._type_of(self.unet)
+        ip = None if told.ip is None else told.ip.to(kind)
+        return replace(told, known=self.unet.look_at(told.context.to(kind), ip))
 
-    def _step_arguments(self, generator: torch.Generator | None) -> dict[str, Any]:
-        """Schedulers that draw noise take a generator; those that draw none do not know the word."""
-        takes = inspect.signature(self.scheduler.step).parameters
-        return {"generator": generator} if "generator" in takes else {}
+    def _predict(self, noisy: Tensor, t: Tensor, told: Conditions) -> Tensor:
+        """What the network makes of noisy frames [B, F, C, H, W]: float32 of the same shape, guided."""
+        count, frames = noisy.shape[:2]
+        groups = 1 + told.guided
+        out = self.unet(
+            x=noisy.flatten(0, 1).to(self._type_of(self.unet)).repeat(groups, 1, 1, 1),  # [G*B*F, C, H, W]
+            # float32: bfloat16 cannot hold most timesteps
+            timesteps=t.to(noisy.device, torch.float32).expand(groups * count * frames),
+            context=told.known,
+            camera=told.camera.repeat(groups * count, 1),
+            num_frames=frames,
+            ip_img=told.ip_img,
+        ).float()
+        if told.guided:
+            without, with_ = out.chunk(2)
+            out = without + self.guidance_scale * (with_ - without)  # Ho and Salimans, equation 6
+        return out.view_as(noisy)
+
+    def _step_arguments(self, generators: list[torch.Generator | None]) -> dict[str, Any]:
+        """Schedulers that draw noise take generators; those that draw none do not know the word."""
+        if "generator" not in inspect.signature(self.scheduler.step).parameters or None in generators:
+            return {}
+        return {"generator": generators}  # one an object, in the order of the latents' first dimension
 
     def _call_back(
         self,
-        callback: Callable[..., dict[str, Any]] | None,
+        callback: Callable[..., dict[str, Any]],
         names: Sequence[str],
         step: int,
         t: Tensor,
         latents: Tensor,
-    ) -> Tensor:
-        if callback is None:
-            return latents
-        changed = callback(self, step, t, dict.fromkeys(names, latents))
-        return latents if not changed else changed.get("latents", latents)
+        told: Conditions,
+    ) -> tuple[Tensor, Conditions]:
+        """Show the caller where we are, and go on with what comes back."""
+        offered = {"latents": latents.flatten(0, 1), "prompt_embeds": told.context, "image_latents": told.ip_img}
+        changed: dict[str, Any] = callback(self, step, t, {name: offered[name] for name in names}) or {}
+        latents = changed.get("latents", latents).view_as(latents)
+        context: Any = changed.get("prompt_embeds", told.context)
+        ip_img = changed.get("image_latents", told.ip_img)
+        if told.guided and self.guidance_scale <= 1:  # guidance ends: the halves with the picture go on
+            context, ip, ip_img = (None if x is None else x[-latents.shape[0] :] for x in (context, told.ip, ip_img))
+            told = self._learn(Conditions(context, ip, ip_img, told.camera, guided=False))
+        elif context is not told.context or ip_img is not told.ip_img:
+            told = self._learn(replace(told, context=context, ip_img=ip_img))
+        return latents, told
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -399,74 +462,6 @@ class MVDreamPipeline(FromFolderMixin, DiffusionPipeline):
         """Latents [n, C, h, w] to pictures [n, 3, H, W] in [0, 1], float32."""
         pixels = latents
         if self.vae is not None:
-            pixels = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample
+            with self.holding("vae"):
+                pixels = self.vae.decode((latents / self.vae.config.scaling_factor).to(self._type_of(self.vae))).sample
         return (pixels.float() / 2 + 0.5).clamp(0, 1)
-
-
-def sort_arguments(prompt: Any, image: Any) -> tuple[Any, Any]:
-    """(prompt, image): a str is always a prompt; a picture, or a list of them, as the sole argument is the image."""
-    if image is None and prompt is not None and not isinstance(prompt, str):
-        prompt, image = None, prompt
-    if prompt is not None and not isinstance(prompt, str):
-        raise InputError(f"prompt must be a str or None; got {type(prompt).__name__}")
-    for words in (prompt, image):
-        # os.path and not Path: a long prompt is no file name, and pathlib says so with an error
-        if isinstance(words, str) and os.path.isfile(words):  # noqa: PTH113
-            raise InputError(
-                f"a str is a prompt, but {words!r} is a file: pass the picture, image3d_nb.load_image({words!r})"
-            )
-    if isinstance(image, str):
-        raise InputError(f"image must be a picture; got the str {image!r}: read it with image3d_nb.load_image first")
-    if image is None and not prompt:
-        raise InputError("a picture or a prompt is needed; got neither")
-    return prompt, image
-
-
-def split_list(prompt: Any, image: Any, generator: Any) -> list[tuple[str | None, Any, torch.Generator | None]]:
-    """One (prompt, picture, generator) an object."""
-    if not isinstance(image, list):
-        if isinstance(generator, (list, tuple)):
-            raise InputError(f"one picture takes one generator; got {len(generator)}")
-        return [(prompt, image, generator)]
-    if not image:
-        raise InputError("a list of pictures must hold at least one; got an empty list")
-    each = generator if isinstance(generator, (list, tuple)) else [generator] * len(image)
-    if len(each) != len(image):
-        raise InputError(f"generators must be one, or one a picture ({len(image)}); got {len(each)}")
-    return [(prompt, picture, random) for picture, random in zip(image, each, strict=True)]
-
-
-def check_output_type(output_type: str) -> None:
-    """Raise an InputError for an unknown ``output_type``."""
-    if output_type not in OUTPUT_TYPES:
-        raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}; got {output_type!r}")
-
-
-def to_pixels(image: Any) -> Tensor:
-    """A picture as [1, 3, H, W] float32 in [0, 1], on white. Float arrays keep their precision."""
-    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype.kind == "f":
-        load_image(image)  # for its checks: finite, in [0, 1]
-        return torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
-    rgba = np.asarray(load_image(image).convert("RGBA"), np.float32) / 255
-    white = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
-    return torch.from_numpy(white).permute(2, 0, 1)[None]
-
-
-def resize(pixels: Tensor, size: int) -> Tensor:
-    """[n, 3, H, W] to [n, 3, size, size]: the mean of what a pixel covers when smaller, between pixels when larger."""
-    if pixels.shape[-1] > size:
-        return F.interpolate(pixels, (size, size), mode="area")
-    return F.interpolate(pixels, (size, size), mode="bilinear", align_corners=False)
-
-
-def to_pil(pixels: Tensor) -> list[Image.Image]:
-    """[n, 3, H, W] in [0, 1] to n PIL pictures."""
-    array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in array]
-
-
-def to_output(views: Tensor, output_type: str) -> Any:
-    """Views [n, 3, H, W] in [0, 1], or latents, as the kind that was asked for."""
-    if output_type == "pil":
-        return to_pil(views)
-    return views.permute(0, 2, 3, 1).cpu().numpy() if output_type == "np" else views
