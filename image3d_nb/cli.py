@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import sys
 import traceback
@@ -16,8 +17,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from . import __version__
+from .doctor import examine, report
 from .errors import Image3DError, InputError, WeightsError
-from .generate import CONVENTIONS, FORMATS, STAGES, GenerateSettings, generate_one, picture_name
+from .generate import CONVENTIONS, FORMATS, MEMORY, STAGES, GenerateSettings, generate_one, picture_name
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -61,7 +63,10 @@ def _add_generate(commands: Commands) -> None:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, or an address that starts with http")
     parser.add_argument("-o", "--out", type=Path, default=Path("out"), metavar="DIR", help="where to (default: out)")
     parser.add_argument("--model", default="tiny", help='"tiny", a folder, or a hub repository (default: tiny)')
+    parser.add_argument("--lgm", metavar="LGM", help="the second half, where MODEL is only the first")
+    parser.add_argument("--revision", metavar="COMMIT", help="of the repository MODEL (default: its main branch)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (default: 0)")
+    parser.add_argument("--candidates", type=int, default=1, metavar="N", help="make N, write the best (default: 1)")
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's)")
     parser.add_argument("--guidance", type=float, metavar="X", help="1 is none (default: the model's)")
     formats = f"any of {','.join(FORMATS)} (default: all)"
@@ -71,6 +76,7 @@ def _add_generate(commands: Commands) -> None:
     )
     parser.add_argument("--elevation", type=float, default=0.0, metavar="DEG", help="of the camera (default: 0)")
     parser.add_argument("--device", default="cpu", help='"cpu", "cuda", "mps" (default: cpu)')
+    parser.add_argument("--memory", choices=MEMORY, default="normal", help="low: one network in memory at a time")
     parser.add_argument(
         "--no-prepare", action="store_true", help="the picture is a square with the object on white already"
     )
@@ -86,7 +92,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 def generate(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Work through the pictures; a failing one does not stop the rest."""
-    names = ("model", "seed", "steps", "guidance", "formats", "convention", "elevation", "device")
+    names = (
+        "model", "lgm", "revision", "seed", "candidates", "steps", "guidance", "formats", "convention", "elevation",
+        "device", "memory",
+    )  # fmt: skip
     try:
         settings = GenerateSettings(**{k: getattr(arguments, k) for k in names}, prepare=not arguments.no_prepare)
     except InputError as error:
@@ -171,6 +180,57 @@ class _Progress:
             self._bar.close()
 
 
+def _add_doctor(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="what this computer can run, and what is wrong with it",
+        description="Look at this computer and its Python packages, make an object with the tiny model, estimate what "
+        "LGM-full would take, and name the remedy for what is wrong. The exit code is 0 when the tiny model runs.",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(run=doctor)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Print what :func:`image3d_nb.doctor.examine` finds."""
+    found = examine()
+    print(json.dumps(found, indent=2) if arguments.json else report(found))
+    return 0 if found["ready"] else FAILED
+
+
+def _add_verify_weights(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "verify-weights",
+        help="which rays and rotations a model's LGM was trained with",
+        description="Make four views of the picture, and of them Gaussians in every way that LGM's weights were"
+        " ever trained or published with: the way that suits these weights gives an object that looks most like the "
+        "views it was made of. The exit code is 0 when the model's configuration says the best one.",
+    )
+    parser.add_argument("model", metavar="MODEL", help='"tiny", a folder, or a hub repository')
+    parser.add_argument("--image", required=True, metavar="PICTURE", help="a file, or an address that starts with http")
+    parser.add_argument("--lgm", metavar="LGM", help="weights of LGM, where MODEL has none or instead of its own")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (default: 0)")
+    parser.add_argument("--device", default="cpu", help='"cpu", "cuda", "mps" (default: cpu)')
+    parser.set_defaults(run=verify_weights)
+
+
+def verify_weights(arguments: argparse.Namespace) -> int:
+    """Print the table of :func:`image3d_nb.verify.verify_weights`, and what it means."""
+    try:
+        from .image import load_image
+        from .pipelines import generator, load_pipeline
+        from .verify import verify_weights as verify
+
+        image, random = load_image(arguments.image), generator(arguments.seed)  # before the model: they fail sooner
+        pipe = load_pipeline(arguments.model, lgm=arguments.lgm, device=arguments.device)
+        verdict = verify(pipe, image, generator=random)
+    except (Image3DError, OSError, ImportError) as error:
+        _complain(str(error))
+        return FAILED
+    print(verdict)
+    return 0 if verdict.agrees else FAILED
+
+
 def _sentence(error: Exception) -> str:
     """An expected error is a sentence already; one that nobody expected needs its traceback in a report."""
     if isinstance(error, (Image3DError, OSError, ImportError)):
@@ -183,4 +243,4 @@ def _complain(sentence: str) -> None:
     print(f"image3d: {sentence}", file=sys.stderr, flush=True)
 
 
-_COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_generate,)
+_COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_generate, _add_doctor, _add_verify_weights)

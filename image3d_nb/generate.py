@@ -14,7 +14,6 @@ import os
 import platform
 import re
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -23,14 +22,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from . import __version__
 from ._files import atomic_write
+from ._record import (
+    RECORD,
+    SCHEMA_VERSION,
+    Files,
+    Record,
+    description,
+    is_done,
+    model_record,
+    peak_memory,
+    read_record,
+    versions,
+    weight_files,
+)
 from .errors import Cancelled, InputError
-from .weights import model_hash, resolve
+from .weights import resolve, resolve_lgm
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,20 +48,18 @@ if TYPE_CHECKING:
     from .image import Source
     from .pipelines.lgm import LGMFullPipeline, LGMFullPipelineOutput
 
-SCHEMA_VERSION = 1
-"""Of the record; it goes up when a field changes its meaning or goes away."""
-RECORD = "result.json"
 FORMATS = ("ply", "splat", "html", "gif")
 """What can be written; input.png (the picture as the model saw it) and views.png (the four views) always are."""
 CONVENTIONS = ("3dgs", "opengl")  # io's; it says what they mean
+MEMORY = ("normal", "low")
 STAGES = ("load", "generate", "files")
 _DEVICE = re.compile(r"[a-z]+(:\d+)?")
-_LICENCE_LINE = re.compile(r"^license:\s*[\"']?([^\s\"']+)", re.MULTILINE)  # of a model card's front matter
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _ONE_AT_A_TIME = threading.Lock()  # threads share the loaded pipeline, and its scheduler counts the steps
 
 OnStep: TypeAlias = Callable[[str, int, int], object]
-Record: TypeAlias = dict[str, Any]
+Weights: TypeAlias = tuple[Path, Path | None]
+"""A model's folder, and LGM's own folder or file where it is another."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +71,24 @@ class GenerateSettings:
     """
 
     model: str = "tiny"  # "tiny", a folder in diffusers' layout, or a hub repository
+    lgm: str | None = None  # the second half, where model is only the first: a folder, file or repository
+    revision: str | None = None  # of the repository, a branch or a commit; None: its main branch
     seed: int = 0  # 0 or more; the same seed gives the same object on the same machine
     steps: int | None = None  # denoising steps, 1 or more; None: what the weights ask for
     guidance: float | None = None  # 0 or more, 1 is none; None: what the weights ask for
     formats: tuple[str, ...] = FORMATS  # any of FORMATS
     convention: str = "3dgs"  # the world of the numbers in .ply and .splat: "3dgs" (y down) or "opengl" (y up)
+    candidates: int = 1  # objects to make with seeds of their own; the one whose views agree best is written
     prepare: bool = True  # cut out, recentre and put on white; False: the picture is such a square already
     elevation: float = 0.0  # degrees, from -90 to 90, up is positive: from where the picture was taken
     device: str = "cpu"  # "cpu", "cuda", "cuda:1", "mps": where the networks run
+    memory: str = "normal"  # "low": one network in memory at a time; slower
 
     def __post_init__(self) -> None:
         _check(isinstance(self.model, str) and bool(self.model), "model must be a name or a folder", self.model)
+        for name in ("lgm", "revision"):
+            value = getattr(self, name)
+            _check(value is None or (isinstance(value, str) and bool(value)), f"{name} must be a text or None", value)
         _check(_is_whole(self.seed) and 0 <= self.seed < 2**63, "seed must be a whole number of 0 or more", self.seed)
         steps_fit = self.steps is None or (_is_whole(self.steps) and self.steps >= 1)
         _check(steps_fit, "steps must be a whole number of 1 or more, or None", self.steps)
@@ -83,11 +98,14 @@ class GenerateSettings:
         formats_fit = several and all(name in FORMATS for name in self.formats)
         _check(formats_fit, f"formats must be one or more of {', '.join(FORMATS)}", self.formats)
         _check(self.convention in CONVENTIONS, f"convention must be one of {', '.join(CONVENTIONS)}", self.convention)
+        candidates_fit = _is_whole(self.candidates) and self.candidates >= 1
+        _check(candidates_fit, "candidates must be a whole number of 1 or more", self.candidates)
         _check(isinstance(self.prepare, bool), "prepare must be True or False", self.prepare)
         elevation_fits = _is_finite(self.elevation) and abs(self.elevation) <= 90
         _check(elevation_fits, "elevation must be from -90 to 90 degrees", self.elevation)
         device_fits = isinstance(self.device, str) and bool(_DEVICE.fullmatch(self.device))
         _check(device_fits, 'device must be "cpu", "cuda", "cuda:1", "mps" or the like', self.device)
+        _check(self.memory in MEMORY, f"memory must be one of {', '.join(MEMORY)}", self.memory)
         object.__setattr__(self, "formats", tuple(dict.fromkeys(self.formats)))  # frozen: the only way to set
 
 
@@ -120,9 +138,10 @@ def generate_one(
 
     Returns:
         The record, as in ``result.json``: schema_version, input (name, sha256 of the file's bytes, or of the pixels
-        where there is no file, width, height), model (name, sha256, licence or None), versions, platform, seed,
-        settings, steps and guidance as used, gaussians (how many), seconds (by stage, and in all), peak_memory (bytes,
-        of the process so far), files (name: bytes, sha256) and finished (UTC).
+        where there is no file, width, height), model (name, sha256, licence and the hub's commit, or None; the same of
+        lgm where that is another),
+        versions, platform, seed, settings, steps and guidance as used, gaussians (how many), seconds (by stage, and in
+        all), peak_memory (bytes, of the process so far), files (name: bytes, sha256) and finished (UTC).
 
     Raises:
         ImageError: the picture cannot be read or shows no object.
@@ -140,32 +159,24 @@ def generate_one(
     stop = _raiser(cancelled)
     stop()
     picture, source = _read(image)
-    weights = resolve(settings.model)
+    weights = resolve(settings.model, settings.revision, skip=() if settings.lgm is None else ("lgm",))
+    lgm = None if settings.lgm is None else resolve_lgm(settings.lgm)
     wanted = {
         "schema_version": SCHEMA_VERSION,
         "input": source,
-        "model": {"name": settings.model, "sha256": _hash_of(weights), "licence": _licence(weights)},
+        "model": model_record(settings.model, weights, lgm),
         "seed": settings.seed,
         "settings": dataclasses.asdict(settings) | {"formats": list(settings.formats)},
     }
     before = read_record(folder)
-    if not force and before is not None and _is_done(folder, before, wanted):
+    if not force and before is not None and is_done(folder, before, wanted):
         return before
     with _beside(folder) as temporary:
         report = _silent if on_step is None else on_step
-        made = wanted | _make(picture, source["name"], settings, weights, temporary, report, stop)
+        made = wanted | _make(picture, source["name"], settings, (weights, lgm), temporary, report, stop)
         stop()
         _move(temporary, folder, made, before)
     return made
-
-
-def read_record(out_dir: str | os.PathLike[str]) -> Record | None:
-    """The record in a folder that :func:`generate_one` wrote to; None where there is none, or none that can be read."""
-    try:
-        record = json.loads((Path(out_dir) / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or somebody else's file of that name: nothing to go on from
-        return None
-    return record if isinstance(record, dict) else None
 
 
 def picture_name(image: Source) -> str:
@@ -220,45 +231,6 @@ def _read(image: Source) -> tuple[Image.Image, Record]:
     return picture, {"name": picture_name(image), "sha256": digest, "width": width, "height": height}
 
 
-def _weight_files(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times: what tells that a model's folder is another than when it was last looked at."""
-    files = [(file, file.stat()) for file in sorted(folder.rglob("*.safetensors"))]
-    return tuple((file.name, status.st_size, status.st_mtime_ns) for file, status in files)
-
-
-def _hash_of(folder: Path) -> str:
-    return _hash_once(folder, _weight_files(folder))
-
-
-@functools.lru_cache(maxsize=8)
-def _hash_once(folder: Path, _files: tuple[tuple[str, int, int], ...]) -> str:
-    return model_hash(folder)
-
-
-def _licence(weights: Path) -> str | None:
-    """What the model card's front matter says; None where there is no card, or it does not say."""
-    card = weights / "README.md"
-    found = _LICENCE_LINE.search(card.read_text(encoding="utf-8")) if card.is_file() else None
-    return found[1] if found else None
-
-
-def _is_done(folder: Path, record: Record, wanted: Record) -> bool:
-    same = all(record.get(key) == value for key, value in wanted.items())
-    if not same or record.get("versions", {}).get("image3d_nb") != __version__:
-        return False
-    files = record.get("files")
-    return isinstance(files, dict) and all(_is_there(folder / name, files[name]) for name in files)
-
-
-def _is_there(file: Path, told: Record) -> bool:
-    return file.is_file() and _description(file) == told
-
-
-def _description(file: Path) -> Record:
-    content = file.read_bytes()
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
 @contextmanager
 def _beside(folder: Path) -> Iterator[Path]:
     """A temporary folder on the same disk, so that moving from it is one rename; gone afterwards."""
@@ -279,7 +251,7 @@ def _make(
     picture: Image.Image,
     name: str,
     settings: GenerateSettings,
-    weights: Path,
+    weights: Weights,
     folder: Path,
     report: OnStep,
     stop: Callable[[], None],
@@ -287,7 +259,8 @@ def _make(
     """Do the work into ``folder``; return the part of the record that tells how it went."""
     start = time.perf_counter()
     report("load", 0, 1)
-    pipe = _pipeline(weights, settings.device, _weight_files(weights))
+    files = tuple(weight_files(part) for part in weights if part is not None)
+    pipe = _pipeline(weights, settings.device, settings.memory, files)
     report("load", 1, 1)
     stop()
     loaded = time.perf_counter()
@@ -304,12 +277,12 @@ def _make(
         "peak_memory": peak_memory(),
         "versions": versions(),
         "platform": platform.platform(),
-        "files": {file.name: _description(file) for file in sorted(folder.iterdir())},
+        "files": {file.name: description(file) for file in sorted(folder.iterdir())},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def _pipeline(weights: Path, device: str, files: tuple[tuple[str, int, int], ...]) -> LGMFullPipeline:
+def _pipeline(weights: Weights, device: str, memory: str, files: tuple[Files, ...]) -> LGMFullPipeline:
     import torch
 
     try:
@@ -317,14 +290,17 @@ def _pipeline(weights: Path, device: str, files: tuple[tuple[str, int, int], ...
     except (RuntimeError, AssertionError) as error:  # torch's, for a device that it does not know or does not find
         raise InputError(f"device must be one that torch can use here; got {device!r}: {error}") from error
     with _ONE_AT_A_TIME:
-        return _load_once(weights, device, files)
+        return _load_once(weights, device, memory, files)
 
 
 @functools.lru_cache(maxsize=1)  # one: a large model fills the memory
-def _load_once(weights: Path, device: str, _files: tuple[tuple[str, int, int], ...]) -> LGMFullPipeline:
+def _load_once(weights: Weights, device: str, memory: str, _files: tuple[Files, ...]) -> LGMFullPipeline:
     from .pipelines import load_pipeline
 
-    pipe = load_pipeline(weights, device=device)
+    folder, lgm = weights
+    pipe = load_pipeline(folder, lgm=lgm, device=device, memory=memory)
+    if not hasattr(pipe, "lgm"):
+        raise InputError(f"model must make Gaussians; {folder} makes views only: it holds no LGM, give lgm")
     pipe.set_progress_bar_config(disable=True)  # on_step reports
     return pipe
 
@@ -347,6 +323,7 @@ def _generate(
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance,
             generator=generator(settings.seed),
+            num_candidates=settings.candidates,
             callback_on_step_end=after_step,
         )
     assert not isinstance(result, tuple)  # return_dict was not turned off
@@ -391,21 +368,3 @@ def _move(temporary: Path, folder: Path, record: Record, before: Record | None) 
     for file in set(old if isinstance(old, dict) else ()) - set(record["files"]):
         (folder / Path(file).name).unlink(missing_ok=True)  # its name: a record must not reach out of its folder
     atomic_write({folder / RECORD: (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()})
-
-
-def versions() -> dict[str, str]:
-    """Of Python, of this package, and of what decides the numbers."""
-    packages = {name: version(name) for name in ("torch", "diffusers", "numpy")}
-    return {"python": platform.python_version(), "image3d_nb": __version__, **packages}
-
-
-def peak_memory() -> int:
-    """The most memory that this process has held so far, bytes."""
-    if sys.platform == "win32":
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts in bytes, others in KiB

@@ -113,6 +113,8 @@ def test_an_unknown_model_is_told_once_with_what_exists(tmp_path: Path, capsys: 
         (["generate", MUG, "--formats", "ply,exe"], "formats must be one or more of ply, splat, html, gif"),
         (["generate", MUG, "--steps", "many"], "invalid int value"),
         (["generate", MUG, "--elevation", "100"], "elevation must be from -90 to 90"),
+        (["doctor", MUG], "unrecognized arguments"),
+        (["verify-weights", "tiny"], "required: --image"),
     ],
 )
 def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +124,10 @@ def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureF
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["--version"]])
+HELP = [["--help"], ["generate", "--help"], ["doctor", "--help"], ["verify-weights", "--help"], ["--version"]]
+
+
+@pytest.mark.parametrize("arguments", HELP)
 def test_help_and_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)

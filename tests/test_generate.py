@@ -24,6 +24,7 @@ from image3d_nb.errors import Cancelled, ImageError, InputError, WeightsError
 from image3d_nb.generate import CONVENTIONS, FORMATS, RECORD, STAGES, picture_name, read_record
 from image3d_nb.io import formats
 from image3d_nb.pipelines.lgm import LGMFullPipeline
+from image3d_nb.weights import model_hash
 
 MUG = i3d.sample("mug")
 QUICK = GenerateSettings(formats=("splat",))
@@ -73,7 +74,7 @@ def test_the_record_tells_how_it_was_made(made: Path) -> None:
     digest = hashlib.sha256(MUG.read_bytes()).hexdigest()
     assert record["schema_version"] == 1
     assert record["input"] == {"name": "mug", "sha256": digest, "width": 512, "height": 512}
-    assert set(record["model"]) == {"name", "sha256", "licence"}
+    assert set(record["model"]) == {"name", "sha256", "licence", "commit"}
     assert (record["model"]["name"], len(record["model"]["sha256"])) == ("tiny", 64)
     assert set(record["versions"]) == {"python", "image3d_nb", "torch", "diffusers", "numpy"}
     assert record["settings"]["formats"] == list(FORMATS)
@@ -308,3 +309,20 @@ def test_the_light_lists_are_those_of_io(tmp_path: Path) -> None:
         i3d.load(tmp_path / "a.ply", convention)
     with pytest.raises(InputError, match=", ".join(map(repr, CONVENTIONS))):
         i3d.load(tmp_path / "a.ply", "other")
+
+
+def test_a_second_half_of_its_own_candidates_and_little_memory(tmp_path: Path) -> None:
+    lgm = data_dir() / "models" / "tiny" / "lgm"
+    settings = GenerateSettings(lgm=str(lgm), candidates=2, memory="low", formats=("splat",))
+    record = generate_one(MUG, tmp_path / "mug", settings)
+    assert record["settings"]["candidates"] == 2
+    assert record["model"]["lgm_sha256"] == model_hash(lgm)
+    assert record["files"] and generate_one(MUG, tmp_path / "mug", settings) == record
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lgm", ""), ("revision", 3), ("candidates", 0), ("candidates", 1.5), ("memory", "tiny")]
+)
+def test_settings_that_cannot_be(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name} must be"):
+        GenerateSettings(**{name: value})
