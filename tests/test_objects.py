@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from image3d_nb.cameras import orbit_cameras
 from image3d_nb.errors import InputError
-from image3d_nb.training import shapes
+from image3d_nb.training import families_still, objects, palette, shapes
 from image3d_nb.training.objects import FAMILIES, FILL, HELD_OUT, MAX_RADIUS, make_object, render_views
 
 EVERY = FAMILIES + HELD_OUT
 SEEDS = (0, 1, 2)
+NEW = ("watering_can", "penguin", "turtle", "rabbit", "bus", "windmill", "fruit", "arrangement")
+COLORS = {name for group in palette._GROUPS.values() for name in group}
 
 
 def silhouette_box(alpha):
@@ -22,7 +26,8 @@ def silhouette_box(alpha):
 
 
 def test_families_are_many_and_held_out_ones_are_apart():
-    assert len(FAMILIES) >= 24
+    assert len(FAMILIES) == 34
+    assert FAMILIES[:3] + FAMILIES[25:] == ("mug", "bottle", "vase", "pot", *NEW)
     assert set(HELD_OUT) == {"teapot", "bird"}
     assert not set(HELD_OUT) & set(FAMILIES)
 
@@ -94,11 +99,54 @@ def test_level_views_stay_inside_the_picture(family):
         assert border.max() == 0
 
 
+def test_half_of_the_objects_are_tilted_a_little():
+    tilts = [objects._tilt(np.random.default_rng(seed)) for seed in range(400)]
+    lean = np.degrees([np.arccos(np.clip(tilt[1, 1], -1, 1)) for tilt in tilts])  # of the upright axis
+    assert 0.4 < np.mean(lean > 1e-6) < 0.6
+    assert 3 < lean[lean > 1e-6].mean() < 8
+    assert lean.max() < 17  # 12 degrees about both axes
+    for tilt in tilts[:5]:
+        np.testing.assert_allclose(tilt @ tilt.T, np.eye(3), atol=1e-12)
+
+
+def test_light_varies_and_neither_clips_nor_blackens_the_front():
+    """A white ball shows the light itself."""
+    ball = shapes.blob(1, 1, 1, cuts=10)
+    ahead, rows = ball.vertices[:, 2] > 0.3, []
+    for seed in range(200):
+        light = objects._light(np.random.default_rng(seed), ball.vertices, ball.vertices, ball.openness)[:, 0]
+        rows.append(
+            [*(light[ahead, None] * ball.vertices[ahead]).sum(axis=0)[:2] / light[ahead].sum(), light[ahead].mean()]
+        )
+        assert np.mean(0.87 * light[ahead] > 1) < 0.05
+        assert light[ahead].min() > 0.25
+        assert light[ahead].mean() > 0.5
+    across, up, _ = np.mean(rows, axis=0)
+    assert across < -0.02  # on average from the left
+    assert up > 0.02  # and from above
+    assert (np.std(rows, axis=0) > 0.02).all()
+
+
+def test_arrangements_never_show_what_is_held_out():
+    assert not set(families_still._SMALL) & set(HELD_OUT)
+    assert set(families_still._SMALL) <= set(FAMILIES)
+    captions = [make_object(seed, "arrangement").caption for seed in range(60)]
+    assert not any(re.search(r"\b(teapot|bird)\b", caption) for caption in captions)
+    assert all(caption.startswith("an arrangement: ") and " on a" in caption for caption in captions)
+
+
+def test_arrangements_stand_on_their_stand():
+    parts, _ = families_still.arrangement(np.random.default_rng(2))
+    assert min(part.vertices[:, 1].min() for part in parts) == pytest.approx(0, abs=0.02)
+    whole = shapes.join(parts).vertices
+    assert np.ptp(whole[:, 1]) > 0.5
+
+
 def test_fill_varies_by_default():
     front = orbit_cameras(azimuth=[0], size=128)
     fills = [silhouette_box(render_views(make_object(s, "bottle"), front)[0, ..., 3])[0].max() for s in range(12)]
-    assert 0.72 < min(fills) < 0.78
-    assert 0.82 < max(fills) < 0.88
+    assert 0.64 < min(fills) < 0.73
+    assert 0.83 < max(fills) < 0.92
 
 
 @pytest.mark.parametrize("family", EVERY)
@@ -135,9 +183,11 @@ def test_light_comes_from_the_front_and_the_back_is_not_black(family):
 
 
 @pytest.mark.parametrize("family", EVERY)
-def test_captions_name_the_family(family):
+def test_captions_name_the_family_and_a_colour(family):
     captions = {make_object(seed, family).caption for seed in range(5)}
-    assert all(family in caption for caption in captions)
+    assert all(family.replace("_", " ") in caption for caption in captions)
+    assert all(any(color in caption for color in (*COLORS, "brown")) for caption in captions)
+    assert not any(re.search(r"\ba [aeiou]", caption) for caption in captions)
     assert len(captions) >= 3
 
 

@@ -121,7 +121,7 @@ def test_both_stages_train_export_and_load(tmp_path: Path) -> None:
     assert main(["export", str(views), str(lgm), "-o", str(model)]) == 0
     sizes = [file.stat().st_size for file in model.rglob("*.safetensors")]
     assert max(sizes) < 16 * 2**20
-    scores = evaluate(load_pipeline(model), "test", objects=2, novel_views=1, progress=False)
+    scores = evaluate(load_pipeline(model), "test", objects=2, novel_views=1, prepared=False, progress=False)
     assert scores.keys() == {"sides", "true views", "whole way", "copied front"}
     assert all(5 < score.psnr < 40 and score.count == 2 for score in scores.values())
 

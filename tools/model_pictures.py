@@ -1,4 +1,4 @@
-"""The README's banner, and the sheet and the curves of the tiny model's card, all made by this project's code.
+"""The README's banner, and the sheets and the curves of the tiny model's card, all made by this project's code.
 
 python tools/model_pictures.py [--runs runs/views runs/lgm]
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from PIL import Image
 from image3d_nb import generator, load_image, load_pipeline, orbit_cameras, render, sample
 from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.training.data import ObjectViews, on_white
+from image3d_nb.training.evaluate import evaluate, stage_one
+from image3d_nb.training.foreign import foreign_pictures
 from image3d_nb.training.loop import LOG, plot
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +26,7 @@ MODEL = ROOT / "data" / "models" / "tiny"
 BANNER = ROOT / "data" / "banner.png"
 BANNER_SAMPLES = ("mug", "duck", "toadstool")
 SHEET_OBJECTS = 40
+MANY_STEPS = 10
 
 
 def row(pictures: list[torch.Tensor]) -> torch.Tensor:
@@ -43,10 +47,14 @@ def enlarge(picture: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def banner(pipe: LGMFullPipeline, size: int = 160) -> torch.Tensor:
-    """A row a sample: the picture, the four views, and the object from three new cameras."""
+    """The way of some samples."""
+    return journeys(pipe, [load_image(sample(name)) for name in BANNER_SAMPLES], size)
+
+
+def journeys(pipe: LGMFullPipeline, pictures: Sequence[Image.Image], size: int) -> torch.Tensor:
+    """A row a picture: what the model sees of it, the four views, and the object from three new cameras."""
     rows = []
-    for name in BANNER_SAMPLES:
-        picture = load_image(sample(name))
+    for picture in pictures:
         result = pipe(picture, generator=generator(0), output_type="pt")
         seen = torch.from_numpy(np.asarray(result.input, np.float32) / 255).permute(2, 0, 1)
         new = render(result.gaussians, orbit_cameras([20.0, 20.0, 20.0], [35.0, 155.0, 275.0], size=size))
@@ -55,21 +63,38 @@ def banner(pipe: LGMFullPipeline, size: int = 160) -> torch.Tensor:
     return torch.cat(rows, 1)
 
 
-def sheet(pipe: LGMFullPipeline, split: str, count: int) -> torch.Tensor:
+def sheet(pipe: LGMFullPipeline, split: str, indices: Sequence[int]) -> torch.Tensor:
     """A row an object: true views | generated views | a new camera: truth, from true views, the whole way."""
-    data = ObjectViews(split, size=64, random_views=1, vary_fill=False)
+    data = ObjectViews(split, size=pipe.picture_size, random_views=1, vary_fill=False)
     rows = []
-    for index in range(count):
+    for index in indices:
         thing = data[index]
         true = on_white(thing.images)  # [5, 3, H, W]
-        result = pipe(None, true[0].permute(1, 2, 0).numpy(), prepare=False, output_type="pt")
+        result = pipe(None, true[0].permute(1, 2, 0).numpy(), prepare=False, generator=generator(0), output_type="pt")
         made = [pipe.reconstruct(true[:4]), result.gaussians]
         new = [render(gaussians, thing.cameras[4:]).permute(0, 3, 1, 2)[0] for gaussians in made]
         rows.append(row([*true[:4], *result.images, true[4], *new]))
-    half = (count + 1) // 2
+    half = (len(rows) + 1) // 2
     columns = [torch.cat(part, 1) for part in (rows[:half], rows[half:])]
     columns[1] = torch.nn.functional.pad(columns[1], (0, 0, 0, columns[0].shape[1] - columns[1].shape[1]), value=1.0)
     return torch.cat([columns[0], torch.ones(3, columns[0].shape[1], 16), columns[1]], 2)
+
+
+def failures(pipe: LGMFullPipeline, count: int = 8, among: int = 200) -> list[int]:
+    """The held-out objects of known families with the lowest decibels, the whole way, from two new cameras."""
+    scores = evaluate(pipe, "test", among, novel_views=2, prepared=False)["whole way"].each
+    return sorted(range(among), key=scores.__getitem__)[:count]
+
+
+def steps_sheet(pipe: LGMFullPipeline, indices: Sequence[int], steps: int = MANY_STEPS) -> torch.Tensor:
+    """A row an object: true views | in one step | in many, with seeds 0, 1 and 2: its side and back views."""
+    data = ObjectViews("test", size=pipe.picture_size, vary_fill=False)
+    rows = []
+    for index in indices:
+        true = on_white(data[index].images)  # [4, 3, H, W]
+        tries = [stage_one(pipe, true[0], 1, 0), *(stage_one(pipe, true[0], steps, seed) for seed in range(3))]
+        rows.append(row([*true, *(view for views in tries for view in views[1:])]))
+    return torch.cat(rows, 1)
 
 
 def main() -> None:
@@ -80,8 +105,12 @@ def main() -> None:
     pipe = load_pipeline()
     pipe.set_progress_bar_config(disable=True)
     store(banner(pipe), BANNER)
-    store(sheet(pipe, "test", SHEET_OBJECTS), MODEL / "sheet.png")
-    store(sheet(pipe, "unseen", 8), MODEL / "sheet_unseen.png")
+    store(sheet(pipe, "test", range(SHEET_OBJECTS)), MODEL / "sheet.png")
+    store(sheet(pipe, "unseen", range(8)), MODEL / "sheet_unseen.png")
+    store(journeys(pipe, list(foreign_pictures().values()), 96), MODEL / "sheet_foreign.png")
+    store(sheet(pipe, "test", failures(pipe)), MODEL / "sheet_failures.png")
+    if pipe.config.max_steps is None or pipe.config.max_steps >= MANY_STEPS:
+        store(steps_sheet(pipe, range(8)), MODEL / "sheet_steps.png")
     if chosen.runs:
         for run in chosen.runs:
             shutil.copyfile(run / LOG, MODEL / f"log_{run.name}.jsonl")

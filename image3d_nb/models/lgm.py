@@ -240,6 +240,8 @@ class LGM(ModelMixin, ConfigMixin):
         num_heads: attention heads.
         num_views: views an object.
         patch_size: pixel-unshuffle before the first convolution; 1 is none.
+        head_patch_size: pixel-shuffle after the last 3x3 convolution, so that a pixel of the U-Net's output gives
+            head_patch_size^2 Gaussians; 1 is none.
         norm: "group" (published) or "channel" (faster on a CPU).
         norm_groups: groups of GroupNorm.
         norm_eps: added to the variance.
@@ -278,6 +280,7 @@ class LGM(ModelMixin, ConfigMixin):
         num_heads: int = 16,
         num_views: int = 4,
         patch_size: int = 1,
+        head_patch_size: int = 1,
         norm: str = "group",
         norm_groups: int = 32,
         norm_eps: float = 1e-5,
@@ -301,12 +304,12 @@ class LGM(ModelMixin, ConfigMixin):
         ):
             if value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
-        smaller = input_size // patch_size * 2 ** (len(up_channels) - len(down_channels))
-        if smaller != splat_size:
-            raise InputError(f"splat_size must be what the blocks give, {smaller}; got {splat_size}")
+        given = head_patch_size * int(input_size // patch_size * 2 ** (len(up_channels) - len(down_channels)))
+        if given != splat_size:
+            raise InputError(f"splat_size must be what the blocks give, {given}; got {splat_size}")
         self.unet = AsymmetricUNet(
-            9 * patch_size**2, 14, down_channels, down_attention, mid_attention, up_channels, up_attention,
-            layers_per_block, num_heads, num_views, norm, norm_groups, norm_eps, skip_scale,
+            9 * patch_size**2, 14 * head_patch_size**2, down_channels, down_attention, mid_attention, up_channels,
+            up_attention, layers_per_block, num_heads, num_views, norm, norm_groups, norm_eps, skip_scale,
         )  # fmt: skip
         self.conv = nn.Conv2d(14, 14, 1)
 
@@ -325,7 +328,8 @@ class LGM(ModelMixin, ConfigMixin):
         rows = x.flatten(0, 1)  # [B*V, 9, H, W]
         if self.config.patch_size > 1:
             rows = F.pixel_unshuffle(rows, self.config.patch_size)  # [B*V, 9*p*p, H/p, W/p]
-        return self.conv(self.unet(rows)).unflatten(0, (-1, views))  # [B, V, 14, h, w]
+        maps = F.pixel_shuffle(self.unet(rows), self.config.head_patch_size)  # [B*V, 14, h, w]
+        return self.conv(maps).unflatten(0, (-1, views))  # [B, V, 14, h, w]
 
     def gaussians(self, x: Tensor, rotation: str | None = None) -> Tensor:
         """Views and rays to Gaussians in LGM's layout.

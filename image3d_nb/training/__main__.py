@@ -1,4 +1,4 @@
-"""``python -m image3d_nb.training``: the two stages, their plot, the model's folder and its figures."""
+"""``python -m image3d_nb.training``: the two stages, their plot, the model's folder, its figures, and baselines."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from ..errors import Image3DError, InputError
 from .loop import CHECKPOINT, LOG, TrainSettings, plot
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     lgm = commands.add_parser("lgm", help="stage two: four views to Gaussians")
     lgm.add_argument("--views", type=Path, help="stage one's run folder: the last quarter also learns from its views")
     lgm.set_defaults(run=_lgm)
-    for stage in (views, lgm):
+    direct = commands.add_parser("direct", help="the baseline: a picture straight to Gaussians")
+    direct.set_defaults(run=_direct)
+    for stage in (views, lgm, direct):
         stage.add_argument("folder", type=Path, help="of the checkpoint and the log; an earlier run goes on")
         for field in fields(TrainSettings):
             kind = {"int": int, "float": float, "str": str}.get(str(field.type))
@@ -64,7 +69,20 @@ def _parser() -> argparse.ArgumentParser:
     figures = commands.add_parser("evaluate", help="decibels of a model on held-out objects")
     figures.add_argument("model", nargs="?", default="tiny")
     figures.add_argument("--objects", type=int, default=200)
+    figures.add_argument("--direct", type=Path, help="the baseline's run folder: measure it too")
     figures.set_defaults(run=_evaluate)
+
+    ablate = commands.add_parser("ablate", help="train variants at a small budget, the same for all")
+    ablate.add_argument("names", nargs="+", metavar="NAME", help="all, or some of ABLATIONS in ablations.py")
+    ablate.add_argument("-o", "--output", type=Path, required=True, metavar="RUNS", help="a run folder each goes there")
+    ablate.add_argument("--minutes", type=float, default=4.0, help="each, of one idle core, counted in samples")
+    ablate.add_argument("--samples", type=int, help="instead of minutes")
+    ablate.add_argument("--device", default="cpu")
+    ablate.set_defaults(run=_ablate)
+
+    table = commands.add_parser("ablations-table", help="what the variants came to: markdown, and a PNG of the curves")
+    table.add_argument("runs", type=Path, metavar="RUNS")
+    table.set_defaults(run=_table)
     return parser
 
 
@@ -88,6 +106,24 @@ def _lgm(chosen: argparse.Namespace) -> None:
     train_lgm(chosen.folder, settings, first)
 
 
+def _direct(chosen: argparse.Namespace) -> None:
+    from .direct import DIRECT_SETTINGS, train_direct
+
+    train_direct(chosen.folder, _settings(chosen, DIRECT_SETTINGS))
+
+
+def _ablate(chosen: argparse.Namespace) -> None:
+    from .ablations import ablate
+
+    ablate(chosen.names, chosen.output, chosen.minutes, chosen.samples, device=chosen.device)
+
+
+def _table(chosen: argparse.Namespace) -> None:
+    from .ablations import write_table
+
+    print(write_table(chosen.runs))
+
+
 def _export(chosen: argparse.Namespace) -> None:
     from .export import export
     from .lgm import tiny_lgm
@@ -99,14 +135,16 @@ def _export(chosen: argparse.Namespace) -> None:
 def _evaluate(chosen: argparse.Namespace) -> None:
     from ..pipelines import load_pipeline
     from .evaluate import evaluate
+    from .lgm import tiny_lgm
 
     pipe = load_pipeline(chosen.model)
+    direct = averaged(chosen.direct, tiny_lgm()) if chosen.direct else None
     for split in ("test", "unseen"):
-        for name, score in evaluate(pipe, split, chosen.objects).items():
-            print(f"{split:7} {name:13} {score}")
+        for name, score in evaluate(pipe, split, chosen.objects, direct=direct).items():
+            print(f"{split:7} {name:19} {score}")
 
 
-def averaged(folder: Path, network: nn.Module) -> nn.Module:
+def averaged(folder: Path, network: Network) -> Network:
     """A network with the averaged weights of a run, in evaluation mode.
 
     Raises:

@@ -15,7 +15,7 @@ WEIGHTS_LIMIT = 16 * 2**20
 
 
 def tiny_scheduler() -> DDIMScheduler:
-    """The schedule of the tiny model: at its last step nothing of the picture is left, and the network predicts it."""
+    """The schedule of the tiny model: at its last step nothing of the views is left, and the network predicts them."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="scaled_linear",
@@ -29,9 +29,9 @@ def tiny_scheduler() -> DDIMScheduler:
 
 
 def tiny_pipeline(unet: Any, lgm: Any) -> LGMFullPipeline:
-    """Both networks as the pipeline that users load: one step, no guidance."""
+    """Both networks as the pipeline that users load: one step unless more are asked for, no guidance."""
     return LGMFullPipeline(
-        lgm=lgm, unet=unet, scheduler=tiny_scheduler(), default_steps=1, default_guidance=1.0, max_steps=1
+        lgm=lgm, unet=unet, scheduler=tiny_scheduler(), default_steps=1, default_guidance=1.0, max_steps=50
     )
 
 

@@ -1,11 +1,14 @@
-"""Animals that face +z: duck, quadruped, fish, and the held-out bird. See `families_vessels` for what a family is."""
+"""Animals that face +z: duck, quadruped, fish, penguin, turtle, rabbit, and the held-out bird.
+
+See `families_vessels` for what a family is.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from .palette import BLACK, WHITE, Color, Rng, gradient, jitter, pair, pick, spots, spread, stripes
-from .shapes import Array, Part, Pattern, blob, curve, extrude, lathe, outline, rod, tube
+from .shapes import Array, Part, Pattern, blob, box, curve, extrude, lathe, outline, rod, tube
 
 Built = tuple[list[Part], str]
 
@@ -194,3 +197,108 @@ def bird(rng: Rng) -> Built:
     tail = blob(wide * 0.42, 0.04, 0.26, 3.0, 5).paint(wing.rgb).turn("x", -tilt * 0.6)
     parts.append(tail.move(0, y - long * 0.42, -long * 1.05))
     return parts, f"a {words} bird with {wing.name} wings"
+
+
+def penguin(rng: Rng) -> Built:
+    """An upright penguin with flippers, sometimes with a scarf."""
+    coat = pick(rng) if rng.random() < 0.45 else Color("black", jitter(rng, (0.13, 0.14, 0.18)))
+    if coat.rgb.min() > 0.6:  # the pale belly would not show
+        coat = Color("navy", jitter(rng, (0.12, 0.17, 0.38)))
+    scarf, pale, beak = pick(rng, "bright"), jitter(rng, (0.89, 0.88, 0.84), 0.03), jitter(rng, (0.95, 0.55, 0.10))
+    wide, tall, head = rng.uniform(0.3, 0.4), rng.uniform(0.42, 0.56), rng.uniform(0.23, 0.29)
+    y = tall * 1.82 + head * 0.5
+    parts = [_fronted(blob(wide, tall, wide * 0.92, 2.2, 12), coat.rgb, pale, 0.76, -0.1).move(y=tall + 0.03)]
+    parts.append(_fronted(blob(head, head * 0.95, head, cuts=10), coat.rgb, pale, 0.8, -0.45).move(y=y))
+    parts.append(rod((0, y - head * 0.12, head * 0.8), (0, y - head * 0.2, head * 1.5), 0.075, 0.012).paint(beak))
+    parts += [p.move(y=y) for p in _eyes(head * 0.42, head * 0.22, head * 0.87, 0.042)]
+    spread_out = rng.uniform(8, 40)
+    for side in (-1, 1):
+        flipper = blob(0.045, tall * 0.5, wide * 0.38, cuts=6).paint(coat.rgb).move(y=-tall * 0.42)
+        parts.append(flipper.turn("z", side * spread_out).move(side * wide * 0.9, tall * 1.5))
+        parts.append(blob(0.13, 0.045, 0.19, 2.5, 5).paint(beak).move(side * wide * 0.48, 0.045, wide * 0.62))
+    if rng.random() < 0.5:
+        return parts, f"a {coat.name} and white penguin with an orange beak"
+    ring = lathe([(head * 0.9, -0.09), (head * 1.18, -0.06), (head * 1.2, 0.03), (head * 0.85, 0.09)], 8, 24)
+    parts.append(ring.paint(scarf.rgb).move(y=y - head * 0.78))
+    parts.append(
+        box(0.1, 0.28, 0.04, (1, 3, 1)).paint(scarf.rgb).turn("x", -8).move(head * 0.4, y - head * 1.3, wide * 0.86)
+    )
+    return parts, f"a {coat.name} and white penguin with a {scarf.name} scarf"
+
+
+def _fronted(body: Part, coat: Array, pale: Array, share: float, middle: float) -> Part:
+    """The part with a pale oval on its front, `share` of its height, about relative height `middle` in [-1, 1]."""
+    unit = body.vertices / np.abs(body.vertices).max(axis=0)
+    radius = np.hypot(unit[:, 0] / 0.74, (unit[:, 1] - middle) / share)
+    inside = np.clip((1 - radius) * 6 + 0.5, 0, 1) * (unit[:, 2] > 0)
+    return body.paint(coat + inside[:, None] * (pale - coat))
+
+
+def turtle(rng: Rng) -> Built:
+    """A turtle with a patterned shell, on four legs."""
+    shell, skin = pair(rng)
+    if rng.random() < 0.4:
+        skin = Color("green", jitter(rng, (0.35, 0.62, 0.24)))
+    wide, long, tall = rng.uniform(0.42, 0.5), rng.uniform(0.5, 0.62), rng.uniform(0.3, 0.46)
+    legs = rng.uniform(0.12, 0.2)
+    dome = lathe([(1.0, 0), (0.97, 0.25), (0.75, 0.68), (0.4, 0.93), (0, 1)], 22, 36, smooth=True)
+    dome = dome.scale(wide, tall, long)
+    count, mark = int(rng.integers(9, 16)), shell.rgb * rng.uniform(0.5, 0.7)
+    kind = rng.integers(3)
+    if kind == 0:
+        dome, words = dome.paint(spots(mark, shell.rgb, spread(rng, count, -0.8), 1.15 / np.sqrt(count))), "plated"
+    elif kind == 1:
+        dome, words = dome.paint(stripes(shell.rgb, mark, int(rng.integers(2, 4)))), "ringed"
+    else:
+        dome, words = dome.paint(gradient(mark, shell.rgb)), "smooth"
+    rim = [(0, -0.07), (0.9, -0.07), (1.05, -0.02), (1.05, 0.03), (0.96, 0.05)]
+    rim_color = skin.rgb * 0.6 + shell.rgb * 0.4
+    parts = [p.move(y=legs + 0.06) for p in (dome, lathe(rim, 10, 36).scale(wide, 1, long).paint(rim_color))]
+    for sx in (-1, 1):
+        for sz in (-0.62, 0.66):
+            hip, foot = (sx * wide * 0.6, legs + 0.05, sz * long), (sx * wide * 0.86, 0.04, sz * long * 1.12)
+            parts.append(rod(foot, hip, 0.1, 0.1, 10).paint(skin.rgb))
+            parts.append(blob(0.12, 0.05, 0.14, cuts=5).paint(skin.rgb * 0.85).move(*foot))
+    head, lift = rng.uniform(0.17, 0.21), rng.uniform(0.02, 0.26)
+    spot = (0, legs + 0.12 + lift, long + 0.2)
+    neck = curve([(0, legs + 0.06, long * 0.75), (0, legs + 0.08 + lift * 0.5, long + 0.05), spot], 8)
+    parts.append(tube(neck, np.linspace(0.13, 0.1, 8), 12).paint(skin.rgb))
+    parts.append(blob(head, head * 0.85, head * 1.15, cuts=8).paint(skin.rgb).move(*spot))
+    parts += [p.move(*spot) for p in _eyes(head * 0.66, head * 0.28, head * 0.78, 0.042)]
+    parts.append(rod((0, legs + 0.05, -long * 0.9), (0, legs - 0.06, -long - 0.2), 0.07, 0.01).paint(skin.rgb))
+    return parts, f"a {skin.name} turtle with a {words} {shell.name} shell"
+
+
+def rabbit(rng: Rng) -> Built:
+    """A sitting rabbit with long ears, sometimes hanging."""
+    fur, belly = pick(rng, *(("neutral", "wood") if rng.random() < 0.45 else ())), jitter(rng, (0.9, 0.87, 0.82))
+    fur = Color(fur.name.replace("wooden", "brown").replace("brown brown", "brown"), fur.rgb)
+    inner = jitter(rng, (0.94, 0.62, 0.66))
+    wide, tall, long, head = (rng.uniform(*r) for r in ((0.27, 0.34), (0.32, 0.42), (0.32, 0.42), (0.22, 0.27)))
+    parts = [_fronted(blob(wide, tall, long, 2.2, 10), fur.rgb, belly, 0.75, -0.1).turn("x", -12).move(y=tall)]
+    y, z = tall * 1.75 + head * 0.6, long * 0.45
+    parts.append(blob(head, head * 0.92, head, cuts=8).paint(fur.rgb).move(0, y, z))
+    parts.append(
+        blob(head * 0.5, head * 0.36, head * 0.4, cuts=5).paint(belly).move(0, y - head * 0.35, z + head * 0.72)
+    )
+    parts.append(blob(0.04, 0.032, 0.03, cuts=3).paint(inner * 0.9).move(0, y - head * 0.16, z + head * 1.1))
+    parts += [p.move(0, y, z) for p in _eyes(head * 0.52, head * 0.2, head * 0.78, 0.045)]
+    ear, lean = rng.uniform(0.26, 0.4), rng.uniform(4, 22) if rng.random() < 0.75 else rng.uniform(110, 140)
+    for side in (-1, 1):
+        pieces = [blob(0.085, ear, 0.05, cuts=5).paint(fur.rgb), blob(0.05, ear * 0.8, 0.03, cuts=4).paint(inner)]
+        for piece, ahead in zip(pieces, (0.0, 0.032), strict=True):
+            turned = piece.move(0, ear * 0.85, ahead).turn("z", -side * lean)
+            parts.append(
+                turned.move(side * head * (0.42 if lean < 90 else 0.75), y + head * (0.72 if lean < 90 else 0.5), z)
+            )
+        parts.append(
+            blob(wide * 0.42, tall * 0.5, long * 0.55, cuts=5)
+            .paint(fur.rgb)
+            .move(side * wide * 0.82, tall * 0.5, -0.06)
+        )
+        parts.append(blob(0.1, 0.06, 0.2, cuts=4).paint(fur.rgb * 0.92).move(side * wide * 0.78, 0.06, long * 0.55))
+        parts.append(
+            rod((side * 0.1, 0.06, long * 0.98), (side * 0.12, tall * 0.9, long * 0.72), 0.065, 0.09).paint(fur.rgb)
+        )
+    parts.append(blob(0.12, 0.12, 0.12, cuts=4).paint(WHITE).move(0, tall * 0.6, -long * 1.02))
+    return parts, f"a {fur.name} rabbit with {'long upright' if lean < 90 else 'hanging'} ears and a white tail"

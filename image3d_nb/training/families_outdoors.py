@@ -1,4 +1,4 @@
-"""Things seen outdoors: mushroom, tree, house, tower, cactus, snowman. See `families_vessels` for what a family is."""
+"""Things seen outdoors: mushroom, tree, house, tower, cactus, snowman, windmill. See `families_vessels`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def mushroom(rng: Rng) -> Built:
         dots = spots(first.rgb, second.rgb, spread(rng, count, -0.75), rng.uniform(0.75, 1.05) / np.sqrt(count))
         words = f"a {first.name} mushroom with {second.name} spots"
         return [*parts, dome.paint(dots).move(y=height)], words
-    return [*parts, dome.paint(gradient(second.rgb, first.rgb)).move(y=height)], f"a {first.name} mushroom"
+    return [
+        *parts,
+        dome.paint(gradient(second.rgb, first.rgb)).move(y=height),
+    ], f"a {second.name} to {first.name} mushroom with a pale stem"
 
 
 def tree(rng: Rng) -> Built:
@@ -295,3 +298,25 @@ def _hat(rng: Rng, color: Array, ribbon: Array, head: float, top: float) -> list
     dark = color * 0.45
     mark = lathe([(head * 0.84, 0.03), (head * 0.84, 0.1)], 3, 28).paint(ribbon)
     return [brim.paint(dark).move(y=y), crown.paint(dark).move(y=y), mark.move(y=y)]
+
+
+def windmill(rng: Rng) -> Built:
+    """A tapered mill with a cap and four or more sails in front."""
+    wall, roof = pair(rng)
+    sail = pick(rng)
+    low, high, tall = rng.uniform(0.32, 0.42), rng.uniform(0.2, 0.27), rng.uniform(0.85, 1.1)
+    segments = 8 if rng.random() < 0.4 else 32
+    body = lathe([(low, 0), (high, tall)], 30, segments) if segments == 32 else lathe([(low, 0), (high, tall)], 30, 16)
+    paint = _bricks(wall.rgb, wall.rgb * rng.uniform(0.75, 0.9), 8, segments) if segments == 32 else wall.rgb
+    if segments == 32 and rng.random() < 0.4:
+        paint = stripes(wall.rgb, roof.rgb, int(rng.integers(2, 4)))
+    cap = lathe([(0, 0), (high + 0.06, 0), (high + 0.06, 0), (high, 0.1), (0, rng.uniform(0.24, 0.4))], 14, 28)
+    parts = [body.paint(paint), cap.paint(roof.rgb).move(y=tall - 0.01), *_windows(rng, low, high, tall)]
+    hub, reach = np.array([0, tall - 0.02, high + 0.15]), rng.uniform(0.58, 0.72)
+    parts.append(rod((0, hub[1], 0), hub + np.array([0, 0, 0.05]), 0.05).paint((0.4, 0.26, 0.15)))
+    count, wide, start = int(rng.choice([4, 4, 4, 6])), rng.uniform(0.13, 0.2), rng.uniform(0, 90)
+    for k in range(count):
+        arm = box(0.04, reach, 0.03, (1, 4, 1)).paint((0.4, 0.26, 0.15)).move(0, reach / 2)
+        cloth = box(wide, reach * 0.74, 0.025, (2, 6, 1)).paint(sail.rgb).move(wide * 0.42, reach * 0.62, -0.005)
+        parts += [p.turn("z", start + 360 / count * k).move(*hub) for p in (arm, cloth)]
+    return parts, f"a {wall.name} windmill with a {roof.name} roof and {sail.name} sails"

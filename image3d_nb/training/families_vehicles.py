@@ -1,4 +1,4 @@
-"""Things that travel: car, rocket, airplane, boat. They head for +z. See `families_vessels` for what a family is."""
+"""Things that travel: car, rocket, airplane, boat, bus. They head for +z. See `families_vessels`."""
 
 from __future__ import annotations
 
@@ -211,3 +211,31 @@ def _hull(long: float, wide: float, tall: float, color: Array, rim: Array, deck:
     for p in sheer:  # bow and stern rise
         p.vertices[:, 1] += 0.22 * tall * (p.vertices[:, 2] / (long / 2)) ** 2 * (p.vertices[:, 1] / tall)
     return sheer
+
+
+def bus(rng: Rng) -> Built:
+    """A bus with one or two rows of windows."""
+    paint, trim = pair(rng)
+    decks = 1 if rng.random() < 0.6 else 2
+    long, wide, tall = rng.uniform(1.25, 1.55), rng.uniform(0.46, 0.56), (0.5, 0.78)[decks - 1] * rng.uniform(0.92, 1.1)
+    wheel, panes = rng.uniform(0.11, 0.15), int(rng.integers(4, 7))
+    low, rim = wheel * 0.9, jitter(rng, (0.72, 0.73, 0.75), 0.02)
+    body = blob(wide / 2, tall / 2, long / 2, 7, 14)
+    kind = rng.integers(3)  # plain, a painted roof, a belt
+    low_mark, high_mark = ((2.0, 2.0), (0.9, 2.0), (0.12, 0.32))[kind]
+    parts = [body.paint(band(paint.rgb, trim.rgb, low_mark, high_mark)).move(y=low + tall / 2)]
+    for deck in range(decks):
+        y = low + tall * ((0.66,), (0.42, 0.8))[decks - 1][deck]
+        high = tall * (0.34, 0.22)[decks - 1]
+        pitch = long * 0.86 / panes
+        glass = box(wide * 1.01, high, pitch * 0.76, (1, 1, 2)).paint(GLASS)
+        parts += [glass.move(0, y, (k - (panes - 1) / 2) * pitch) for k in range(panes)]
+        parts.append(box(wide * 0.8, high * 1.08, 0.02, (4, 2, 1)).paint(GLASS * 0.9).move(0, y, long / 2 - 0.004))
+        parts.append(box(wide * 0.62, high * 0.8, 0.02, (4, 2, 1)).paint(GLASS * 0.8).move(0, y, -long / 2 + 0.004))
+    for side in (-1, 1):
+        parts += [_wheel(wheel, 0.11, rim).move(side * wide * 0.45, wheel, z * long) for z in (-0.3, 0.32)]
+        lamps = ((0.98, 0.95, 0.72), long / 2), ((0.8, 0.08, 0.08), -long / 2)
+        lamp = blob(0.055, 0.045, 0.025, cuts=3).move(side * wide * 0.34, low + tall * 0.16)
+        parts += [lamp.paint(color).move(z=z) for color, z in lamps]
+    marked = f" with a {trim.name} {'roof' if kind == 1 else 'stripe'}" if kind else " with glass windows"
+    return parts, f"a {paint.name} {'double-decker ' if decks == 2 else ''}bus{marked}"

@@ -1,4 +1,5 @@
-"""Things that hold something: mug, bottle, vase, pot, lamp, cupcake, ice cream cone, and the held-out teapot.
+"""Things that hold something: mug, bottle, vase, pot, lamp, cupcake, ice cream cone, watering can, and the held-out
+teapot.
 
 A family is a function of a random generator that returns painted parts, standing upright with the front on +z, and a
 caption. `objects.make_object` lights, turns and sizes them.
@@ -48,11 +49,12 @@ def mug(rng: Rng) -> Built:
     grip_low, grip_high = height * rng.uniform(0.16, 0.28), height * rng.uniform(0.72, 0.86)
     wall = [np.interp(y, [p[1] for p in profile], [p[0] for p in profile]) for y in (grip_low, grip_high)]
     grip = _handle(wall[0], wall[1], grip_low, grip_high, rng.uniform(0.2, 0.36), rng.uniform(0.05, 0.085))
-    grip = grip.paint(second.rgb if rng.random() < 0.4 else first.rgb).turn("y", 180.0 * rng.integers(2))
+    held = second if rng.random() < 0.4 else first
+    grip = grip.paint(held.rgb).turn("y", 180.0 * rng.integers(2))
     if rng.random() < 0.5:
         drink = lathe([(high - 0.04, 0), (0, 0.001)], 4, 32).paint(jitter(rng, (0.30, 0.17, 0.09)))
         parts.append(drink.move(y=height * 0.87))
-    return [*parts, grip], f"a {words} ceramic mug with a handle"
+    return [*parts, grip], f"a {words} ceramic mug with a {held.name} handle"
 
 
 def bottle(rng: Rng) -> Built:
@@ -70,15 +72,15 @@ def bottle(rng: Rng) -> Built:
         (neck, top),
     ]
     parts = [glass, lathe(slope, 16, 30, smooth=True).paint(first.rgb)]
-    cap = pick(rng, "bright", "neutral", "metal").rgb
-    parts.append(cylinder(neck * 1.2, rng.uniform(0.1, 0.16), rows=4, segments=20).paint(cap).move(y=top - 0.03))
+    cap = pick(rng, "bright", "neutral", "metal")
+    parts.append(cylinder(neck * 1.2, rng.uniform(0.1, 0.16), rows=4, segments=20).paint(cap.rgb).move(y=top - 0.03))
     if rng.random() < 0.55:
         low, high = shoulder * rng.uniform(0.15, 0.3), shoulder * rng.uniform(0.6, 0.85)
         label = lathe([(body + 0.006, low), (body + 0.006, high)], 12, 30)
         mark = pick(rng, "bright", "neutral")
         parts.append(label.paint(stripes(mark.rgb, jitter(rng, (0.92, 0.9, 0.84)), 1 + int(rng.integers(3)))))
-        return parts, f"a {words} bottle with a {mark.name} label"
-    return parts, f"a {words} bottle"
+        return parts, f"a {words} bottle with a {cap.name} cap and a {mark.name} label"
+    return parts, f"a {words} bottle with a {cap.name} cap"
 
 
 def vase(rng: Rng) -> Built:
@@ -90,12 +92,14 @@ def vase(rng: Rng) -> Built:
     radii[0], radii[2] = rng.uniform(0.18, 0.3), rng.uniform(0.28, 0.48)
     parts = _shell(list(zip(radii, heights, strict=True)), 0.05, paint, second.rgb, 36, smooth=True)
     if rng.random() < 0.45:
-        return [*parts, *_bouquet(rng, float(radii[-1]), float(heights[-1]))], f"a {words} vase with flowers"
-    return parts, f"a {words} vase"
+        petal = pick(rng, "bright")
+        flowers = _bouquet(rng, petal.rgb, float(radii[-1]), float(heights[-1]))
+        return [*parts, *flowers], f"a {words} vase with {petal.name} flowers"
+    return parts, f"a {words} vase with a {second.name} rim"
 
 
-def _bouquet(rng: Rng, opening: float, top: float) -> list[Part]:
-    parts, petal = [], pick(rng, "bright").rgb
+def _bouquet(rng: Rng, petal: Array, opening: float, top: float) -> list[Part]:
+    parts = []
     for angle in np.linspace(0, 2 * np.pi, int(rng.integers(4, 8)), endpoint=False):
         lean, height = opening * rng.uniform(0.6, 1.7), top + rng.uniform(0.25, 0.55)
         end = np.array([lean * np.sin(angle), height, lean * np.cos(angle)])
@@ -117,8 +121,8 @@ def pot(rng: Rng) -> Built:
     dome = lathe(
         [(radius * 1.06, 0), (radius * 1.06, 0.04), (radius * 0.7, rise * 0.75), (0, rise)], 12, 32, smooth=True
     )
-    lid = second.rgb if rng.random() < 0.6 else first.rgb
-    parts.append(dome.paint(lid).move(y=height))
+    lid = second if rng.random() < 0.6 else first
+    parts.append(dome.paint(lid.rgb).move(y=height))
     knob = pick(rng, "neutral", "wood", "metal").rgb
     parts.append(blob(0.09, 0.075, 0.09, cuts=5).paint(knob).move(y=height + rise + 0.06))
     reach = rng.uniform(0.12, 0.2)
@@ -131,7 +135,7 @@ def pot(rng: Rng) -> Built:
         ]
         grip = tube(curve(loop, 12), 0.045, 8).paint(knob).move(y=height * 0.72)
         parts.append(grip if side > 0 else grip.turn("y", 180))
-    return parts, f"a {words} cooking pot with a lid"
+    return parts, f"a {words} cooking pot with a {lid.name} lid"
 
 
 def lamp(rng: Rng) -> Built:
@@ -175,7 +179,7 @@ def cupcake(rng: Rng) -> Built:
         y, radius = y + rng.uniform(0.12, 0.16), radius * rng.uniform(0.66, 0.78)
     if rng.random() < 0.65:
         parts.append(blob(0.11, 0.11, 0.11, cuts=5).paint(jitter(rng, (0.82, 0.08, 0.12))).move(y=y + 0.07))
-        return parts, f"a cupcake with {icing.name} icing and a cherry"
+        return parts, f"a cupcake with {icing.name} icing and a cherry in a {first.name} liner"
     return parts, f"a cupcake with {icing.name} icing in a {first.name} liner"
 
 
@@ -233,4 +237,30 @@ def teapot(rng: Rng) -> Built:
     parts.append(tube(spout, np.linspace(0.14, 0.065, 12), 12).paint(first.rgb))
     grip = _handle(wide * 0.85, wide * 0.8, tall * 0.25, tall * 0.8, 0.28, 0.06).paint(second.rgb)
     parts.append(grip.turn("y", 180))
-    return parts, f"a {words} teapot"
+    return parts, f"a {words} teapot with a {second.name} lid and handle"
+
+
+def watering_can(rng: Rng) -> Built:
+    """An open can with a long spout and a bow over its top or at its back."""
+    first, second = pair(rng)
+    paint, words = surface(rng, first, second)
+    low, tall = rng.uniform(0.34, 0.44), rng.uniform(0.5, 0.75)
+    high = low * rng.uniform(0.72, 1.0)
+    parts = _shell([(low, 0), (high, tall)], 0.05, paint, second.rgb, 26)
+    tip = np.array([low + rng.uniform(0.5, 0.68), tall * rng.uniform(0.95, 1.2), 0])
+    parts.append(rod((low * 0.85, tall * 0.2, 0), tip, 0.1, 0.055, 12).paint(first.rgb))
+    slope = float(np.degrees(np.arctan2(tip[1] - tall * 0.2, tip[0] - low * 0.85)))
+    rose = cylinder(0.055, 0.13, rng.uniform(0.11, 0.15), rows=8, segments=20).paint(second.rgb)
+    parts.append(rose.turn("z", slope - 90).move(*(tip - 0.02)))
+    over = rng.random() < 0.5
+    rise = rng.uniform(0.26, 0.38)
+    bow = [(high * 0.9, tall - 0.04, 0), (high * 0.75, tall + rise * 0.8, 0), (0, tall + rise, 0)]
+    if over:
+        bow += [(-high * 0.75, tall + rise * 0.8, 0), (-high * 0.9, tall - 0.04, 0)]
+    else:
+        bow = [(0, tall - 0.04, 0), (-high * 0.5, tall + rise, 0), (-low - 0.3, tall * 0.85, 0), (-low * 0.9, 0.15, 0)]
+    if over:  # a stay, as the bow alone would leave the back bare
+        parts.append(_handle(low, high, tall * 0.2, tall * 0.7, 0.16, 0.04).paint(second.rgb).turn("y", 180))
+    parts.append(tube(curve(bow, 20), 0.045, 10).paint(second.rgb))
+    facing = 180.0 * rng.integers(2)
+    return [p.turn("y", facing) for p in parts], f"a {words} watering can with a {second.name} handle"

@@ -17,9 +17,11 @@ from tqdm import tqdm
 
 from .._files import atomic_path
 from ..errors import InputError
+from .muon import Muon, split_parameters
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
+OPTIMIZERS = ("muon", "adamw")
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,12 @@ class TrainSettings:
     Attributes:
         samples: objects drawn in all; the learning rate follows a cosine over them.
         batch_size: objects a step.
+        optimizer: "muon" (wide matrices by :class:`~image3d_nb.training.muon.Muon`, the rest by AdamW) or "adamw".
         learning_rate: at its highest, after the warm-up.
         warmup_samples: over which the rate rises from zero.
         ema_decay: of the averaged weights, a step.
         max_grad_norm: longer gradients are shortened to it.
-        weight_decay: AdamW's.
+        weight_decay: of both optimizers.
         device: where the network runs.
         bf16: run the network in bfloat16; only processors that multiply it are faster so.
         checkpoint_minutes: between two checkpoints.
@@ -41,9 +44,10 @@ class TrainSettings:
         eval_objects: how many of them.
     """
 
-    samples: int = 20_000
+    samples: int = 32_000
     batch_size: int = 16
-    learning_rate: float = 1e-3
+    optimizer: str = "muon"
+    learning_rate: float = 8e-3
     warmup_samples: int = 500
     ema_decay: float = 0.998
     max_grad_norm: float = 1.0
@@ -52,7 +56,7 @@ class TrainSettings:
     bf16: bool = False
     checkpoint_minutes: float = 3.0
     eval_samples: int = 1000
-    eval_objects: int = 52
+    eval_objects: int = 68
 
     def rate_at(self, seen: int) -> float:
         """The learning rate after ``seen`` samples: a linear rise, then a cosine to a hundredth."""
@@ -87,9 +91,7 @@ class Trainer:
         self.folder = folder
         self.settings = settings
         self.ema = AveragedModel(self.network, use_buffers=True)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), settings.learning_rate, (0.9, 0.95), weight_decay=settings.weight_decay
-        )
+        self.optimizers = _optimizers(self.network, settings)
         self.seen = 0
         self.seconds = 0.0
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,16 +123,18 @@ class Trainer:
         return self.ema.module
 
     def _step(self) -> dict[str, float]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate_at(self.seen)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.settings.rate_at(self.seen)
         with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16, enabled=self.settings.bf16):
             loss, numbers = self.loss_of(self.network, self.seen, self.settings.batch_size)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
         if not torch.isfinite(norm):
             raise InputError(f"the gradient must be finite; at {self.seen} samples it is {float(norm)}: lower the rate")
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         # the average begins short, else it would remember the first, random weights for thousands of samples
         steps = self.seen // self.settings.batch_size
         decay = min(self.settings.ema_decay, (1 + steps) / (10 + steps))
@@ -153,7 +157,7 @@ class Trainer:
         state: dict[str, Any] = {
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "seen": self.seen,
             "seconds": self.seconds,
             "settings": asdict(self.settings),
@@ -165,8 +169,34 @@ class Trainer:
         state = torch.load(self.folder / CHECKPOINT, map_location=self.settings.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.seen, self.seconds = state["seen"], state["seconds"]
+
+
+def _optimizers(network: nn.Module, settings: TrainSettings) -> list[torch.optim.Optimizer]:
+    if settings.optimizer not in OPTIMIZERS:
+        raise InputError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {settings.optimizer!r}")
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "adamw":
+        return [torch.optim.AdamW(network.parameters(), rate, (0.9, 0.95), weight_decay=decay)]
+    wide, others = split_parameters(network)
+    found: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, rate, (0.9, 0.95), weight_decay=decay)]
+    return [Muon(wide, rate, weight_decay=decay), *found] if wide else found
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The rows of a log, in order: what each look at held-out objects found, after so many ``samples``.
+
+    Args:
+        path: a ``log.jsonl``, or one that is bundled with a model.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"a log must be a file with a JSON object a line; there is none at {path}")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def plot(logs: list[Path], picture: Path) -> None:
@@ -189,7 +219,7 @@ def plot(logs: list[Path], picture: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(xlabel="objects seen", ylabel="dB on held-out objects", title="The tiny model learns")
     for log in logs:
-        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        rows = read_log(log)
         for name in sorted({name for row in rows for name in row if name.endswith("_db")}):
             known = [row for row in rows if name in row]
             label = f"{log.parent.name} {name}"

@@ -7,6 +7,7 @@ were photographed, and baked into the vertex colours.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ..errors import InputError
 from . import families_animals as animals
 from . import families_home as home
 from . import families_outdoors as outdoors
+from . import families_still as still
 from . import families_vehicles as vehicles
 from . import families_vessels as vessels
 from .palette import Rng
@@ -41,7 +43,9 @@ _BUILDERS: dict[str, tuple[Build, float]] = {
     "quadruped": (animals.quadruped, 60), "tower": (outdoors.tower, 0), "sofa": (home.sofa, 0),
     "fish": (animals.fish, 75), "icecream": (vessels.icecream, 0), "umbrella": (home.umbrella, 0),
     "guitar": (home.guitar, 0), "pot": (vessels.pot, 0), "teapot": (vessels.teapot, 0),
-    "bird": (animals.bird, 45),
+    "bird": (animals.bird, 45), "watering_can": (vessels.watering_can, 0), "penguin": (animals.penguin, 0),
+    "turtle": (animals.turtle, 50), "rabbit": (animals.rabbit, 30), "bus": (vehicles.bus, 60),
+    "windmill": (outdoors.windmill, 10), "fruit": (still.fruit, 0), "arrangement": (still.arrangement, 0),
 }  # fmt: skip
 HELD_OUT: tuple[str, ...] = ("teapot", "bird")
 FAMILIES: tuple[str, ...] = tuple(name for name in _BUILDERS if name not in HELD_OUT)
@@ -50,6 +54,8 @@ FILL = 0.8  # prepare_image's: the silhouette's longer side over the picture's
 DISTANCE = 1.5  # world units, the camera's from the origin
 TAN_HALF = float(np.tan(np.radians(49.1 / 2)))
 MAX_RADIUS = 0.75  # world units
+VARY_FILL = (0.66, 0.90)
+TILT_PITCH, TILT_ROLL, TILT_MAX = 5.0, 3.0, 12.0  # degrees: standard deviations about x and z, limit
 MARGIN = 0.96  # of the picture, for the views from around the object
 
 
@@ -82,7 +88,7 @@ def make_object(seed: int, family: str | None = None, *, vary_fill: bool = True)
     Args:
         seed: >= 0; the same seed and family give the same object.
         family: one of FAMILIES or HELD_OUT; None draws from FAMILIES.
-        vary_fill: the front view's longer side fills 0.74 to 0.86 of the picture; otherwise exactly 0.80, as
+        vary_fill: the front view's longer side fills 0.66 to 0.90 of the picture; otherwise exactly 0.80, as
             `prepare_image` makes it. Less where the object would leave the picture in other views.
 
     Raises:
@@ -103,11 +109,13 @@ def make_object(seed: int, family: str | None = None, *, vary_fill: bool = True)
     build, heading = _BUILDERS[name]
     parts, caption = build(rng)
     yaw = heading * rng.choice([-1.0, 1.0]) + rng.uniform(-35, 35)
-    fill = FILL + (rng.uniform(-0.06, 0.06) if vary_fill else 0.0)
+    turn = _tilt(rng) @ rotation("y", yaw)
+    fill = rng.uniform(*VARY_FILL) if vary_fill else FILL
     whole = join(parts)
-    vertices = frame(whole.vertices @ rotation("y", yaw).T, fill)
+    vertices = frame(whole.vertices @ turn.T, fill)
     albedo = np.clip(whole.colors, 0, 1)
     colors = albedo * _light(rng, vertices, vertex_normals(vertices, whole.faces), whole.openness)
+    caption = re.sub(r"\ba (?=[aeiou])", "an ", caption)  # builders write "a" before every colour
     return ProceduralObject(
         vertices.astype(np.float32), whole.faces, np.clip(colors, 0, 1).astype(np.float32), albedo.astype(np.float32),
         name, caption, seed,
@@ -116,6 +124,12 @@ def make_object(seed: int, family: str | None = None, *, vary_fill: bool = True)
 
 def _draw_family(seed: int) -> str:
     return FAMILIES[np.random.default_rng(np.random.SeedSequence([seed])).integers(len(FAMILIES))]
+
+
+def _tilt(rng: Rng) -> Array:
+    """A rotation [3, 3]: half of the objects lean a little, as before a camera that was not held level."""
+    pitch, roll = np.clip(rng.normal(0, (TILT_PITCH, TILT_ROLL)), -TILT_MAX, TILT_MAX) * (rng.random() < 0.5)
+    return rotation("z", roll) @ rotation("x", pitch)
 
 
 def frame(vertices: Array, fill: float) -> Array:
@@ -161,9 +175,12 @@ def _room(points: Array) -> float:
 
 def _light(rng: Rng, vertices: Array, normals: Array, openness: Array) -> Array:
     """Brightness [V, 1]: sky and ground, a key light from the upper front left, a weak fill from the right."""
-    key = _direction(rng, (-0.45, 0.65, 0.62))
-    fill = _direction(rng, (0.8, 0.1, 0.25))
-    ambient, strength = rng.uniform(0.47, 0.55), rng.uniform(0.40, 0.50)
+    key = _direction(rng, (-0.45, 0.65, 0.62), 0.3 if rng.random() < 0.8 else 0.14)
+    key = np.maximum(key, (-1.0, 0.1, 0.2))  # never from below or behind: the front would be dark
+    key /= np.linalg.norm(key)
+    fill = _direction(rng, (0.8, 0.1, 0.25), 0.14)
+    ambient = rng.uniform(0.42, 0.62)
+    strength = rng.uniform(0.32, min(0.55, 1.04 - ambient))  # together no more than white can bear
     facing = np.maximum(normals @ np.stack([key, fill], axis=1), 0)  # [V, 2]
     height = vertices[:, 1]
     grounded = 0.86 + 0.14 * np.clip((height - height.min()) / (0.45 * (height.max() - height.min())), 0, 1)
@@ -171,8 +188,8 @@ def _light(rng: Rng, vertices: Array, normals: Array, openness: Array) -> Array:
     return (sky + (strength * facing[:, 0] + 0.12 * facing[:, 1]) * np.sqrt(openness))[:, None]
 
 
-def _direction(rng: Rng, about: tuple[float, float, float]) -> Array:
-    vector = np.asarray(about) + rng.normal(0, 0.14, 3)
+def _direction(rng: Rng, about: tuple[float, float, float], sigma: float) -> Array:
+    vector = np.asarray(about) + rng.normal(0, sigma, 3)
     return vector / np.linalg.norm(vector)
 
 

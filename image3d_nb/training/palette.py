@@ -154,7 +154,7 @@ def surface(rng: Rng, first: Color, second: Color) -> tuple[Pattern | Array, str
         return gradient(a, b), f"{first.name} to {second.name}"
     if kind == 5:
         low = rng.uniform(0.2, 0.6)
-        return band(a, b, low, low + rng.uniform(0.12, 0.3)), f"{first.name} with a {second.name} band"
+        return band(a, b, low, low + rng.uniform(0.12, 0.3)), f"{first.name} and {second.name} banded"
     if kind == 6:
         count = int(rng.integers(10, 20))
         return spots(a, b, spread(rng, count), 0.9 / np.sqrt(count)), f"{first.name} spotted"

@@ -1,30 +1,37 @@
-"""Stage one: from one picture to the four views of the object, in one step.
+"""Stage one: from one picture to the four views of the object.
 
-The network predicts the clean views (prediction type "sample") from nothing but the picture: at the last timestep of a
-schedule without any signal left, the noisy views say nothing, and the network's gate shuts them out. In the pipeline
-this is DDIM with one step, so that the tiny model and ImageDream run the same code.
+The network predicts the clean views (prediction type "sample"). Most samples stand at the last timestep of a schedule
+without any signal left: the noisy views say nothing there, the network's gate shuts them out, and it learns to answer
+in one step. The others stand at random timesteps, so that the same weights also denoise in many. In the pipeline both
+are DDIM, so that the tiny model and ImageDream run the same code.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..metrics import psnr
+from ..metrics import psnr, ssim
 from ..models.mv_unet import MultiViewUNetModel
 from ..pipelines.mvdream import VIEWS_OF_LGM, camera_rows
 from .data import ObjectViews, on_white
+from .export import tiny_scheduler
 from .loop import Trainer, TrainSettings
 
-VIEWS_SETTINGS = TrainSettings(batch_size=16, learning_rate=1e-3)
+VIEWS_SETTINGS = TrainSettings()
 LAST_STEP = 999
+LGM_OF_VIEWS = tuple(VIEWS_OF_LGM.index(i) for i in range(4))
+"""Which of LGM's views each of MVDream's is."""
 
 
-def tiny_unet() -> MultiViewUNetModel:
-    """The network of the bundled model's first stage, with fresh weights."""
-    return MultiViewUNetModel(
+def tiny_unet(**changes: Any) -> MultiViewUNetModel:
+    """The network of the bundled model's first stage, with fresh weights; ``changes`` of its configuration."""
+    build = partial(
+        MultiViewUNetModel,
         image_size=64,
         in_channels=3,
         out_channels=3,
@@ -42,24 +49,32 @@ def tiny_unet() -> MultiViewUNetModel:
         patch_size=4,
         gate_steps=1000,
     )
+    return build(**changes)
 
 
-def predict_views(network: nn.Module, front: Tensor) -> Tensor:
-    """The four views in one step.
+def predict_views(
+    network: nn.Module, front: Tensor, noisy: Tensor | None = None, timesteps: Tensor | None = None
+) -> Tensor:
+    """The four views, from the picture alone or from noisy views too.
 
     Args:
         network: a MultiViewUNetModel with condition "channels".
         front: [B, 3, H, W] in [0, 1], on white.
+        noisy: [B, 4, 3, H, W], LGM's order, noisy views on the scale of [-1, 1]; None is nothing but noise.
+        timesteps: [B], how noisy they are, 0 to LAST_STEP; None is LAST_STEP.
 
     Returns:
         [B, 4, 3, H, W], LGM's order, about [0, 1], not clamped.
     """
     batch, device = front.shape[0], front.device
-    rows = 4 * batch
+    if noisy is None:  # zeros are what the gate makes of the noise of the last step
+        noisy = front.new_zeros(batch, 4, *front.shape[1:])
+    if timesteps is None:
+        timesteps = torch.full((batch,), float(LAST_STEP), device=device)
     out = network(
-        x=front.new_zeros(rows, *front.shape[1:]),  # what the gate makes of the noise of the last step
-        timesteps=torch.full((rows,), float(LAST_STEP), device=device),
-        context=front.new_zeros(rows, 1, 32),
+        x=noisy[:, list(LGM_OF_VIEWS)].flatten(0, 1),  # [B*4, 3, H, W], MVDream's order
+        timesteps=timesteps.float().repeat_interleave(4),
+        context=front.new_zeros(4 * batch, 1, 32),
         camera=camera_rows(0.0, extra_view=False).to(device).repeat(batch, 1),
         num_frames=4,
         ip_img=2 * front - 1,
@@ -68,10 +83,53 @@ def predict_views(network: nn.Module, front: Tensor) -> Tensor:
     return (views + 1) / 2
 
 
-def train_views(folder: Path, settings: TrainSettings = VIEWS_SETTINGS) -> nn.Module:
-    """Train stage one, or go on with it; returns the averaged network."""
+def add_noise(views: Tensor, first: int, share: float) -> tuple[Tensor, Tensor]:
+    """Noise for a batch's views: a share of the objects at random timesteps, the others at the last one.
+
+    Args:
+        views: [B, 4, 3, H, W] in [0, 1].
+        first: index of the batch's first sample, which decides the noise.
+        share: of the objects, 0 to 1.
+
+    Returns:
+        noisy views [B, 4, 3, H, W] on the scale of [-1, 1] and timesteps [B].
+    """
+    random = torch.Generator().manual_seed(first)
+    count = round(share * len(views))
+    # the root draws them towards the noise, where most of the object is decided
+    early = (LAST_STEP * torch.rand(count, generator=random).sqrt()).long()
+    timesteps = torch.cat([early, torch.full((len(views) - count,), LAST_STEP)]).to(views.device)
+    noise = torch.randn(views.shape, generator=random).to(views.device)
+    return tiny_scheduler().add_noise(2 * views - 1, noise, timesteps), timesteps
+
+
+def views_loss(made: Tensor, truth: Tensor) -> Tensor:
+    """How wrong predicted views are: MSE and a little L1, on the network's scale of [-1, 1].
+
+    Args:
+        made: [..., 3, H, W], about [0, 1].
+        truth: the same shape, in [0, 1].
+    """
+    error = 2 * (made - truth)
+    return error.square().mean() + 0.1 * error.abs().mean()
+
+
+def train_views(
+    folder: Path,
+    settings: TrainSettings = VIEWS_SETTINGS,
+    network: MultiViewUNetModel | None = None,
+    noisy_share: float = 0.25,
+) -> nn.Module:
+    """Train stage one, or go on with it; returns the averaged network.
+
+    Args:
+        folder: for the checkpoint and the log.
+        settings: see :class:`~image3d_nb.training.loop.TrainSettings`.
+        network: trained in place; None is :func:`tiny_unet`.
+        noisy_share: of the objects at random timesteps, so that many steps work; 0 learns one step only.
+    """
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
-    network = tiny_unet().to(memory_format=torch.channels_last)
+    network = (network or tiny_unet()).to(memory_format=torch.channels_last)
     data = ObjectViews("train", size=64)
     held = [ObjectViews("test", size=64)[i] for i in range(settings.eval_objects)]
     truth = on_white(torch.stack([sample.images for sample in held])).to(settings.device)  # [n, 4, 3, H, W]
@@ -79,14 +137,14 @@ def train_views(folder: Path, settings: TrainSettings = VIEWS_SETTINGS) -> nn.Mo
     def loss_of(net: nn.Module, first: int, count: int) -> tuple[Tensor, dict[str, float]]:
         images = torch.stack([data[first + i].images for i in range(count)])  # [B, 4, 4, H, W]
         target = on_white(images).to(settings.device)
-        error = predict_views(net, target[:, 0]) - target
-        # on the network's scale of [-1, 1]: MSE and a little L1
-        return 4 * error.square().mean() + 0.1 * 2 * error.abs().mean(), {}
+        made = predict_views(net, target[:, 0], *add_noise(target, first, noisy_share))
+        return views_loss(made, target), {}
 
     def evaluate(net: nn.Module) -> dict[str, float]:
         views = torch.cat([predict_views(net, part[:, 0]) for part in truth.split(16)]).clamp(0, 1)
         return {
             "side_db": float(psnr(views[:, 1:], truth[:, 1:]).mean()),
+            "side_ssim": float(ssim(views[:, 1:], truth[:, 1:]).mean()),
             "front": float(psnr(views[:, 0], truth[:, 0]).mean()),
         }
 
