@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from PIL import Image
 
 import image3d_nb as i3d
-from image3d_nb.course import check, lesson_00, lesson_07, start_again
+from image3d_nb.course import check, lesson_00, lesson_07, lesson_11, start_again
 from image3d_nb.errors import InputError
+from image3d_nb.training.loop import TrainSettings
+from image3d_nb.training.muon import orthogonalize
 
-NUMBERS = [exercise.number for lesson in (lesson_00, lesson_07) for exercise in lesson.EXERCISES]
+NUMBERS = [exercise.number for lesson in (lesson_00, lesson_07, lesson_11) for exercise in lesson.EXERCISES]
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +50,31 @@ def nearest(rays: torch.Tensor) -> torch.Tensor:
 
 
 def turned_positions_only(gaussians: i3d.Gaussians) -> i3d.Gaussians:
-    flipped = gaussians.means * torch.tensor([-1.0, -1.0, 1.0])
+    flipped = gaussians.means * torch.tensor([1.0, -1.0, -1.0])
     return i3d.Gaussians(flipped, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh)
+
+
+def quaternions(maps: torch.Tensor) -> torch.Tensor:
+    return F.normalize(maps[:, :, 7:11].permute(0, 1, 3, 4, 2).flatten(1, 3), dim=-1)
+
+
+def reshaped(maps: torch.Tensor) -> torch.Tensor:
+    """[B, N, 4] of numbers that are neighbours in memory, not in meaning."""
+    return maps[:, :, 7:11].reshape(len(maps), -1, 4)
+
+
+def pose(
+    position: torch.Tensor, back_sign: float = 1, right_sign: float = 1, up: tuple[float, ...] = (0, 1, 0)
+) -> torch.Tensor:
+    """The look-at of exercise 07.5, with faults to choose."""
+    back = back_sign * F.normalize(position, dim=0)
+    right = right_sign * F.normalize(torch.linalg.cross(torch.tensor(up, dtype=torch.float32), back), dim=0)
+    rows = torch.stack([right, torch.linalg.cross(back, right), back, position], 1)
+    return torch.cat([rows, torch.tensor([[0.0, 0, 0, 1]])])
+
+
+def mirrored(position: torch.Tensor) -> torch.Tensor:
+    return pose(position) * torch.tensor([-1.0, 1, 1, 1])
 
 
 def views_psnr(gaussians: i3d.Gaussians, views: torch.Tensor) -> torch.Tensor:
@@ -64,16 +89,30 @@ def turned_away() -> i3d.Cameras:
     return i3d.Cameras.from_c2w(c2w)
 
 
+def slope(samples: torch.Tensor, decibels: torch.Tensor) -> torch.Tensor:
+    x = torch.log2(samples) - torch.log2(samples).mean()
+    return (x * (decibels - decibels.mean())).sum() / (x * x).sum()
+
+
+def without_warmup(seen: int, settings: TrainSettings) -> float:
+    return TrainSettings(settings.samples, settings.batch_size, "muon", settings.learning_rate, 0).rate_at(seen)
+
+
 RIGHT: dict[str, Callable[[], Any]] = {
     "00.1": lambda: i3d.prepare_image(i3d.sample("mug"), size=128, ratio=0.6),
     "00.2": lambda: result(0, 1),
     "00.3": lambda: i3d.orbit_cameras(elevation=30, azimuth=180),
     "00.4": lambda: lambda gaussians: gaussians.prune(min_opacity=0.5),
     "07.1": lambda: nearest,
-    "07.2": lambda: lambda size: torch.log(torch.expm1(size / 0.1)),
-    "07.3": lambda: lambda raw: F.normalize(raw, dim=-1),
-    "07.4": lambda: lambda gaussians: gaussians.transform(torch.diag(torch.tensor([-1.0, -1.0, 1.0]))),
-    "07.5": lambda: views_psnr,
+    "07.2": lambda: views_psnr,
+    "07.3": lambda: quaternions,
+    "07.4": lambda: lambda gaussians: gaussians.transform(torch.diag(torch.tensor([1.0, -1.0, -1.0]))),
+    "07.5": lambda: pose,
+    "11.1": lambda: lambda average, weights, decay: decay * average + (1 - decay) * weights,
+    "11.2": lambda: lambda seen, settings: settings.rate_at(seen),
+    "11.3": lambda: lambda views, noise, signal: signal**0.5 * views + (1 - signal) ** 0.5 * noise,
+    "11.4": lambda: slope,
+    "11.5": lambda: lambda kernel: orthogonalize(kernel.flatten(1)).reshape(kernel.shape),
 }
 WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("00.1", lambda: square(256, 150), "128 x 128"),
@@ -100,16 +139,45 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("07.1", lambda: lambda rays: nearest(rays) + rays[:, 3:], "right angle"),
     ("07.1", lambda: lambda rays: rays, "shape must be [2, 3, 4, 5]"),
     ("07.1", lambda: lambda rays: nearest(rays) * torch.nan, "finite"),
-    ("07.2", lambda: lambda size: size / 0.1, "give the size back"),
-    ("07.2", lambda: lambda size: torch.log(size / 0.1), "give the size back"),
-    ("07.3", lambda: F.normalize, "must have length 1"),
-    ("07.3", lambda: lambda raw: F.normalize(raw.abs(), dim=-1), "Only the length"),
+    ("07.2", lambda: lambda gaussians, views: torch.full((4,), 30.0), "nearly perfectly"),
+    ("07.2", lambda: lambda gaussians, views: torch.full((4,), 60.0), "grey picture"),
+    ("07.2", lambda: lambda gaussians, views: views_psnr(gaussians, views).min().repeat(4), "mixed up"),
+    ("07.3", lambda: lambda maps: F.normalize(reshaped(maps)), "must have length 1"),
+    ("07.3", lambda: lambda maps: F.normalize(reshaped(maps), dim=-1), "from one pixel"),
+    ("07.3", lambda: lambda maps: maps[:, :, 7:11], "shape must be [2, 60, 4]"),
     ("07.4", lambda: turned_positions_only, "themselves must turn"),
     ("07.4", lambda: lambda gaussians: gaussians, "Positions must turn"),
     ("07.4", lambda: lambda gaussians: gaussians.prune(min_opacity=0.5), "must stay"),
-    ("07.5", lambda: lambda gaussians, views: torch.full((4,), 30.0), "nearly perfectly"),
-    ("07.5", lambda: lambda gaussians, views: torch.full((4,), 60.0), "grey picture"),
-    ("07.5", lambda: lambda gaussians, views: views_psnr(gaussians, views).min().repeat(4), "mixed up"),
+    ("07.5", lambda: lambda position: pose(position, -1), "looks away"),
+    ("07.5", lambda: lambda position: pose(position, 1, -1), "on its head"),
+    ("07.5", lambda: mirrored, "mirrored"),
+    ("07.5", lambda: lambda position: pose(position, 2), "with length 1"),
+    ("07.5", lambda: lambda position: pose(position, 1, 2), "right angles"),
+    ("07.5", lambda: lambda position: pose(position, up=(0.3, 1, 0.2)), "tilted"),
+    ("07.5", lambda: lambda position: pose(position + 1), "must be the position"),
+    ("07.5", lambda: lambda position: pose(position).T, "must be the position"),
+    ("11.1", lambda: torch.lerp, "swapped"),
+    ("11.1", lambda: lambda average, weights, decay: average, "only the new weights"),
+    ("11.1", lambda: lambda average, weights, decay: weights, "nothing may change"),
+    ("11.1", lambda: lambda average, weights, decay: decay * average + (decay < 1) * weights, "add up to 1"),
+    ("11.1", lambda: lambda average, weights, decay: average.mul_(decay).add_(weights * (1 - decay)), "in place"),
+    ("11.2", lambda: lambda seen, settings: settings.learning_rate, "in the warm-up"),
+    ("11.2", lambda: without_warmup, "in the warm-up"),
+    ("11.2", lambda: lambda seen, settings: settings.rate_at(min(seen, 500)), "after the warm-up"),
+    ("11.2", lambda: lambda seen, settings: "fast", "one number"),
+    ("11.2", lambda: lambda seen, settings: float("nan"), "finite"),
+    ("11.3", lambda: lambda views, noise, signal: signal * views + (1 - signal) * noise, "add up plainly"),
+    ("11.3", lambda: lambda views, noise, signal: views + (1 - signal) * noise, "nothing but the noise"),
+    ("11.3", lambda: torch.lerp, "no noise at all"),
+    ("11.3", lambda: lambda views, noise, signal: torch.lerp(noise, views, signal**2), "off by"),
+    ("11.4", lambda: lambda samples, decibels: slope((samples / samples.max()).exp2(), decibels), "came out as"),
+    ("11.4", lambda: lambda samples, decibels: slope(samples, decibels) / 0.693147, "base 2"),
+    ("11.4", lambda: lambda samples, decibels: decibels.diff().mean(), "came out as"),
+    ("11.4", lambda: lambda samples, decibels: decibels, "one number"),
+    ("11.5", lambda: orthogonalize, "near 1"),
+    ("11.5", lambda: lambda kernel: kernel / kernel.norm(), "near 1"),
+    ("11.5", lambda: lambda kernel: -orthogonalize(kernel.flatten(1)).reshape(kernel.shape), "nearest"),
+    ("11.5", lambda: lambda kernel: orthogonalize(kernel.flatten(1)), "shape must be"),
 ]
 NONSENSE = [42, "a sentence", [], {}, object(), torch.zeros(3), float("nan"), b"", Path("nowhere.splat")]
 
@@ -157,7 +225,7 @@ def test_the_second_wrong_answer_gets_the_second_hint(number: str) -> None:
 def test_an_empty_function_is_no_answer_yet() -> None:
     def nothing(*arguments: Any) -> None: ...
 
-    for number in ("00.4", "07.1", "07.2", "07.3", "07.4", "07.5"):
+    for number in ("00.4", "07.1", "07.2", "07.3", "07.4", "07.5", "11.1", "11.2", "11.3", "11.4", "11.5"):
         assert "no answer yet" in repr(check(number, nothing))
 
 
@@ -186,13 +254,13 @@ def test_a_file_is_looked_into(tmp_path: Path) -> None:
 
 def test_an_unknown_number_hears_what_exists() -> None:
     for number in ("00.9", "99.1", "", "00"):
-        with pytest.raises(InputError, match=r"00\.1, .*07\.5; got"):
+        with pytest.raises(InputError, match=r"00\.1, .*11\.5; got"):
             check(number, 1)
 
 
 def test_each_exercise_is_tested_and_in_order() -> None:
     assert {*RIGHT, "00.5"} == set(NUMBERS)
     assert {number for number, _, _ in WRONG} | {"00.5"} == set(NUMBERS)
-    for lesson, digits in ((lesson_00, "00"), (lesson_07, "07")):
+    for lesson, digits in ((lesson_00, "00"), (lesson_07, "07"), (lesson_11, "11")):
         numbers = [exercise.number for exercise in lesson.EXERCISES]
         assert numbers == [f"{digits}.{k}" for k in range(1, len(numbers) + 1)]

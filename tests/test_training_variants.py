@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from image3d_nb.cameras import orbit_cameras, plucker_rays
+from image3d_nb.errors import InputError
 from image3d_nb.pipelines.lgm import lgm_input
 from image3d_nb.training.__main__ import averaged, main
-from image3d_nb.training.ablations import ABLATIONS, METRICS, settings_of
+from image3d_nb.training.ablations import ABLATIONS, METRICS, settings_of, stored
 from image3d_nb.training.data import INPUT_AZIMUTHS, ObjectViews, on_white
 from image3d_nb.training.direct import DIRECT_SETTINGS, copied_front, direct_gaussians, train_direct
 from image3d_nb.training.disturb import Disturbed, grid_distortion, jittered_rays
 from image3d_nb.training.lgm import tiny_lgm
-from image3d_nb.training.loop import LOG
+from image3d_nb.training.loop import LOG, read_log
 from image3d_nb.training.objectives import PREDICTIONS, FrameCondition, sample_views, scheduler_of
 from image3d_nb.training.views import predict_views, tiny_unet
 
@@ -60,6 +61,22 @@ def test_commands_train_and_make_the_table(tmp_path: Path, capsys: pytest.Captur
     assert "18.50 (-1.50) | 0.800 (+0.000) | 17.50 (-1.50) |" in text
     assert "views-v" not in text
     assert (tmp_path / "ablations_lgm.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["views", "views-adamw", "lgm", "lgm-clamp"])
+def test_stored_logs_tell_what_their_stage_is_judged_by(name: str) -> None:
+    rows = stored(name)
+    assert all(METRICS[ABLATIONS[name].stage][0] in row for row in rows)
+    seen = [row["samples"] for row in rows]
+    assert seen == sorted(set(seen))
+    assert len(seen) >= 3
+
+
+def test_a_log_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must be one of .*views-adamw.*; got 'no-such'"):
+        stored("no-such")
+    with pytest.raises(InputError, match="there is none at"):
+        read_log(tmp_path / LOG)
 
 
 def test_budgets_are_samples() -> None:

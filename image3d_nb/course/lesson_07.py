@@ -14,7 +14,8 @@ from ..metrics import psnr
 from ..rendering import render
 from ._exercise import Exercise, call, generator, need, of_type, tensor_of
 
-HALF_TURN = torch.diag(torch.tensor([-1.0, -1.0, 1.0]))  # about z, of exercise 4
+HALF_TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # about x, of exercise 4
+POSITIONS = ((0.0, 0.0, 1.5), (1.2, 0.5, -0.4), (-0.3, -0.8, 0.9))  # cameras of exercise 5
 
 
 def nearest_point(answer: Any) -> None:
@@ -29,43 +30,6 @@ def nearest_point(answer: Any) -> None:
     need(off < 1e-4, f"Each point must lie on its ray, that is point x direction = moment; it is off by {off:.2g}.")
     along = float((point * direction).sum(1).abs().max())
     need(along < 1e-4, f"The nearest point is at a right angle to the direction; the dot product is {along:.2g}.")
-
-
-def raw_scale(answer: Any) -> None:
-    """The inverse of size = 0.1 * softplus(raw)."""
-    sizes = torch.tensor([1e-5, 1e-3, 0.02, 0.1, 0.5, 2.0], dtype=torch.float64)
-    raw = tensor_of(call(answer, sizes), (6,))
-    made = 0.1 * F.softplus(raw)
-    worst = int(((made - sizes).abs() / sizes).argmax())
-    found = f"for a size of {sizes[worst]:g} your number gives {made[worst]:.4g}"
-    need(torch.allclose(made, sizes, rtol=1e-3, atol=0), f"The activation must give the size back; {found}.")
-
-
-def unit_quaternions(answer: Any) -> None:
-    """A function that gives each quaternion length 1 and leaves its direction."""
-    raw = torch.randn(2, 50, 4, generator=generator()) * 0.1
-    unit = tensor_of(call(answer, raw), (2, 50, 4))
-    lengths = unit.norm(dim=-1)
-    low, high = lengths.aminmax()
-    need((lengths - 1).abs().max() < 1e-4, f"Each quaternion must have length 1; they have {low:.3g} to {high:.3g}.")
-    turned = F.cosine_similarity(unit, raw.double(), dim=-1).min()
-    need(turned > 0.9999, "Only the length must change; the direction of some quaternions did.")
-
-
-def half_turn(answer: Any) -> None:
-    """A function that turns Gaussians by 180 degrees about z: positions and orientations."""
-    rows = torch.rand(1, 60, 14, generator=generator())
-    rows[..., 7:11] = torch.randn(1, 60, 4, generator=generator())  # general quaternions: others hide the fault
-    before = Gaussians.from_lgm(rows)
-    after = of_type(call(answer, before), Gaussians, "a function that gives Gaussians")
-    need(len(after) == len(before), f"All {len(before)} Gaussians must stay; {len(after)} did.")
-    moved = torch.allclose(after.means, before.means @ HALF_TURN, atol=1e-4)
-    need(moved, "Positions must turn about z: x and y change their signs, z stays; they do not.")
-    wanted = HALF_TURN @ before.covariances() @ HALF_TURN.T
-    turned = torch.allclose(after.covariances(), wanted, atol=1e-4)
-    need(turned, "Positions are right, but the Gaussians themselves must turn about the same axis; they do not.")
-    colour = torch.allclose(after.rgb, before.rgb, atol=1e-5)
-    need(colour and torch.equal(after.opacities, before.opacities), "Colours and opacities must stay; they changed.")
 
 
 def _scene() -> tuple[Gaussians, Tensor]:
@@ -92,6 +56,55 @@ def views_psnr(answer: Any) -> None:
     need(abs(found[2] - wanted) < 0.5, f"A grey picture gives {wanted:.1f} dB here; yours gives {found[2]:.1f}.")
 
 
+def quaternions(answer: Any) -> None:
+    """A function that gives the unit quaternions [B, N, 4] of LGM's raw maps [B, V, 14, h, w]."""
+    maps = torch.randn(2, 4, 14, 3, 5, generator=generator())
+    unit = tensor_of(call(answer, maps), (2, 60, 4))
+    off = (unit.norm(dim=-1) - 1).abs().max()
+    need(off < 1e-4, f"Each quaternion must have length 1; one of them is off by {off:.2g}.")
+    raw = maps[:, :, 7:11].double().permute(0, 1, 3, 4, 2).flatten(1, 3)  # [2, 60, 4]
+    turned = F.cosine_similarity(unit, raw, dim=-1).min()
+    need(
+        turned > 0.9999,
+        "The lengths are right, but the four numbers of a quaternion must come from one pixel, its four channels.",
+    )
+
+
+def y_down(answer: Any) -> None:
+    """A function that turns Gaussians by 180 degrees about x: positions and orientations."""
+    rows = torch.rand(1, 60, 14, generator=generator())
+    rows[..., 7:11] = torch.randn(1, 60, 4, generator=generator())  # general quaternions: others hide the fault
+    before = Gaussians.from_lgm(rows)
+    after = of_type(call(answer, before), Gaussians, "a function that gives Gaussians")
+    need(len(after) == len(before), f"All {len(before)} Gaussians must stay; {len(after)} did.")
+    moved = torch.allclose(after.means, before.means @ HALF_TURN, atol=1e-4)
+    need(moved, "Positions must turn about x: y and z change their signs, x stays; they do not.")
+    wanted = HALF_TURN @ before.covariances() @ HALF_TURN.T
+    turned = torch.allclose(after.covariances(), wanted, atol=1e-4)
+    need(turned, "Positions are right, but the Gaussians themselves must turn about the same axis; they do not.")
+    colour = torch.allclose(after.rgb, before.rgb, atol=1e-5)
+    need(colour and torch.equal(after.opacities, before.opacities), "Colours and opacities must stay; they changed.")
+
+
+def look_at(answer: Any) -> None:
+    """A function that gives the pose [4, 4] of an upright camera at a position that looks at the origin."""
+    for position in torch.tensor(POSITIONS):
+        pose = tensor_of(call(answer, position), (4, 4))
+        right, above, back, place = pose[:3].unbind(1)
+        need(torch.allclose(place, position.double(), atol=1e-4), "The last column must be the position; it is not.")
+        last = torch.allclose(pose[3], pose.new_tensor([0, 0, 0, 1]))
+        need(last, "The last row must be 0, 0, 0, 1; it is not.")
+        along = float(back @ F.normalize(place, dim=0))
+        need(along > -0.9, "The camera looks away from the origin: it looks along minus its third axis.")
+        need(abs(along - 1) < 1e-3, "The third axis must lie on the line from the origin to the camera, with length 1.")
+        need(above[1] > 0, "The camera stands on its head: its second axis points down.")
+        axes = pose[:3, :3]
+        square = torch.allclose(axes.T @ axes, torch.eye(3).double(), atol=1e-3)
+        need(square, "The three axes must have length 1 and be at right angles to each other; they are not.")
+        need(torch.linalg.det(axes) > 0, "The picture is mirrored: right x up must be back.")
+        need(abs(right[1]) < 1e-3, "The camera is tilted: upright means that its first axis is level.")
+
+
 EXERCISES = (
     Exercise(
         "07.1", nearest_point,
@@ -100,27 +113,27 @@ EXERCISES = (
         "The tiny model measures depth along a ray from exactly this point.",
     ),
     Exercise(
-        "07.2", raw_scale,
-        ("Solve size = 0.1 * log(1 + exp(raw)) for raw.",
-         "torch.log(torch.expm1(size / 0.1)); expm1 keeps the digits that exp(x) - 1 loses for small x."),
-        "Training code needs this to start from Gaussians of a size that makes sense.",
-    ),
-    Exercise(
-        "07.3", unit_quaternions,
-        ("F.normalize divides by the length along one axis. Which is it when you do not say?",
-         "F.normalize(raw, dim=-1): the four numbers of one quaternion are the last axis."),
-        "This one missing argument is the severe fault of the published code.",
-    ),
-    Exercise(
-        "07.4", half_turn,
-        ("Turning x and y of the means by hand leaves every ellipsoid as it lay. What turns both?",
-         "gaussians.transform(matrix), where matrix is the diagonal of -1, -1, 1."),
-        "Round Gaussians would hide the difference; long and flat ones show it.",
-    ),
-    Exercise(
-        "07.5", views_psnr,
+        "07.2", views_psnr,
         ("Render from i3d.orbit_cameras at the size of the views; then i3d.metrics.psnr takes [V, 3, H, W].",
          "render gives [V, H, W, 3]: .permute(0, 3, 1, 2) makes [V, 3, H, W] of it."),
-        "With real weights this number tells which rays and which rotations are the right ones.",
+        "The mean of these four is the score of the lab, i3d.metrics.view_consistency.",
+    ),
+    Exercise(
+        "07.3", quaternions,
+        ("Which axis does F.normalize take when you do not say? And which numbers are neighbours in memory?",
+         "Bring the channels to the end with .permute(0, 1, 3, 4, 2), then .flatten(1, 3); normalise with dim=-1."),
+        "A reshape never fails and never moves a number: right lengths say nothing about right order.",
+    ),
+    Exercise(
+        "07.4", y_down,
+        ("One half turn changes the signs of two axes. Which quaternion (w, x, y, z) is half a turn about x?",
+         "gaussians.transform(matrix), where matrix is the diagonal of 1, -1, -1, turns all at once and alike."),
+        'This is what i3d.save does for the convention "3dgs".',
+    ),
+    Exercise(
+        "07.5", look_at,
+        ("Print look_at(torch.tensor([0, 0, 1.5])). Its first three columns should be the x, y and z axes.",
+         "back = F.normalize(position, dim=0), and right = up x back: the order of a cross product is its sign."),
+        "Two wrong signs can hide each other in one picture: test with a camera for which you know all axes.",
     ),
 )  # fmt: skip
