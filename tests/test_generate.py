@@ -239,7 +239,7 @@ def test_settings_and_function_travel_to_other_processes() -> None:
         (b"not a picture", QUICK, ImageError, "it is not one"),
         (Image.new("RGB", (64, 64), "grey"), QUICK, ImageError, "stands out"),
         (MUG, GenerateSettings(prepare=False, elevation=90, device="nonsense"), InputError, "device must be"),
-        (MUG, GenerateSettings(steps=2), InputError, "at most 1"),
+        (MUG, GenerateSettings(steps=51), InputError, "at most 50"),
         (Image.new("RGB", (64, 32)), GenerateSettings(prepare=False), InputError, "must be square"),
         (MUG, GenerateSettings(model="huge"), WeightsError, r"'tiny' .*'dylanebert/LGM-full'.*got 'huge'"),
     ],

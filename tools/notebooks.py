@@ -40,6 +40,7 @@ QUIET = {  # as `make test` runs them
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
+    "IMAGE3D_MODEL": "tiny",  # lesson 07 would take the full-size weights where they are at hand
 }
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 

@@ -88,7 +88,7 @@ class LGMFullPipeline(MVDreamPipeline):
         >>> import image3d_nb as i3d
         >>> result = i3d.load_pipeline()(i3d.load_image(i3d.sample("mug")), generator=i3d.generator(0))
         >>> result.gaussians
-        Gaussians(n=4096, sh_degree=0, device=cpu)
+        Gaussians(n=16384, sh_degree=0, device=cpu)
     """
 
     model_cpu_offload_seq = "text_encoder->image_encoder->unet->vae->lgm"
