@@ -200,7 +200,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 
 def plot(logs: list[Path], picture: Path) -> None:
-    """Draw the decibel curves of some logs over the samples seen.
+    """Draw the decibel curves of some logs over the samples seen, on an axis of doublings.
 
     Args:
         logs: ``log.jsonl`` files.
@@ -224,6 +224,8 @@ def plot(logs: list[Path], picture: Path) -> None:
             known = [row for row in rows if name in row]
             label = f"{log.parent.name} {name}"
             axes.plot([row["samples"] for row in known], [row[name] for row in known], label=label)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     with atomic_path(picture) as path:
