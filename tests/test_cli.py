@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import image3d_nb as i3d
+from image3d_nb._files import data_dir
 from image3d_nb.cli import main
 from image3d_nb.generate import RECORD, read_record
 
@@ -58,12 +59,15 @@ def test_a_second_run_skips_and_force_does_not(tmp_path: Path, capsys: pytest.Ca
 
 def test_the_options_arrive(tmp_path: Path) -> None:
     options = ["--seed", "7", "--steps", "1", "--guidance", "1.5", "--formats", ".splat,ply", "--convention", "opengl"]
-    assert main(["generate", CAR, "-o", str(tmp_path), *options, "--elevation", "10", "--device", "cpu"]) == 0
+    lgm = str(data_dir() / "models" / "tiny" / "lgm")
+    options += ["--elevation", "10", "--device", "cpu", "--lgm", lgm, "--candidates", "2", "--memory", "low"]
+    assert main(["generate", CAR, "-o", str(tmp_path), *options]) == 0
     record = read_record(tmp_path / "car")
     assert record is not None
     assert record["settings"] == {
         "model": "tiny", "seed": 7, "steps": 1, "guidance": 1.5, "formats": ["splat", "ply"], "convention": "opengl",
-        "prepare": True, "elevation": 10.0, "device": "cpu",
+        "prepare": True, "elevation": 10.0, "device": "cpu", "lgm": lgm, "revision": None, "candidates": 2,
+        "memory": "low",
     }  # fmt: skip
     assert record["input"]["width"] < record["input"]["height"]  # upright, though EXIF had to turn it
 
