@@ -20,7 +20,7 @@ from ..pipelines.lgm import LGMFullPipeline
 from ..rendering import render
 from .data import ObjectViews, Sample, on_white
 from .direct import direct_gaussians
-from .objects import FILL, ProceduralObject, _centred, _zoom, make_object, render_views
+from .objects import FILL, ProceduralObject, centred, make_object, render_views, zoom
 
 PHOTO = 320
 """Pixels of a side of the square that is rendered for ``prepare_image`` to find in a larger picture."""
@@ -179,7 +179,7 @@ def filling(thing: ProceduralObject) -> ProceduralObject:
     """
     points = thing.vertices.T.astype(np.float64)  # [3, V]
     for _ in range(5):  # as in objects.frame: each round shrinks the error about tenfold
-        points = _centred(points * _zoom(points, FILL))
+        points = centred(points * zoom(points, FILL))
     return replace(thing, vertices=np.ascontiguousarray(points.T, np.float32))
 
 

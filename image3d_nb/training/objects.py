@@ -142,8 +142,8 @@ def frame(vertices: Array, fill: float) -> Array:
     points = (points - ((low + high) / 2)[:, None]) * (fill * TAN_HALF * DISTANCE * 2 / np.linalg.norm(high - low))
     for _ in range(5):  # perspective makes it slightly non-linear; each round shrinks the error about tenfold
         points = points * min(1.0, _room(points))
-        points = _centred(points * _zoom(points, fill))
-    return _centred(points * min(1.0, _room(points))).T
+        points = centred(points * zoom(points, fill))
+    return centred(points * min(1.0, _room(points))).T
 
 
 def _projected_bounds(points: Array) -> tuple[Array, Array]:
@@ -152,12 +152,14 @@ def _projected_bounds(points: Array) -> tuple[Array, Array]:
     return seen.min(axis=1), seen.max(axis=1)
 
 
-def _zoom(points: Array, fill: float) -> float:
+def zoom(points: Array, fill: float) -> float:
+    """The factor by which points [3, V] must grow for the front view's longer side to fill `fill` of the picture."""
     low, high = _projected_bounds(points)
     return float(2 * fill / (high - low).max())
 
 
-def _centred(points: Array) -> Array:
+def centred(points: Array) -> Array:
+    """Points [3, V] with the front view in the middle of the picture and the depth centred on z = 0."""
     low, high = _projected_bounds(points)
     x, y = (low + high) / 2 * TAN_HALF * DISTANCE
     return points - np.array([[x], [y], [(points[2].min() + points[2].max()) / 2]])
