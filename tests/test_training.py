@@ -104,6 +104,25 @@ def test_rate_rises_then_falls() -> None:
     assert rates[-1] == pytest.approx(0.01)
 
 
+def test_a_held_rate_does_not_know_the_total() -> None:
+    short, long = (TrainSettings(samples=samples, hold=0.5, warmup_samples=0) for samples in (1000, 2000))
+    assert {short.rate_at(seen) for seen in range(0, 501, 100)} == {long.rate_at(500)} == {short.learning_rate}
+    assert short.rate_at(750) == pytest.approx(short.learning_rate * 0.505)
+    assert short.rate_at(1000) == pytest.approx(short.learning_rate / 100)
+
+
+def test_a_later_run_sees_other_objects(tmp_path: Path) -> None:
+    asked = []
+
+    def loss_of(net: nn.Module, first: int, count: int):
+        asked.append(first)
+        return net.weight.square().sum(), {}
+
+    settings = TrainSettings(samples=20, batch_size=10, first_sample=700)
+    Trainer(nn.Linear(1, 1), loss_of, lambda net: {}, tmp_path, settings).run()
+    assert asked == [700, 710]
+
+
 def test_divergence_is_an_error(tmp_path: Path) -> None:
     def loss_of(net: nn.Module, first: int, count: int):
         return net.weight.sum() * float("nan"), {}

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -42,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     views.set_defaults(run=_views)
     lgm = commands.add_parser("lgm", help="stage two: four views to Gaussians")
     lgm.add_argument("--views", type=Path, help="stage one's run folder: the last quarter also learns from its views")
+    for stage in (views, lgm):
+        stage.add_argument("--start", metavar="MODEL", help="go on from these weights (tiny, a folder), with a new rate")
     lgm.set_defaults(run=_lgm)
     direct = commands.add_parser("direct", help="the baseline: a picture straight to Gaussians")
     direct.set_defaults(run=_direct)
@@ -94,7 +96,8 @@ def _settings(chosen: argparse.Namespace, default: TrainSettings) -> TrainSettin
 def _views(chosen: argparse.Namespace) -> None:
     from .views import VIEWS_SETTINGS, train_views
 
-    train_views(chosen.folder, _settings(chosen, VIEWS_SETTINGS))
+    start = _start(chosen).unet if chosen.start else None
+    train_views(chosen.folder, _settings(chosen, VIEWS_SETTINGS), start)
 
 
 def _lgm(chosen: argparse.Namespace) -> None:
@@ -103,7 +106,13 @@ def _lgm(chosen: argparse.Namespace) -> None:
 
     settings = _settings(chosen, LGM_SETTINGS)
     first = averaged(chosen.views, tiny_unet()).to(settings.device) if chosen.views else None
-    train_lgm(chosen.folder, settings, first)
+    train_lgm(chosen.folder, settings, first, network=_start(chosen).lgm if chosen.start else None)
+
+
+def _start(chosen: argparse.Namespace) -> Any:
+    from ..pipelines import load_pipeline
+
+    return load_pipeline(chosen.start).to(torch.float32)
 
 
 def _direct(chosen: argparse.Namespace) -> None:

@@ -107,7 +107,8 @@ def train_lgm(
             return predict_views(views, fronts).clamp(0, 1)
 
     def inputs_of(images: Tensor, first: int) -> Tensor:
-        late = views is not None and first >= generated_from * settings.samples
+        seen = first - settings.first_sample
+        late = views is not None and seen >= generated_from * settings.samples
         count = round(generated_share * len(images)) if late else 0
         if count:
             images = torch.cat([generated(images[:count, 0]), images[count:]])

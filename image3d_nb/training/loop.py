@@ -30,6 +30,8 @@ class TrainSettings:
 
     Attributes:
         samples: objects drawn in all; the learning rate follows a cosine over them.
+        hold: share of the samples before the cosine begins. While the rate holds, ``samples`` may still change.
+        first_sample: index of the first object; a run that goes on from finished weights wants objects they never saw.
         batch_size: objects a step.
         optimizer: "muon" (wide matrices by :class:`~image3d_nb.training.muon.Muon`, the rest by AdamW) or "adamw".
         learning_rate: at its highest, after the warm-up.
@@ -45,6 +47,8 @@ class TrainSettings:
     """
 
     samples: int = 20_000
+    hold: float = 0.0
+    first_sample: int = 0
     batch_size: int = 16
     optimizer: str = "muon"
     learning_rate: float = 8e-3
@@ -59,10 +63,10 @@ class TrainSettings:
     eval_objects: int = 68
 
     def rate_at(self, seen: int) -> float:
-        """The learning rate after ``seen`` samples: a linear rise, then a cosine to a hundredth."""
+        """The learning rate after ``seen`` samples: a linear rise, a plateau if ``hold``, a cosine to a hundredth."""
         if seen < self.warmup_samples:
             return self.learning_rate * (seen + self.batch_size) / (self.warmup_samples + self.batch_size)
-        done = min(1.0, seen / self.samples)
+        done = min(1.0, max(0.0, seen / self.samples - self.hold) / (1 - self.hold))
         return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
@@ -127,7 +131,8 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = self.settings.rate_at(self.seen)
         with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16, enabled=self.settings.bf16):
-            loss, numbers = self.loss_of(self.network, self.seen, self.settings.batch_size)
+            first = self.settings.first_sample + self.seen
+            loss, numbers = self.loss_of(self.network, first, self.settings.batch_size)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
