@@ -29,7 +29,7 @@ demo: $(VENV)/.installed
 	@echo "Look at what came out: open $$(find out -name '*.html' | sort | head -n 1) in a browser (it needs no network)."
 
 # One worker a core; a file's tests stay together, because they share a model or a server.
-test: lint $(VENV)/.chromium
+test: lint $(VENV)/.programs $(VENV)/.readers
 	@$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(NBVAL) tests notebooks
 
@@ -63,19 +63,30 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.torch
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "Installing image3d-nb and what its tests need"
-	@$(PIP) install -c constraints.txt -e ".[notebook,test]"
+	@$(PIP) install -c constraints.txt -e ".[notebook,app,uv,test]"
 	@touch $@ $(VENV)/.installed
 
-# The browser tests need Chromium, which pip cannot bring.
-$(VENV)/.chromium: | $(BIN)/python
-	@if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null; then \
+# What pip cannot bring: a browser, and programs that read our files without our code.
+PROGRAMS := chromium node npm assimp admesh
+PACKAGES := chromium nodejs npm assimp-utils admesh
+$(VENV)/.programs: Makefile | $(BIN)/python
+	@missing=; set -- $(PACKAGES); for program in $(PROGRAMS); do \
+		command -v $$program >/dev/null || { [ $$program = chromium ] && command -v chromium-browser google-chrome >/dev/null; } \
+			|| missing="$$missing $$1"; shift; \
+	done; \
+	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 		if command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
-			echo "Installing Chromium"; \
+			echo "Installing$$missing"; \
 			$$sudo apt-get update -qq && \
-			$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+			$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 		else \
-			echo "The browser tests need Chromium: install it (sudo apt-get install chromium) and run make test again."; exit 1; \
+			echo "The tests need$$missing: install them (sudo apt-get install$$missing) and run make test again."; exit 1; \
 		fi; \
 	fi
+	@touch $@
+
+$(VENV)/.readers: tests/readers/package.json $(VENV)/.programs
+	@echo "Installing other people's readers of our files"
+	@npm install --prefix tests/readers --no-package-lock --no-audit --no-fund --ignore-scripts --silent
 	@touch $@

@@ -28,6 +28,7 @@ PACKAGE = ROOT / "image3d_nb"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
+TESTED = ("notebook", "app", "uv", "test")  # the extras that make test installs
 HEAVY = ("torch", "diffusers", "transformers", "numba", "scipy", "skimage", "IPython", "ipywidgets", "matplotlib")
 FORBIDDEN = (  # builds, licences and sizes: see CONTRIBUTING.md
     "torchvision", "xformers", "kiui", "open3d", "diff-gaussian-rasterization", "nvdiffrast", "pymeshlab", "pymeshfix",
@@ -85,7 +86,7 @@ def pins() -> dict[str, str]:
 def test_constraints_pin_the_tested_set() -> None:
     pinned = pins()
     assert next(iter(pinned)) == "torch"  # installed first, so that its build can be chosen
-    for name, requirement in requirements(PROJECT["dependencies"], EXTRAS["notebook"], EXTRAS["test"]).items():
+    for name, requirement in requirements(PROJECT["dependencies"], *(EXTRAS[name] for name in TESTED)).items():
         assert requirement.specifier.contains(pinned[name]), requirement
 
 
@@ -108,7 +109,7 @@ def test_extras_are_the_documented_ones() -> None:
 def test_every_core_dependency_is_imported() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
     for name in requirements(PROJECT["dependencies"]):
-        module = {"pillow": "PIL"}.get(name, name)
+        module = {"pillow": "PIL", "scikit-image": "skimage"}.get(name, name)
         # pipelines/loading.py names the modules of its classes in a table
         used = re.search(rf"^\s*(import|from) {module}\b|: \"{module}\",$", source, re.M)
         assert used, f"{name} is required and never imported"

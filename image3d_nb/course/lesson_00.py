@@ -80,9 +80,12 @@ def small_file(answer: Any) -> None:
     need(path.is_file(), f"There must be a file of this name; there is none: {path.name}.")
     need(path.suffix == ".splat", f"The file's name must end in .splat, the compact format; it is {path.name}.")
     try:
-        count, size = len(load(path)), path.stat().st_size
+        held, size = load(path), path.stat().st_size
     except FormatError as error:
         raise Wrong(f"The file must hold Gaussians; {error}.") from error
+    if not isinstance(held, Gaussians):
+        raise Wrong(f"The file must hold Gaussians; it holds a {type(held).__name__}.")
+    count = len(held)
     need(size == ROW * count, f"{count} Gaussians must take {ROW * count} bytes; the file has {size}.")
 
 

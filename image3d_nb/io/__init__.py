@@ -1,6 +1,7 @@
 """Files in and out: one module a format, an explicit registry, and the only place that opens and turns them.
 
-To add a format, write a module with a ``FORMAT`` (see ``_format.py``) and put it into :data:`_FORMATS`.
+To add a format, write a module with a ``FORMAT`` (see ``_format.py``) and put it into :data:`_FORMATS`. Where two
+share a suffix (.ply, .glb), the class of what is saved and the content of what is loaded decide.
 
 The ``convention`` argument says which world the numbers **in the file** live in. Objects in memory always live in the
 world of :mod:`image3d_nb.cameras` (OpenGL, y up).
@@ -12,8 +13,10 @@ world of :mod:`image3d_nb.cameras` (OpenGL, y up).
 
 from __future__ import annotations
 
+import dataclasses
 import mmap
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +25,13 @@ import torch
 from .._files import atomic_write
 from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
+from ..mesh import Mesh
 from . import ply, splat
-from ._format import Format, FormatInfo, FormatTable
+from ._format import Asset, Format, FormatInfo, FormatTable
 
 __all__ = ["formats", "load", "save"]
 
-_FORMATS: dict[str, Format] = {module.FORMAT.suffix: module.FORMAT for module in (ply, splat)}
+_FORMATS: tuple[Format, ...] = (ply.FORMAT, splat.FORMAT)
 
 _TURNS = {"3dgs": torch.diag(torch.tensor([1.0, -1.0, -1.0])), "opengl": None}
 """180 degrees about x is its own inverse, so saving and loading turn alike."""
@@ -37,27 +41,36 @@ def formats() -> FormatTable:
     """The file formats there are: a tuple of records (suffix, name, holds, read, write) that prints as a table.
 
     Example:
-        >>> print(formats())
+        >>> print(formats())  # doctest: +ELLIPSIS
         suffix  name                holds      read  write
         .ply    3DGS PLY            Gaussians  yes   yes
         .splat  antimatter15 splat  Gaussians  yes   yes
+        ...
     """
     return FormatTable(
-        FormatInfo(f.suffix, f.name, tuple(c.__name__ for c in f.holds), f.read is not None, f.write is not None)
-        for f in _FORMATS.values()
+        FormatInfo(f.suffix, f.name, f.holds.__name__, f.read is not None, f.write is not None) for f in _FORMATS
     )
 
 
-def save(obj: Gaussians, path: str | os.PathLike[str], convention: str = "3dgs") -> None:
+def save(
+    obj: Asset, path: str | os.PathLike[str], convention: str = "3dgs", *, scale_mm: float | None = None,
+    strict: bool = False,
+) -> None:  # fmt: skip
     """Write an object to a file whose suffix names the format. Nothing is pruned; all or nothing is written.
 
+    The object's class decides where a suffix has two formats: Gaussians or a Mesh to .ply and .glb.
+
     Args:
-        obj: on any device; stored as float32 (.ply) or as the format says.
-        path: e.g. "mug.ply"; the folder must exist; a file there is replaced once the new one is complete.
-        convention: the world of the numbers in the file, "3dgs" (y down) or "opengl" (y up); see this module's text.
+        obj: Gaussians on any device, stored as float32 or as the format says; or a Mesh.
+        path: e.g. "mug.ply"; the folder must exist; a file there is replaced once the new one is complete. Some
+            formats write companions beside it (.obj: .mtl and .png).
+        convention: the world of the numbers in a file of Gaussians, "3dgs" (y down) or "opengl" (y up); see this
+            module's text. Meshes are always y up.
+        scale_mm: the longest side of a mesh in millimetres, as printers need it; None keeps the numbers as they are.
+        strict: refuse what the format cannot hold in full, instead of a warning that says what was left out.
 
     Raises:
-        FormatError: no format has this suffix.
+        FormatError: no format has this suffix; or, strict, something would be lost.
         InputError: the format does not hold such an object, numbers in it are not finite or out of range, nothing is
             in it, or an unknown convention.
         FileNotFoundError: the folder does not exist.
@@ -67,29 +80,69 @@ def save(obj: Gaussians, path: str | os.PathLike[str], convention: str = "3dgs")
     """
     path = Path(path)
     _check_convention(convention)
-    known = _FORMATS.get(path.suffix.lower())
-    if known is None or known.write is None:
-        raise FormatError(f"the suffix of a file to save must be one of {_suffixes()}; got {path.name!r}")
-    if not isinstance(obj, known.holds):
-        held = " or ".join(c.__name__ for c in known.holds)
-        raise InputError(f"what is saved to {known.suffix} must be {held}; got {type(obj).__name__}")
-    if not len(obj):
-        raise InputError("what is saved must hold at least one Gaussian; got 0: prune or crop less")
-    obj = _checked(obj.detach().to("cpu", torch.float32))
+    known = _writer(obj, path)
+    if isinstance(obj, Gaussians):
+        if scale_mm is not None:
+            raise InputError("scale_mm sets the size of a mesh; got Gaussians: to_mesh(gaussians) makes one of them")
+        obj = _checked(_filled(obj).detach().to("cpu", torch.float32))
+    else:
+        obj = _sized(_filled_mesh(obj), scale_mm, known)
+    lost = known.losses(obj)
+    if lost and strict:
+        raise FormatError(f"{path.name}: {known.name} cannot hold {'; '.join(lost)} (strict=False leaves that out)")
+    for sentence in lost:
+        warnings.warn(f"{path.name}: {known.name} cannot hold {sentence}; that is left out", stacklevel=2)
+    assert known.write is not None  # _writer looks among the writable ones only
     files = known.write(_turned(obj, convention, known), path.name)
     atomic_write({path.parent / name: content for name, content in files.items()})
 
 
-def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_rows: bool = False) -> Gaussians:
+def _writer(obj: Asset, path: Path) -> Format:
+    by_suffix = [known for known in _FORMATS if known.suffix == path.suffix.lower() and known.write]
+    if not by_suffix:
+        raise FormatError(f"the suffix of a file to save must be one of {_suffixes()}; got {path.name!r}")
+    for known in by_suffix:
+        if isinstance(obj, known.holds):
+            return known
+    held = " or ".join(known.holds.__name__ for known in by_suffix)
+    advice = {Gaussians: ": to_mesh(gaussians) makes a Mesh", Mesh: ": to_gaussians(mesh) makes Gaussians"}
+    raise InputError(
+        f"what is saved to {by_suffix[0].suffix} must be {held}; got {type(obj).__name__}{advice.get(type(obj), '')}"
+    )
+
+
+def _filled(obj: Gaussians) -> Gaussians:
+    if not len(obj):
+        raise InputError("what is saved must hold at least one Gaussian; got 0: prune or crop less")
+    return obj
+
+
+def _filled_mesh(obj: Mesh) -> Mesh:
+    if not len(obj.faces):
+        raise InputError(f"what is saved must hold at least one face; got 0 with {len(obj.vertices)} vertices")
+    return obj
+
+
+def _sized(obj: Mesh, scale_mm: float | None, known: Format) -> Mesh:
+    if scale_mm is None:
+        return obj
+    longest = float(np.ptp(obj.bounds, axis=0).max())
+    if not (np.isfinite(scale_mm) and scale_mm > 0 and longest > 0):
+        raise InputError(f"scale_mm must be above 0, of a mesh with a size; got {scale_mm} and {longest:g}")
+    return dataclasses.replace(obj, vertices=obj.vertices * (scale_mm / longest / known.unit_mm))
+
+
+def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_rows: bool = False) -> Asset:
     """Read a file. Its content says what it is; the suffix decides only where the content does not (.splat).
 
     Args:
         path: the file.
-        convention: the world of the numbers in the file, "3dgs" (y down) or "opengl" (y up); see this module's text.
-        drop_bad_rows: leave out rows that no renderer can draw (NaN, infinite, orientation of length 0).
+        convention: the world of the numbers in a file of Gaussians, "3dgs" (y down) or "opengl" (y up); see this
+            module's text.
+        drop_bad_rows: leave out Gaussians that no renderer can draw (NaN, infinite, orientation of length 0).
 
     Returns:
-        float32 tensors on the CPU, in our world.
+        Gaussians (float32 tensors on the CPU, in our world) or a Mesh, as the content says.
 
     Raises:
         FormatError: damaged, empty, of no known format, or with rows that cannot be drawn.
@@ -107,7 +160,9 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
         known = _recognise(buffer, path)
         assert known.read is not None  # _recognise looks among the readable ones only
         obj = known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
-        return _turned(_drawable(obj, drop_bad_rows), convention, known)
+        if isinstance(obj, Gaussians):
+            obj = _drawable(obj, drop_bad_rows)
+        return _turned(obj, convention, known)
     except FormatError as error:
         raise FormatError(f"{path.name}: {error}") from error
 
@@ -121,13 +176,11 @@ def _content(path: Path) -> memoryview:
 
 
 def _recognise(buffer: memoryview, path: Path) -> Format:
-    by_suffix = _FORMATS.get(path.suffix.lower())
-    readable = [known for known in _FORMATS.values() if known.read]
+    readable = [known for known in _FORMATS if known.read]
+    by_suffix = [known for known in readable if known.suffix == path.suffix.lower()]
     found = [known for known in readable if known.sniff and known.sniff(buffer)]
-    if by_suffix in readable and (by_suffix in found or (not found and by_suffix.sniff is None)):
-        return by_suffix
-    if found:
-        return found[0]
+    for known in [*(f for f in by_suffix if f in found), *found, *(f for f in by_suffix if f.sniff is None)]:
+        return known
     raise FormatError(f"a file to load must be one of {_suffixes()}; its first bytes are {bytes(buffer[:8])!r}")
 
 
@@ -176,9 +229,9 @@ def _checked(obj: Gaussians) -> Gaussians:
     return obj if in_range and _good_rows(obj).all() else obj.validate()
 
 
-def _turned(obj: Gaussians, convention: str, known: Format) -> Gaussians:
+def _turned(obj: Asset, convention: str, known: Format) -> Asset:
     turn = _TURNS[convention]
-    return obj if turn is None or not known.turns else obj.transform(turn)
+    return obj.transform(turn) if turn is not None and known.turns and isinstance(obj, Gaussians) else obj
 
 
 def _check_convention(convention: str) -> None:
@@ -187,4 +240,4 @@ def _check_convention(convention: str) -> None:
 
 
 def _suffixes() -> str:
-    return ", ".join(_FORMATS)
+    return ", ".join(dict.fromkeys(known.suffix for known in _FORMATS))

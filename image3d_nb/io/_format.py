@@ -7,35 +7,50 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..gaussians import Gaussians
+from ..mesh import Mesh
 
+Asset = Gaussians | Mesh
+"""What files hold."""
 Sibling = Callable[[str], bytes]
 """Gives the content of a companion: a file of that name beside the one being read (an .obj has a .mtl)."""
+
+
+def _nothing_lost(obj: Any) -> list[str]:  # noqa: ARG001  (every format gets it)
+    return []
 
 
 @dataclass(frozen=True)
 class Format:
     """One entry of the registry; each module of this sub-package offers its own as ``FORMAT``.
 
+    Two formats may share a suffix: a .ply holds Gaussians or a mesh. Their ``holds`` and ``sniff`` tell them apart.
+
     Attributes:
         suffix: with the dot, in small letters.
         name: as a learner would look it up.
-        holds: the classes of what it can hold.
+        holds: the class of what it holds, Gaussians or Mesh.
         sniff: says from the whole file's bytes whether it is of this format; None where a format has no mark at
-            all, and only the suffix can tell.
+            all, and only the suffix can tell. Never raises, and looks at a bounded part of the bytes.
         read: (the file's bytes, companions) -> object, in the axes of the file. The object must own its memory: the
-            bytes are a memory map. None where we only write.
+            bytes are a memory map. None where we only write. Raises FormatError with the offset and the reason.
         write: (object in the axes of the file, file name) -> {file name: content}; the first is the file itself.
             None where we only read.
-        turns: whether ``convention=`` turns it; False where the specification fixes y up (glTF).
+        losses: object -> a sentence for each thing of it that the format cannot hold ("the view-dependent part of 20
+            colours (SH degree 1 to 3)"); save warns of them, or refuses if strict.
+        turns: whether ``convention=`` turns it; False where the specification fixes y up (glTF), and for meshes.
+        unit_mm: millimetres that a unit of the file stands for, where ``scale_mm=`` asks for a size: 1000 in glTF,
+            which counts in metres, 1 in the formats of printers.
     """
 
     suffix: str
     name: str
-    holds: tuple[type, ...]
+    holds: type[Gaussians] | type[Mesh]
     sniff: Callable[[memoryview], bool] | None
-    read: Callable[[memoryview, Sibling], Gaussians] | None
+    read: Callable[[memoryview, Sibling], Asset] | None
     write: Callable[[Any, str], dict[str, bytes]] | None
+    losses: Callable[[Any], list[str]] = _nothing_lost
     turns: bool = True
+    unit_mm: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,7 @@ class FormatInfo:
 
     suffix: str
     name: str
-    holds: tuple[str, ...]
+    holds: str
     read: bool
     write: bool
 
@@ -54,7 +69,7 @@ class FormatTable(tuple[FormatInfo, ...]):
 
     def __repr__(self) -> str:
         lines = [("suffix", "name", "holds", "read", "write")]
-        lines += [(i.suffix, i.name, ", ".join(i.holds), _tick(i.read), _tick(i.write)) for i in self]
+        lines += [(i.suffix, i.name, i.holds, _tick(i.read), _tick(i.write)) for i in self]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 

@@ -200,7 +200,7 @@ def _lgm_columns(gaussians: Tensor | np.ndarray, min_opacity: float) -> list[np.
 FORMAT = Format(
     suffix=".ply",
     name="3DGS PLY",
-    holds=(Gaussians,),
+    holds=Gaussians,
     sniff=sniff,
     read=read,
     write=write,

@@ -6,8 +6,6 @@ https://github.com/huggingface/gsplat.js.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 
@@ -58,15 +56,8 @@ def _check_plausible(rows: np.ndarray) -> None:
 def write(gaussians: Gaussians, name: str) -> dict[str, bytes]:
     """The rows, largest and most opaque first, so that a viewer which is still loading shows the object early.
 
-    Colours and opacities become bytes, orientations four bytes of a unit quaternion. Colours of SH degree 1 to 3 have
-    no place: a warning says so.
+    Colours and opacities become bytes, orientations four bytes of a unit quaternion.
     """
-    if gaussians.sh_degree:
-        warnings.warn(
-            f".splat holds one colour a Gaussian: the view-dependent part (SH degree 1 to {gaussians.sh_degree}) of "
-            f"{len(gaussians)} Gaussians is left out; .ply keeps it",
-            stacklevel=3,  # the line that called save
-        )
     scales = gaussians.scales.numpy()
     quats = torch.nn.functional.normalize(gaussians.quats, dim=-1).numpy()
     opacities = gaussians.opacities.numpy()
@@ -80,6 +71,13 @@ def write(gaussians: Gaussians, name: str) -> dict[str, bytes]:
     return {name: rows[np.argsort(-weight, kind="stable")].tobytes()}
 
 
+def losses(gaussians: Gaussians) -> list[str]:
+    """One colour a Gaussian is all there is room for."""
+    if not gaussians.sh_degree:
+        return []
+    return [f"the view-dependent part of {len(gaussians)} colours (SH degree 1 to {gaussians.sh_degree}); .ply can"]
+
+
 def _byte(values: np.ndarray) -> np.ndarray:
     """The nearest byte, as gsplat.js; the original converter cuts decimals off, which darkens by half a step."""
     return np.rint(values).clip(0, 255).astype(np.uint8)
@@ -88,8 +86,9 @@ def _byte(values: np.ndarray) -> np.ndarray:
 FORMAT = Format(
     suffix=".splat",
     name="antimatter15 splat",
-    holds=(Gaussians,),
+    holds=Gaussians,
     sniff=None,
     read=read,
     write=write,
+    losses=losses,
 )

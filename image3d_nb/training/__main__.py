@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     lgm = commands.add_parser("lgm", help="stage two: four views to Gaussians")
     lgm.add_argument("--views", type=Path, help="stage one's run folder: the last quarter also learns from its views")
     for stage in (views, lgm):
-        stage.add_argument("--start", metavar="MODEL", help="go on from these weights (tiny, a folder), with a new rate")
+        stage.add_argument("--start", metavar="MODEL", help="go on from its weights: tiny, or a folder")
     lgm.set_defaults(run=_lgm)
     direct = commands.add_parser("direct", help="the baseline: a picture straight to Gaussians")
     direct.set_defaults(run=_direct)
