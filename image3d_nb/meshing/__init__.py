@@ -7,5 +7,6 @@ to no object.
 from __future__ import annotations
 
 from .report import MeshReport, Shell, mesh_report
+from .sampling import to_gaussians
 
-__all__ = ["MeshReport", "Shell", "mesh_report"]
+__all__ = ["MeshReport", "Shell", "mesh_report", "to_gaussians"]
