@@ -26,12 +26,22 @@ from .._files import atomic_write
 from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from . import ply, splat
+from . import gltf, obj, ply, ply_mesh, splat, stl
 from ._format import Asset, Format, FormatInfo, FormatTable
 
 __all__ = ["formats", "load", "save"]
 
-_FORMATS: tuple[Format, ...] = (ply.FORMAT, splat.FORMAT)
+_FORMATS: tuple[Format, ...] = (
+    ply_mesh.FORMAT,  # before the other .ply, whose mark any .ply has
+    ply.FORMAT,
+    splat.FORMAT,
+    gltf.GLB,
+    gltf.GLB_GAUSSIANS,
+    gltf.GLTF,
+    gltf.GLTF_GAUSSIANS,
+    obj.FORMAT,
+    stl.FORMAT,
+)
 
 _TURNS = {"3dgs": torch.diag(torch.tensor([1.0, -1.0, -1.0])), "opengl": None}
 """180 degrees about x is its own inverse, so saving and loading turn alike."""
@@ -179,7 +189,8 @@ def _recognise(buffer: memoryview, path: Path) -> Format:
     readable = [known for known in _FORMATS if known.read]
     by_suffix = [known for known in readable if known.suffix == path.suffix.lower()]
     found = [known for known in readable if known.sniff and known.sniff(buffer)]
-    for known in [*(f for f in by_suffix if f in found), *found, *(f for f in by_suffix if f.sniff is None)]:
+    by_name = [known for known in by_suffix if known.sniff is None or known.suffix_tells]
+    for known in [*(f for f in by_suffix if f in found), *found, *by_name]:
         return known
     raise FormatError(f"a file to load must be one of {_suffixes()}; its first bytes are {bytes(buffer[:8])!r}")
 
