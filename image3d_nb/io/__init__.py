@@ -29,12 +29,23 @@ from .._files import atomic_write
 from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from . import ply, splat, spz
+from . import gltf, obj, ply, ply_mesh, splat, spz, stl
 from ._format import Asset, Format, FormatInfo, FormatTable
 
 __all__ = ["formats", "load", "save"]
 
-_FORMATS: tuple[Format, ...] = (ply.FORMAT, splat.FORMAT, spz.FORMAT)
+_FORMATS: tuple[Format, ...] = (
+    ply.FORMAT,
+    splat.FORMAT,
+    spz.FORMAT,
+    gltf.GLB_GAUSSIANS,
+    gltf.GLTF_GAUSSIANS,
+    gltf.GLB,
+    gltf.GLTF,
+    obj.FORMAT,
+    stl.FORMAT,
+    ply_mesh.FORMAT,
+)
 
 CONVENTIONS = ("3dgs", "opengl", "ydown")
 _HALF_TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -206,7 +217,8 @@ def _recognise(buffer: memoryview, path: Path) -> Format:
     readable = [known for known in _FORMATS if known.read]
     by_suffix = [known for known in readable if known.suffix == path.suffix.lower()]
     found = [known for known in readable if known.sniff and known.sniff(buffer)]
-    for known in [*(f for f in by_suffix if f in found), *found, *(f for f in by_suffix if f.sniff is None)]:
+    by_name = [known for known in by_suffix if known.sniff is None or known.suffix_tells]
+    for known in [*(f for f in by_suffix if f in found), *found, *by_name]:
         return known
     raise FormatError(f"a file to load must be one of {_suffixes()}; its first bytes are {bytes(buffer[:8])!r}")
 
