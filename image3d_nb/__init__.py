@@ -29,6 +29,7 @@ _HOME = {  # public name -> the module it lives in
     "save": "io",
     "load": "io",
     "formats": "io",
+    "mesh_report": "meshing",
     "LGM": "models.lgm",
     "MultiViewUNetModel": "models.mv_unet",
     "MVDreamPipeline": "pipelines.mvdream",
