@@ -29,7 +29,7 @@ from ..mesh import Mesh
 from . import ply, splat
 from ._format import Asset, Format, FormatInfo, FormatTable
 
-__all__ = ["formats", "load", "save"]
+__all__ = ["formats", "load", "read_stored", "save"]
 
 _FORMATS: tuple[Format, ...] = (ply.FORMAT, splat.FORMAT)
 
@@ -163,6 +163,23 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
         if isinstance(obj, Gaussians):
             obj = _drawable(obj, drop_bad_rows)
         return _turned(obj, convention, known)
+    except FormatError as error:
+        raise FormatError(f"{path.name}: {error}") from error
+
+
+def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
+    """What a file holds, unturned and with rows that cannot be drawn left in: for those who examine files.
+
+    Raises:
+        FormatError: damaged, empty, or of no known format.
+        OSError: no such file, or it may not be read.
+    """
+    path = Path(path)
+    buffer = _content(path)
+    try:
+        known = _recognise(buffer, path)
+        assert known.read is not None  # _recognise looks among the readable ones only
+        return known, known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
     except FormatError as error:
         raise FormatError(f"{path.name}: {error}") from error
 

@@ -1,0 +1,3 @@
+"""x"""
+def convert() -> None:
+    """x."""
