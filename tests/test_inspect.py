@@ -16,6 +16,7 @@ from plyfile import PlyData, PlyElement
 
 import image3d_nb as i3d
 from image3d_nb import Gaussians
+from image3d_nb.cli import main
 from image3d_nb.inspection import Inspection, inspect
 from image3d_nb.inspection._upright import judge
 from image3d_nb.pipelines.lgm import LGMFullPipeline
@@ -364,3 +365,66 @@ def test_spark_and_the_spz_library_by_their_sources(tmp_path: Path, name: str, r
     VARIANTS[name](tmp_path / "a.ply")
     viewers = inspect(tmp_path / "a.ply").viewers
     assert tuple(row for row in (SPARK, SPZ) if viewers[row].shows == "no") == refused
+
+
+# ---------------------------------------------------------------- on a shell
+
+
+def test_inspect_on_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sane = write(tmp_path / "a.ply", columns(ball()))
+    assert main(["inspect", str(sane)]) == 0
+    assert capsys.readouterr().out == f"{inspect(sane)!r}\n"
+    write(tmp_path / "b.ply", with_rows("y", np.nan))
+    (tmp_path / "c.ply").write_bytes(sane.read_bytes()[:-3])
+    assert main(["inspect", str(tmp_path / "*.ply"), str(tmp_path / "none.ply"), "--json"]) == 1
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert [each["name"] for each in found] == ["a.ply", "b.ply", "c.ply"]
+    assert [[finding["name"] for finding in each["findings"]] for each in found] == [[], ["bad_rows"], ["unreadable"]]
+    assert "none.ply" in told.err
+    assert main(["inspect", str(tmp_path / "c.ply")]) == 1
+    assert "cut off" in capsys.readouterr().out
+
+
+def test_a_suspicion_is_no_failure(tmp_path: Path) -> None:
+    i3d.save(standing("car"), tmp_path / "a.ply", "opengl")
+    assert main(["inspect", str(tmp_path / "a.ply")]) == 0
+
+
+def test_fix_on_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "a.ply", with_rows("y", np.nan))
+    command = ["inspect", str(path), "--fix", "--for", "gradio"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "a.ply -> a.gradio.ply (for gradio)", "  left out 12 of 400 rows that cannot be drawn"
+    ]  # fmt: skip
+    assert main(["inspect", str(tmp_path / "a.gradio.ply")]) == 0
+    capsys.readouterr()
+    assert main(command) == 1
+    assert "a.gradio.ply is there already; --force" in capsys.readouterr().err
+    more = ["-o", str(tmp_path / "b.splat"), "--min-opacity", "0.5", "--convention", "opengl", "--force"]
+    assert main([*command, *more]) == 0
+    told = capsys.readouterr().out
+    assert "opacity below 0.5" in told
+    assert "the file is y up (as you say)" in told
+    assert main(["inspect", str(tmp_path / "a.ply"), str(tmp_path / "none.ply"), "--fix", "--for", "three"]) == 1
+    assert (tmp_path / "a.three.ply").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fix"], "--fix and --for go together"),
+        (["--for", "gradio"], "--fix and --for go together"),
+        (["--for", "unity", "--fix"], "invalid choice: 'unity'"),
+        (["--force"], "are for --fix"),
+        (["-o", "b.ply"], "are for --fix"),
+        (["--fix", "--for", "three", "--json"], "--json is for inspecting"),
+        (["b.ply", "--fix", "--for", "three", "-o", "c.ply"], "-o names one copy, these are 2 files"),
+    ],
+)
+def test_wrong_usage(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["inspect", "a.ply", *options])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
