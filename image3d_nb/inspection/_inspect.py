@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from ._splats import Measures
 
 _HEADER = 1 << 18
+_MESH_FACTS = ("watertight", "manifold", "components", "genus", "volume", "size_mm", "printable", "missing")
 _LEVELS = ("blocks", "warning", "note")
 
 
@@ -55,7 +55,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     if known.suffix == ".ply" and header:
         about["layout"] = str(header)
     if known.holds.__name__ == "Mesh":
-        return _of_mesh(obj, known.suffix, about)  # type: ignore[arg-type]  # what it holds says so
+        return _of_mesh(obj, known.suffix, known.unit_mm, about)  # type: ignore[arg-type]  # what it holds says so
     return _of_splats(obj, known.suffix, known.turns, header, about)  # type: ignore[arg-type]
 
 
@@ -115,22 +115,17 @@ def _layout(viewers: tuple[Viewer, ...]) -> Iterator[Finding]:
         yield Finding("layout", "warning", what, "--fix writes float columns, little-endian, with LF line ends")
 
 
-def _of_mesh(mesh: Mesh, suffix: str, about: dict[str, Any]) -> Inspection:
+def _of_mesh(mesh: Mesh, suffix: str, unit_mm: float, about: dict[str, Any]) -> Inspection:
     from ._viewers import mesh_viewers
 
-    report = _mesh_report(mesh)
-    (low, high) = mesh.bounds.tolist()
+    report = importlib.import_module("..meshing", __package__).mesh_report(mesh, unit_mm)
+    facts = {name: getattr(report, name) for name in _MESH_FACTS}
     findings = []
-    if not report.get("printable", True):
-        missing = report.get("missing") or ()
-        what = "it cannot be printed as it is" + (f": {'; '.join(map(str, missing))}" if missing else "")
-        findings.append(Finding("mesh", "note", what, "to_mesh makes a watertight one of Gaussians"))
+    if report.missing:
+        what = f"it cannot be printed as it is: {'; '.join(report.missing)}"
+        findings.append(Finding("mesh", "note", what, "print(mesh_report(load(path))) tells more"))
+    low, high = (tuple(corner) for corner in mesh.bounds.tolist())
     return Inspection(
-        **about, holds="Mesh", count=len(mesh.faces), bounds=(tuple(low), tuple(high)), mesh=report,
-        findings=tuple(findings), viewers=mesh_viewers(suffix, mesh),
+        **about, holds="Mesh", count=len(mesh.faces), bounds=(low, high), mesh=facts, findings=tuple(findings),
+        viewers=mesh_viewers(suffix, mesh),
     )  # fmt: skip
-
-
-def _mesh_report(mesh: Mesh) -> dict[str, Any]:
-    report = importlib.import_module("..meshing.report", __package__).mesh_report(mesh)
-    return asdict(report)

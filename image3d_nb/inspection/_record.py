@@ -63,7 +63,8 @@ class Inspection:
         shares: of the Gaussians, each 0 to 1: "bad" (NaN, infinite, no orientation), and of the others
             "near_transparent" (opacity below 0.005), "non_unit" (quaternions), and of those that are not transparent
             "oversized", "far" (from the rest) and "colours" (out of [0, 1]).
-        mesh: what ``mesh_report`` says of a mesh, plain values; empty for other files.
+        mesh: what ``mesh_report`` says of a mesh: watertight, manifold, components, genus, volume, size_mm,
+            printable, missing; empty for other files.
         findings: the gravest first.
         viewers: what each does with the file; empty where it cannot be read.
     """
@@ -117,7 +118,8 @@ class Inspection:
         if told:
             yield f"{'shares':10} {', '.join(told)}"
         if self.mesh:
-            yield f"{'mesh':10} {', '.join(f'{key} {_short(value)}' for key, value in self.mesh.items())}"
+            facts = (f"{key.replace('_', ' ')} {_short(value)}" for key, value in self.mesh.items() if key != "missing")
+            yield f"{'mesh':10} {', '.join(facts)}"
         for finding in self.findings:
             yield from ("", f"{finding.level}: {finding.what}", f"  -> {finding.remedy}")
         if self.viewers:
@@ -139,6 +141,10 @@ def _corner(point: tuple[float, float, float]) -> str:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
