@@ -148,9 +148,7 @@ def convert(
     report("write", 0, 1)
     made = obj
     with _beside(target) as folder:
-        _, told = _listening(
-            lambda: save(made, folder / target.name, to_convention, scale_mm=scale_mm, strict=strict)
-        )
+        _, told = _listening(lambda: save(made, folder / target.name, to_convention, scale_mm=scale_mm, strict=strict))
         files = _moved(folder, target, source, force=force)
     report("write", 1, 1)
     count = len(made) if isinstance(made, Gaussians) else len(made.faces)
@@ -245,11 +243,17 @@ def _beside(target: Path) -> Iterator[Path]:
     """A temporary folder beside the target, on the same disk: moving from it is one rename. Gone afterwards."""
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder of a file to write must exist; {target.parent} does not: create it first")
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.stem[:40]}-", dir=target.parent))
+    folder = None
     try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.stem[:40]}-", dir=target.parent))
         yield folder
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error  # and not a temporary name
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _moved(folder: Path, target: Path, source: Path, *, force: bool) -> tuple[str, ...]:

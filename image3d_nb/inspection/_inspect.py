@@ -44,19 +44,26 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     from ..io import read_stored
 
     path = Path(path)
-    with path.open("rb") as stream:
-        header = read_header(stream.read(_HEADER))
     size = path.stat().st_size
     try:
         known, obj = read_stored(path)
     except FormatError as error:
-        return Inspection(path.name, size, error=str(error), findings=(_unreadable(str(error), header),))
+        finding = _unreadable(str(error), _header(path))
+        return Inspection(path.name, size, error=finding.what, findings=(finding,))
+    header = _header(path)
     about: dict[str, Any] = {"name": path.name, "size": size, "format": known.name}
     if known.suffix == ".ply" and header:
         about["layout"] = str(header)
     if known.holds.__name__ == "Mesh":
         return _of_mesh(obj, known.suffix, known.unit_mm, about)  # type: ignore[arg-type]  # what it holds says so
     return _of_splats(obj, known.suffix, known.turns, header, about)  # type: ignore[arg-type]
+
+
+def _header(path: Path) -> Header | None:
+    if not path.is_file():  # a pipe would never end
+        return None
+    with path.open("rb") as stream:
+        return read_header(stream.read(_HEADER))
 
 
 def _unreadable(error: str, header: Header | None) -> Finding:
@@ -94,7 +101,8 @@ def _which_way_up(
     from ._upright import judge
 
     rule = f"the usual one of a {suffix}" if usual else f"what the specification of {suffix} prescribes"
-    seen = judge(restored(gaussians[torch.from_numpy(found.good)], found))
+    good = gaussians if found.good.all() else gaussians[torch.from_numpy(found.good)]
+    seen = judge(restored(good, found))
     if not seen.up:
         return usual, (rule, "light and shape do not tell which way is up"), []
     y_down, reason = seen.up < 0, f"a guess from light and shape: {seen}"

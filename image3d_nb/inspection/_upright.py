@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ..gaussians import Gaussians
 
@@ -55,10 +56,10 @@ class Upright:
 
 def judge(gaussians: Gaussians) -> Upright:
     """Light and shape along y, in the axes that the Gaussians are in. They must be finite."""
-    seen = gaussians[gaussians.opacities > 0.1]
-    if len(seen) < _LEAST:
+    rows = torch.nonzero(gaussians.opacities > 0.1)[:, 0]
+    if len(rows) < _LEAST:
         return Upright()
-    seen = seen[:: -(-len(seen) // _MOST)]
+    seen = gaussians[rows[:: -(-len(rows) // _MOST)]]
     means = seen.means.double().numpy()
     by_size = np.sort(seen.scales.double().numpy(), axis=1)  # [N, 3]
     weights = seen.opacities.double().numpy() * by_size[:, 1] * by_size[:, 2]  # how much surface each one covers

@@ -175,13 +175,14 @@ def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
         OSError: no such file, or it may not be read.
     """
     path = Path(path)
-    buffer = _content(path)
     try:
+        buffer = _content(path)
         known = _recognise(buffer, path)
         assert known.read is not None  # _recognise looks among the readable ones only
         return known, known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
     except FormatError as error:
-        raise FormatError(f"{path.name}: {error}") from error
+        prefix = f"{path.name}: "
+        raise FormatError(prefix + str(error).removeprefix(prefix)) from error
 
 
 def _content(path: Path) -> memoryview:
