@@ -39,6 +39,8 @@ _HOME = {  # public name -> the module it lives in
     "show": "view",
     "save_html": "view",
     "render_turntable": "view",
+    "inspect": "inspection",
+    "convert": "conversion",
     "generate_one": "generate",
     "GenerateSettings": "generate",
 }

@@ -32,7 +32,7 @@ from ..mesh import Mesh
 from . import gltf, obj, ply, ply_mesh, splat, spz, stl
 from ._format import Asset, Format, FormatInfo, FormatTable
 
-__all__ = ["formats", "load", "save"]
+__all__ = ["formats", "load", "read_stored", "save"]
 
 _FORMATS: tuple[Format, ...] = (
     ply.FORMAT,
@@ -201,6 +201,24 @@ def _read(path: Path) -> tuple[Format, Asset]:
     known = _recognise(buffer, path)
     assert known.read is not None  # _recognise looks among the readable ones only
     return known, known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
+
+
+def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
+    """What a file holds, unturned and with rows that cannot be drawn left in: for those who examine files.
+
+    Raises:
+        FormatError: damaged, empty, or of no known format.
+        OSError: no such file, or it may not be read.
+    """
+    path = Path(path)
+    try:
+        buffer = _content(path)
+        known = _recognise(buffer, path)
+        assert known.read is not None  # _recognise looks among the readable ones only
+        return known, known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
+    except FormatError as error:
+        prefix = f"{path.name}: "
+        raise FormatError(prefix + str(error).removeprefix(prefix)) from error
 
 
 def _content(path: Path) -> memoryview:
