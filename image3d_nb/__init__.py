@@ -38,6 +38,8 @@ _HOME = {  # public name -> the module it lives in
     "show": "view",
     "save_html": "view",
     "render_turntable": "view",
+    "SplatViewer": "view.widgets",
+    "MeshViewer": "view.widgets",
     "generate_one": "generate",
     "GenerateSettings": "generate",
 }
