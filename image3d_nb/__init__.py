@@ -41,6 +41,8 @@ _HOME = {  # public name -> the module it lives in
     "render_turntable": "view",
     "inspect": "inspection",
     "convert": "conversion",
+    "SplatViewer": "view.widgets",
+    "MeshViewer": "view.widgets",
     "generate_one": "generate",
     "GenerateSettings": "generate",
 }
