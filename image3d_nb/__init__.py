@@ -38,6 +38,13 @@ _HOME = {  # public name -> the module it lives in
     "show": "view",
     "save_html": "view",
     "render_turntable": "view",
+    "preview_mesh": "view",
+    "preview_cameras": "view",
+    "preview_splats": "view",
+    "gallery": "view",
+    "compare": "view",
+    "turntable": "view",
+    "watch": "view",
     "generate_one": "generate",
     "GenerateSettings": "generate",
 }
