@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from . import __version__
+from .cli_view import add_view
 from .doctor import examine, report
 from .errors import Image3DError, InputError, WeightsError
 from .generate import CONVENTIONS, FORMATS, MEMORY, STAGES, GenerateSettings, generate_one, picture_name
@@ -243,4 +244,4 @@ def _complain(sentence: str) -> None:
     print(f"image3d: {sentence}", file=sys.stderr, flush=True)
 
 
-_COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_generate, _add_doctor, _add_verify_weights)
+_COMMANDS: tuple[Callable[[Commands], None], ...] = (_add_generate, add_view, _add_doctor, _add_verify_weights)

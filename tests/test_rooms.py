@@ -21,7 +21,7 @@ ROOMS = (  # a module imports only from rows above its own
     ("pipelines",),
     ("view",),
     ("generate", "training", "doctor", "verify"),
-    ("studio", "batch", "app", "course"),
+    ("studio", "batch", "app", "course", "cli_view"),
     ("cli",),
     ("__main__",),
 )
