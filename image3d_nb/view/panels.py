@@ -170,6 +170,7 @@ def turntable(
     if not 0.1 <= fps <= 100:
         raise InputError(f"fps must be from 0.1 to 100; got {fps!r}")
     _check_size(size)
+    check_drawable(obj, "turntable")
     ipywidgets, make = widgets("turntable"), flipbook_class()
     pictures = turntable_frames(
         obj, frames, size=size, elevation=elevation, azimuth=azimuth, radius=radius, fovy=fovy,
