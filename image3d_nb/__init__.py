@@ -38,6 +38,8 @@ _HOME = {  # public name -> the module it lives in
     "show": "view",
     "save_html": "view",
     "render_turntable": "view",
+    "SplatViewer": "view.widgets",
+    "MeshViewer": "view.widgets",
     "preview_mesh": "view",
     "preview_cameras": "view",
     "preview_splats": "view",

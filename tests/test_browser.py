@@ -131,7 +131,7 @@ def test_drag_turns_and_reset_restores(page: Page, tmp_path: Path) -> None:
     camera = page.evaluate("image3dViewer.camera")
     assert camera["azimuth"] == pytest.approx(-60 / SIZE * 180)
     assert camera["elevation"] == pytest.approx(-20 / SIZE * 180)
-    page.click("#reset")
+    page.click(".reset")
     assert np.array_equal(picture_of(page), before)
 
 
@@ -151,7 +151,7 @@ def test_every_control_changes_the_picture(page: Page, tmp_path: Path, change: s
         page.keyboard.up("Shift")
         assert page.evaluate("image3dViewer.camera.azimuth") == 0
     elif change == "keyboard":
-        page.focus("#canvas")
+        page.focus(".canvas")
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowUp")
         assert page.evaluate("image3dViewer.camera")["elevation"] == 5
@@ -172,10 +172,10 @@ def test_it_rests_when_nothing_changes_and_turns_when_asked(page: Page, tmp_path
         drawn.append(now)
         page.wait_for_timeout(500)
     assert len(drawn) < 20, f"it drew on and on: {drawn}"
-    page.click("#turn")
+    page.click(".turning")
     wait_until(page, "image3dViewer.camera.azimuth > 5")
-    page.click("#turn")
-    assert page.get_attribute("#turn", "aria-pressed") == "false"
+    page.click(".turning")
+    assert page.get_attribute(".turning", "aria-pressed") == "false"
 
 
 def test_sort_is_right_from_26_directions(page: Page, tmp_path: Path) -> None:
@@ -225,15 +225,15 @@ def test_lost_graphics_memory_shows_the_picture_until_it_is_back(page: Page, tmp
     open_page(page, tmp_path, ring(500))
     before = picture_of(page)
     page.evaluate("""() => {
-      const gl = document.getElementById('canvas').getContext('webgl2');
+      const gl = document.querySelector('.canvas').getContext('webgl2');
       window.memory = gl.getExtension('WEBGL_lose_context');
       memory.loseContext();
     }""")
-    wait_until(page, "!document.getElementById('message').hidden")
-    assert "graphics memory" in page.inner_text("#message")
-    assert not page.is_visible("#canvas")
+    wait_until(page, "!document.querySelector('.message').hidden")
+    assert "graphics memory" in page.inner_text(".message")
+    assert not page.is_visible(".canvas")
     page.evaluate("memory.restoreContext()")
-    wait_until(page, "document.getElementById('message').hidden")
+    wait_until(page, "document.querySelector('.message').hidden")
     assert np.array_equal(picture_of(page), before)
 
 
@@ -254,9 +254,9 @@ def test_without_webgl_the_page_shows_the_picture_and_says_why(playwright: Playw
     page = plain.new_page(viewport={"width": 2 * SIZE, "height": 2 * SIZE})
     seen = harness.watch(page)
     page.goto(path.as_uri())
-    assert "no WebGL2" in page.inner_text("#message")
-    assert not page.is_visible("#canvas")
-    assert not page.is_visible("#tools")
+    assert "no WebGL2" in page.inner_text(".message")
+    assert not page.is_visible(".canvas")
+    assert not page.is_visible(".tools")
     middle = slice(60, 400)  # free of words
     assert psnr(decode(page.screenshot())[middle], rendered(gaussians, size=2 * SIZE)[middle]) >= 40
     assert (seen.errors, seen.strangers()) == ([], [])

@@ -16,14 +16,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from image3d_nb.cameras import orbit_cameras
 from image3d_nb.errors import InputError
 from image3d_nb.gaussians import Gaussians
 from image3d_nb.mesh import Mesh
 from image3d_nb.view import compare, gallery, turntable, turntable_frames, watch
-from image3d_nb.view._panel import Look
 
-from .test_three import VIEW, bundle_of, png_of, some, square
+from .test_three import VIEW, bundle_of, look, png_of, some, square
 
 if TYPE_CHECKING:
     from image3d_nb.pipelines.lgm import LGMFullPipeline
@@ -102,7 +100,7 @@ def test_compare_holds_both_pictures_as_they_are() -> None:
 
 def test_objects_are_rendered_from_where_the_pictures_were_taken() -> None:
     gaussians = some()
-    views = np.stack([np.asarray(Look(64, azimuth=turn).picture(gaussians)) for turn in (0, 90, 180, 270)])
+    views = np.stack([look(gaussians, 64, azimuth=turn) for turn in (0, 90, 180, 270)])
     pairs = compare(views, gaussians, size=64).children
     assert len(pairs) == 4
     assert all(pair.before == pair.after for pair in pairs)
@@ -112,11 +110,10 @@ def test_objects_are_rendered_from_where_the_pictures_were_taken() -> None:
 
 def test_an_object_beside_an_object() -> None:
     pair = compare(some(), square(), size=48, elevation=10, azimuth=30)
-    assert np.array_equal(np.asarray(opened(pair.before)), np.asarray(Look(48, 1.0, 10, 30).picture(some())))
-    as_stored = Look(48, 1.0, 10, 30).picture(square(), light=False)
-    assert np.array_equal(np.asarray(opened(pair.after)), np.asarray(as_stored))
+    assert np.array_equal(np.asarray(opened(pair.before)), look(some(), 48, 10, 30))
+    assert np.array_equal(np.asarray(opened(pair.after)), look(square(), 48, 10, 30, light=False))
     lit = compare(some(), square(), size=48, light=True)
-    assert np.array_equal(np.asarray(opened(lit.after)), np.asarray(Look(48).picture(square())))
+    assert np.array_equal(np.asarray(opened(lit.after)), look(square(), 48))
 
 
 @pytest.mark.parametrize("position", [0, 25, 100])
@@ -315,7 +312,3 @@ def test_watch_refuses_numbers_out_of_range(tiny_pipe: LGMFullPipeline) -> None:
         watch(tiny_pipe, every=0)
     with pytest.raises(InputError, match="size must be"):
         watch(tiny_pipe, size=0)
-
-
-def test_cameras_for_a_look_are_the_ones_of_orbit() -> None:
-    assert torch.equal(Look(64, 1.0, 10, 20, 2.0, 30).camera.c2w, orbit_cameras(10, (20,), 2.0, 30, 64).c2w)

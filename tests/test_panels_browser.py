@@ -16,11 +16,11 @@ from playwright.sync_api import ElementHandle, Page, sync_playwright
 
 from image3d_nb.cameras import orbit_cameras
 from image3d_nb.mesh import Mesh
-from image3d_nb.view._panel import Look
 from tests import browser as harness
 from tests.browser import Lab, Watch, covered, decode, psnr, wait_until
 
 from .test_browser import ring, sheets, write_notebook
+from .test_three import look
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -56,7 +56,8 @@ CELLS = {
     "ipywidgets.VBox([splats, ipywidgets.Text('below')])",
     "sheets": f"turned = i3d.preview_splats(sheets, size={SIZE})\nturned",
     "cameras": f"i3d.preview_cameras(i3d.orbit_cameras(), coloured, rays=[(128, 128), (20, 60)], size={SIZE})",
-    "mixed": f"i3d.preview_cameras(i3d.orbit_cameras(), gaussians, size={SIZE})",
+    "mixed": "views = i3d.render(gaussians, i3d.orbit_cameras(size=64))\n"
+    f"i3d.preview_cameras(i3d.orbit_cameras(), gaussians, pictures=views, size={SIZE})",
     "gallery": "i3d.gallery(noise, [hostile, 'b', 'c'], size=96)",
     "compare": "pair = i3d.compare(noise[0], noise[1], labels=('', ''), size=160)\npair",
     "pairs": "i3d.compare(noise, noise[::-1], labels=(hostile, 'after'), size=120)",
@@ -161,21 +162,17 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         running.close()
 
 
-def as_array(picture: Any) -> Picture:
-    return np.asarray(picture.convert("RGB")).astype(np.float64) / 255
-
-
 def test_previews_agree_with_our_own_renderer(shown: Shown) -> None:
     expected = {
-        "coloured": (Look(SIZE).picture(coloured(), light=False), 30),
-        "textured": (Look(SIZE, 1.0, 20, 130).picture(textured()), 30),
-        "splats": (Look(SIZE, 1.0, 15, 40).picture(ring(600)), 38),
-        "sheets": (Look(SIZE).picture(sheets()), 40),
+        "coloured": (look(coloured(), SIZE, light=False), 30),
+        "textured": (look(textured(), SIZE, 20, 130), 30),
+        "splats": (look(ring(600), SIZE, 15, 40), 38),
+        "sheets": (look(sheets(), SIZE), 40),
     }
     for name, (picture, bar) in expected.items():
         drawn = shown.picture(shown.canvas(name))
         assert drawn.shape == (SIZE, SIZE, 3)
-        assert psnr(drawn, as_array(picture)) >= bar, name
+        assert psnr(drawn, picture / 255) >= bar, name
 
 
 @pytest.mark.parametrize("name", ["cameras", "mixed"])
@@ -190,7 +187,7 @@ def test_cameras_are_where_the_saved_picture_has_them(shown: Shown, name: str) -
 
 def test_a_drag_turns_the_sheets_and_the_sort_stays_right(shown: Shown) -> None:
     canvas = shown.canvas("sheets")
-    assert psnr(as_array(Look(SIZE).picture(sheets())), as_array(Look(SIZE).picture(sheets(swapped=True)))) < 20
+    assert psnr(look(sheets(), SIZE) / 255, look(sheets(swapped=True), SIZE) / 255) < 20
     box = canvas.bounding_box()
     assert box is not None
     x, y = box["x"] + SIZE / 2, box["y"] + SIZE / 2
@@ -204,7 +201,7 @@ def test_a_drag_turns_the_sheets_and_the_sort_stays_right(shown: Shown) -> None:
         shown.changed(canvas, before)
         azimuth -= 360 * across / SIZE  # OrbitControls: the height of the canvas is one turn
         elevation += 360 * down / SIZE
-        expected = as_array(Look(SIZE, 1.0, elevation, azimuth).picture(sheets()))
+        expected = look(sheets(), SIZE, elevation, azimuth) / 255
         assert psnr(shown.picture(canvas), expected) >= 30, (elevation, azimuth)
     place = orbit_cameras(elevation, (azimuth,)).positions[0].tolist()
     kernel = np.array([float(value) for value in shown.ask("turned.camera.position").strip("()").split(",")])
@@ -270,7 +267,7 @@ def test_several_bars_move_together_and_python_moves_them(shown: Shown) -> None:
 def frames() -> list[Picture]:
     from image3d_nb.view import turntable_frames
 
-    return [as_array(frame) for frame in turntable_frames(textured(), 12, size=128)]
+    return [np.asarray(frame) / 255 for frame in turntable_frames(textured(), 12, size=128)]
 
 
 def nearest(picture: Picture) -> int:

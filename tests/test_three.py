@@ -21,10 +21,11 @@ from image3d_nb.cameras import orbit_cameras
 from image3d_nb.errors import InputError
 from image3d_nb.gaussians import Gaussians
 from image3d_nb.mesh import Mesh
-from image3d_nb.view import _three_lines as lines_of
 from image3d_nb.view import _three_splats as splats_of
 from image3d_nb.view import preview_cameras, preview_mesh, preview_splats
-from image3d_nb.view._panel import Look
+from image3d_nb.view.scene import View, make_scene
+from image3d_nb.view.stills import still
+from image3d_nb.view.three import pixel_lines
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 Array = NDArray[Any]
@@ -50,6 +51,14 @@ def square(textured: bool = False) -> Mesh:
         return Mesh(corners, faces, vertex_colors=np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0.5]]))
     texture = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
     return Mesh(corners, faces, uvs=corners[:, :2] + 0.5, texture=texture)
+
+
+def look(
+    obj: Gaussians | Mesh, size: int, elevation: float = 0, azimuth: float = 0, background: float = 1.0,
+    light: bool = True, radius: float = 1.5,
+) -> Array:  # fmt: skip
+    """[size, size, 3] uint8 from our own renderer."""
+    return np.asarray(still(make_scene(obj, "a test"), size, background, View(elevation, azimuth, radius), light))
 
 
 def parts(renderer: Any, kind: str) -> list[Any]:
@@ -221,7 +230,7 @@ def test_a_mesh_without_colours_is_grey() -> None:
     mesh = Mesh(square().vertices, square().faces)
     (shown,) = parts(preview_mesh(mesh), "Mesh")
     assert np.allclose(shown.geometry.attributes["tint"].array, 0.7)
-    assert np.array_equal(png_of(preview_mesh(mesh, size=64)), np.asarray(Look(64).picture(mesh)))
+    assert np.array_equal(png_of(preview_mesh(mesh, size=64)), look(mesh, 64))
 
 
 # ---- cameras
@@ -234,50 +243,41 @@ def project(points: Array, camera: Any) -> Array:
     return local[..., :2] / local[..., 2:]
 
 
-def test_frusta_reach_from_the_camera_to_the_corners_of_its_picture() -> None:
-    cameras = orbit_cameras(elevation=20, size=(200, 100))
-    lines = lines_of.camera_lines(cameras, 0.3)
-    assert lines.ends.shape == (40, 2, 3)
-    for number in range(4):
-        edges = lines.ends[10 * number : 10 * number + 4]
-        assert np.allclose(edges[:, 0], cameras.positions[number].numpy(), atol=1e-6)
-        corners = project(edges[:, 1], cameras[number])
-        assert np.allclose(corners, [(0, 100), (200, 100), (200, 0), (0, 0)], atol=1e-3)
-    assert len(np.unique(lines.colors, axis=0)) == 4
-
-
 def test_rays_go_through_the_centres_of_pixels() -> None:
     cameras = orbit_cameras(elevation=-10, azimuth=(10, 130), size=64)
-    lines = lines_of.ray_lines(cameras, [(0, 63), (40, 5)], 2.0)
+    lines = pixel_lines(cameras, [(0, 63), (40, 5)])
     assert lines.ends.shape == (4, 2, 3)
-    assert np.allclose(np.linalg.norm(lines.ends[:, 1] - lines.ends[:, 0], axis=1), 2)
+    assert np.allclose(np.linalg.norm(lines.ends[:, 1] - lines.ends[:, 0], axis=1), 3)  # to the far side
     for number in range(2):
         for ray, pixel in zip(lines.ends[2 * number : 2 * number + 2], [(0.5, 63.5), (40.5, 5.5)], strict=True):
             assert np.allclose(ray[0], cameras.positions[number].numpy(), atol=1e-6)
             assert np.allclose(project(ray.mean(0), cameras[number]), pixel, atol=1e-3)
+    assert len(np.unique(lines.colors, axis=0)) == 2
 
 
-def test_an_object_hides_lines_behind_it_and_no_others() -> None:
-    camera = orbit_cameras(size=64, azimuth=(0,))
-    ends = np.array([[[-0.3, 0.0, z], [0.3, 0.0, z]] for z in (-0.5, 0.5)])
-    lines = [lines_of.Lines(ends[i : i + 1], np.array([[1.0, 0, 0]])) for i in range(2)]
-    depth = np.full((64, 64), 1.5)  # a wall through the origin
-    depth[:, 32:] = 0  # with nothing on the right
-    blank = Image.new("RGB", (64, 64), "white")
-    behind, before = (np.asarray(lines_of.draw_lines(blank, line, camera, depth))[30:34] for line in lines)
-    assert (behind[:, :28] == 255).all()
-    assert behind[:, 34:40, 1].min() < 100
-    assert before[:, 25:30, 1].min() < 100
-
-
-def test_preview_of_cameras_holds_lines_axes_and_the_object() -> None:
+def test_preview_of_cameras_holds_lines_pictures_and_the_object() -> None:
     plain = preview_cameras(orbit_cameras(), axes=False)
-    assert len(parts(plain, "LineSegments2")) == 4
+    assert len(parts(plain, "LineSegments2")) == 4  # a colour a camera
     assert not parts(plain, "Mesh")
-    full = preview_cameras(orbit_cameras(), some(), rays=[(3, 4)])
-    assert len(parts(full, "LineSegments2")) == 4 + 3
-    assert sum(len(part.geometry.positions) for part in parts(full, "LineSegments2")) == 40 + 3 + 4
-    assert len(parts(full, "Mesh")) == 1
+    count = sum(len(part.geometry.positions) for part in parts(plain, "LineSegments2"))
+    full = preview_cameras(orbit_cameras(), some(), rays=[(3, 4)], pictures=[np.ones((8, 8, 3))] * 4)
+    lines = parts(full, "LineSegments2")
+    assert len(lines) == 4 + 3  # x, y, z
+    assert sum(len(part.geometry.positions) for part in lines) == count + 3 * 5 + 4
+    materials = [mesh.material for mesh in parts(full, "Mesh")]
+    assert [list(material.uniforms) for material in materials] == [["picture"], ["splats"]]
+    assert "clamp" not in materials[0].vertexShader  # no light falls on the pictures
+    assert len(parts(preview_cameras(orbit_cameras(), square(), rays=2), "Mesh")) == 1
+
+
+def test_large_and_small_objects_are_seen_in_full() -> None:
+    for scale, move in [(300.0, 0.0), (0.01, 0.0), (1.0, 5.0)]:
+        mesh = Mesh(square().vertices * scale + move, square().faces)
+        renderer = preview_mesh(mesh, size=64)
+        distance = math.dist(renderer.camera.position, renderer.controls[0].target)
+        assert renderer.controls[0].target == pytest.approx(mesh.bounds.mean(0), abs=1e-3 * scale)
+        assert renderer.camera.near < 0.1 * distance < 5 * distance < renderer.camera.far
+        assert 0.1 < (png_of(renderer) < 250).any(-1).mean() < 0.6
 
 
 def test_all_cameras_are_in_the_first_view() -> None:
@@ -292,18 +292,17 @@ def test_all_cameras_are_in_the_first_view() -> None:
 
 
 def test_saved_notebook_keeps_a_picture_and_one_steady_line() -> None:
-    look = Look(96, 0.5, 20, 70)
-    as_look: Any = {"size": 96, "background": 0.5, "elevation": 20, "azimuth": 70}
+    options: Any = {"size": 96, "background": 0.5, "elevation": 20, "azimuth": 70}
     for made, picture, text in [
-        (preview_splats(some(), **as_look), look.picture(some()), "Gaussians(n=60, "),
-        (preview_mesh(square(), **as_look), look.picture(square()), "Mesh(vertices=4"),
-        (preview_mesh(square(), light=False, **as_look), look.picture(square(), light=False), "Mesh(vertices=4"),
+        (preview_splats(some(), **options), look(some(), 96, 20, 70, 0.5), "Gaussians(n=60, "),
+        (preview_mesh(square(), **options), look(square(), 96, 20, 70, 0.5), "Mesh(vertices=4"),
+        (preview_mesh(square(), light=False, **options), look(square(), 96, 20, 70, 0.5, False), "Mesh(vertices=4"),
     ]:
         bundle = bundle_of(made)
         assert set(bundle) == {"text/plain", "image/png", VIEW}
         assert bundle[VIEW]["model_id"] == made.model_id
         assert bundle["text/plain"].startswith(f"preview of {text}")
-        assert np.array_equal(png_of(made), np.asarray(picture))
+        assert np.array_equal(png_of(made), picture)
 
 
 def test_light_changes_a_mesh() -> None:

@@ -1,6 +1,6 @@
 """Looking at things: in a notebook, in a page of their own, as a turntable."""
 
-from .page import save_html, splat_page
+from .page import save_html, viewer_page
 from .panels import compare, gallery, turntable
 from .show import mimebundle, show
 from .three import preview_cameras, preview_mesh, preview_splats
@@ -17,8 +17,8 @@ __all__ = [
     "render_turntable",
     "save_html",
     "show",
-    "splat_page",
     "turntable",
     "turntable_frames",
+    "viewer_page",
     "watch",
 ]

@@ -6,6 +6,7 @@ that ends with one also keeps a PNG of it, for places where nothing runs.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +18,10 @@ from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
 from ._live import compare_class, flipbook_class
-from ._panel import Look, caption, check_drawable, widgets, with_still
+from ._panel import caption, check_size, object_scene, widgets, with_still
 from .pictures import PIXELATED, as_pictures, png_bytes, sheet
+from .scene import View, as_colour
+from .stills import draw
 from .turntable import turntable_frames
 
 STILL_WIDTH = 512  # pixels; a notebook stores the PNG, so it stays small
@@ -56,7 +59,7 @@ def gallery(
         raise InputError(f"captions must be a list of one text a picture, {len(pictures)} of them; got {count}")
     if columns is not None and columns < 1:
         raise InputError(f"columns must be a number of at least 1; got {columns!r}")
-    _check_size(size)
+    check_size(size)
     ipywidgets = widgets("gallery")
     cells = []
     for number, picture in enumerate(pictures):
@@ -105,13 +108,14 @@ def compare(
     """
     if isinstance(labels, str) or len(labels) != 2 or not all(isinstance(text, str) for text in labels):
         raise InputError(f"labels must be two texts; got {labels!r}")
-    look = Look(size, background, elevation, azimuth, radius, fovy)
+    check_size(size)
+    view, colour = View(elevation, azimuth, radius, fovy=fovy), as_colour(background)
     given = [None if isinstance(side, (Gaussians, Mesh)) else as_pictures(side) for side in (a, b)]
     count = next((len(pictures) for pictures in given if pictures is not None), 1)
     sides = [
-        _views(obj, look, count, light) if pictures is None else pictures
+        _views(obj, view, count, size, colour, light) if pictures is None else pictures
         for obj, pictures in zip((a, b), given, strict=True)
-    ]  # fmt: skip
+    ]
     if len(sides[0]) != len(sides[1]):
         raise InputError(f"a and b must have as many pictures; got {len(sides[0])} and {len(sides[1])}")
     pairs = list(zip(sides[0], sides[1], strict=True))
@@ -141,7 +145,7 @@ def compare(
 def turntable(
     obj: Gaussians | Mesh, *, frames: int = 36, size: int = 320, fps: float = 12.0,
     elevation: float = 15.0, azimuth: float = 0.0, radius: float = LGM_RADIUS, fovy: float = LGM_FOVY,
-    background: float | Sequence[float] = 1.0, progress: bool = True,
+    background: float | Sequence[float] = 1.0, light: bool = True, progress: bool = True,
 ) -> Any:  # fmt: skip
     """An object that turns: a play bar, a slider, and a picture to drag.
 
@@ -153,7 +157,7 @@ def turntable(
         frames: pictures in the turn.
         size: of each, pixels.
         fps: frames a second.
-        elevation, azimuth, radius, fovy, background, progress: as for :func:`image3d_nb.render_turntable`.
+        elevation, azimuth, radius, fovy, background, light, progress: as for :func:`image3d_nb.render_turntable`.
 
     Returns:
         ``ipywidgets.VBox`` of the picture (its trait ``frame`` counts from 0) and the bar.
@@ -169,12 +173,12 @@ def turntable(
     """
     if not 0.1 <= fps <= 100:
         raise InputError(f"fps must be from 0.1 to 100; got {fps!r}")
-    _check_size(size)
-    check_drawable(obj, "turntable")
+    check_size(size)
+    object_scene(obj, "turntable")
     ipywidgets, make = widgets("turntable"), flipbook_class()
     pictures = turntable_frames(
         obj, frames, size=size, elevation=elevation, azimuth=azimuth, radius=radius, fovy=fovy,
-        background=background, progress=progress,
+        background=background, light=light, progress=progress,
     )  # fmt: skip
     book = make(pictures=[_webp(picture) for picture in pictures], width=size, label=f"turntable of {obj!r}")
     play = ipywidgets.Play(min=0, max=frames - 1, interval=round(1000 / fps), repeat=True)
@@ -188,10 +192,6 @@ def turntable(
     )
 
 
-def _check_size(size: int) -> None:
-    Look(size)
-
-
 def _fit(picture: Image.Image, size: int) -> Image.Image:
     """At most ``size`` wide; a very small one enlarged without smoothing: it is data to look at pixel by pixel."""
     if picture.width > size:
@@ -203,12 +203,14 @@ def _fit(picture: Image.Image, size: int) -> Image.Image:
     return picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
 
 
-def _views(obj: Gaussians | Mesh, look: Look, count: int, light: bool) -> list[Image.Image]:
+def _views(
+    obj: Gaussians | Mesh, view: View, count: int, size: int, background: list[float], light: bool
+) -> list[Image.Image]:
     """Pictures from ``count`` directions all around."""
-    check_drawable(obj, "compare")
-    turns = [look.azimuth + 360 * k / count for k in range(count)]
-    looks = [Look(look.size, look.background, look.elevation, turn, look.radius, look.fovy) for turn in turns]
-    return [each.picture(obj, light) for each in looks]
+    scene = object_scene(obj, "compare")
+    turns = [view.azimuth + 360 * k / count for k in range(count)]
+    cameras = [dataclasses.replace(view, azimuth=turn).cameras(size) for turn in turns]
+    return [as_pictures(draw(scene, camera, background, light))[0] for camera in cameras]
 
 
 def _split(before: Image.Image, after: Image.Image, position: float) -> Image.Image:

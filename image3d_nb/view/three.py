@@ -8,6 +8,7 @@ instanced. Our own shaders show colours as they are stored, in sRGB, and need ne
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Sequence
@@ -18,27 +19,28 @@ import numpy as np
 from PIL import Image
 
 from .._optional import require
-from ..cameras import LGM_FOVY, LGM_RADIUS, Cameras
+from ..cameras import LGM_FOVY, Cameras, pixel_rays
 from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from ..rendering import render
-from ._panel import Look, check_drawable, with_still
-from ._three_lines import WIDTH, Lines, axis_lines, camera_lines, draw_lines, ray_lines
+from . import frusta
+from ._panel import check_size, object_scene, with_still
 from ._three_splats import FRAGMENT_SHADER, splat_table, vertex_numbers, vertex_shader
-from .page import as_colour
 from .pictures import as_pictures
+from .scene import Scene, as_colour, frame, make_scene
+from .stills import draw
 
-NEAR, FAR = 0.01, 1000.0  # world units
+NEAR, FAR = 1 / 150, 100.0  # of the picture's depth, in distances from the camera to what it looks at
 GREY = 0.7  # a mesh with neither colours nor a texture, as in image3d_nb/rendering
 MANY = 100_000  # Gaussians; 124 bytes each
 BYTES = 124
+MAX_STILL = 512  # pixels; a notebook stores the PNG, so it stays small
 
 
 def preview_mesh(
     mesh: Mesh, *, size: int = 512, light: bool = True, wireframe: bool = False,
     background: float | Sequence[float] = 1.0,
-    elevation: float = 0.0, azimuth: float = 0.0, radius: float = LGM_RADIUS, fovy: float = LGM_FOVY,
+    elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None, fovy: float = LGM_FOVY,
 ) -> Any:  # fmt: skip
     """A mesh to turn with the mouse: a pythreejs Renderer, which goes into any box of ipywidgets.
 
@@ -52,7 +54,8 @@ def preview_mesh(
         background: one grey or (r, g, b), in [0, 1].
         elevation: of the first view, degrees, up is positive.
         azimuth: of the first view, degrees, 0 is the front.
-        radius: distance from the origin, world units.
+        radius: distance from the origin, world units. None: what fits into the view of LGM's cameras is seen as they
+            see it, at 1.5; anything else from as far as it takes to see all of it, around its middle.
         fovy: degrees.
 
     Returns:
@@ -69,15 +72,13 @@ def preview_mesh(
     """
     if not isinstance(mesh, Mesh):
         raise InputError(f"preview_mesh must be given a Mesh; got {type(mesh).__name__}")
-    check_drawable(mesh, "preview_mesh")
-    look = Look(size, background, elevation, azimuth, radius, fovy)
-    renderer = _renderer([_mesh(mesh, light, wireframe)], look)
-    return with_still(renderer, lambda: look.picture(mesh, light), f"preview of {mesh!r}")
+    look = _Look(size, background, elevation, azimuth, radius, fovy, light, wireframe)
+    return _preview(object_scene(mesh, "preview_mesh"), look, repr(mesh))
 
 
 def preview_splats(
     gaussians: Gaussians, *, size: int = 512, background: float | Sequence[float] = 1.0,
-    elevation: float = 0.0, azimuth: float = 0.0, radius: float = LGM_RADIUS, fovy: float = LGM_FOVY,
+    elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None, fovy: float = LGM_FOVY,
 ) -> Any:  # fmt: skip
     """Gaussians to turn with the mouse: a pythreejs Renderer, which goes into any box of ipywidgets.
 
@@ -103,15 +104,13 @@ def preview_splats(
     """
     if not isinstance(gaussians, Gaussians):
         raise InputError(f"preview_splats must be given Gaussians; got {type(gaussians).__name__}")
-    check_drawable(gaussians, "preview_splats")
-    _warn(gaussians)
-    look = Look(size, background, elevation, azimuth, radius, fovy)
-    renderer = _renderer([_splats(gaussians, size)], look, smooth=False)
-    return with_still(renderer, lambda: look.picture(gaussians), f"preview of {gaussians!r}")
+    look = _Look(size, background, elevation, azimuth, radius, fovy)
+    return _preview(object_scene(gaussians, "preview_splats"), look, repr(gaussians))
 
 
 def preview_cameras(
-    cameras: Cameras, obj: Gaussians | Mesh | None = None, *, rays: Sequence[tuple[int, int]] = (), axes: bool = True,
+    cameras: Cameras, obj: Gaussians | Mesh | None = None, *, pictures: Any = None,
+    rays: int | Sequence[tuple[int, int]] = 0, axes: bool = True,
     size: int = 512, light: bool = True, background: float | Sequence[float] = 1.0,
     elevation: float = 25.0, azimuth: float = 35.0, radius: float | None = None, fovy: float = LGM_FOVY,
 ) -> Any:  # fmt: skip
@@ -122,16 +121,18 @@ def preview_cameras(
     Args:
         cameras: V cameras.
         obj: what they look at: Gaussians, a Mesh, or None.
-        rays: pixels (column, row); from every camera a ray goes through the centre of each.
-        axes: the world's x, y and z at the origin, in red, green and blue.
-        radius: distance of the first view from the origin, world units; None: all cameras are in it.
-        size, light, background, elevation, azimuth, fovy: as for :func:`preview_mesh`.
+        pictures: one for each camera, shown on its picture plane; whatever ``show`` takes.
+        rays: pixels (column, row): from every camera a ray goes through the centre of each. Or a number: that many
+            times as many rays, evenly over each picture.
+        axes: the axes of the world and of each camera: x red, y green, z blue.
+        size, light, background, elevation, azimuth, radius, fovy: as for :func:`preview_mesh`.
 
     Returns:
         ``pythreejs.Renderer``.
 
     Raises:
-        InputError: not cameras, nothing to draw in the object, or pixels outside of the pictures.
+        InputError: not cameras, nothing to draw in the object, pictures that do not fit the cameras, or pixels
+            outside of them.
         ImportError: pythreejs is not there.
 
     Example:
@@ -141,52 +142,102 @@ def preview_cameras(
     """
     if not isinstance(cameras, Cameras):
         raise InputError(f"cameras must be Cameras, e.g. orbit_cameras(); got {type(cameras).__name__}")
-    if not len(cameras):
-        raise InputError("preview_cameras must be given at least one camera; got none")
-    if obj is not None:
-        check_drawable(obj, "preview_cameras")
-    reach = max(float(cameras.positions.detach().norm(dim=-1).max()), 0.1)  # world units
-    look = Look(size, background, elevation, azimuth, 2.5 * reach if radius is None else radius, fovy)
-    lines = camera_lines(cameras, 0.25 * reach)
-    if axes:
-        lines += axis_lines(0.4 * reach)
-    if len(rays):
-        lines += ray_lines(cameras, rays, 1.6 * reach)
-    parts = _lines(lines)
-    if isinstance(obj, Mesh):
-        parts.append(_mesh(obj, light))
-    elif obj is not None:
-        _warn(obj)
-        parts.append(_splats(obj, size))
-    renderer = _renderer(parts, look)
-    return with_still(renderer, lambda: _still_of_cameras(lines, obj, look, light), f"preview of {cameras!r}")
-
-
-def _still_of_cameras(lines: Lines, obj: Gaussians | Mesh | None, look: Look, light: bool) -> Image.Image:
+    chosen = () if isinstance(rays, int) else rays
+    options: dict[str, Any] = {"pictures": pictures, "axes": axes, "rays": rays if isinstance(rays, int) else 0}
     if obj is None:
-        return draw_lines(look.empty(), lines, look.camera)
-    camera = look.camera.to(obj.device) if isinstance(obj, Gaussians) else look.camera
+        scene = make_scene(cameras, "preview_cameras", **options)
+    else:
+        object_scene(obj, "preview_cameras")
+        scene = make_scene(obj, "preview_cameras", cameras=cameras, **options)
+    if len(chosen) and scene.lines is not None:
+        scene = dataclasses.replace(scene, lines=scene.lines + pixel_lines(cameras, chosen))
+    look = _Look(size, background, elevation, azimuth, radius, fovy, light)
+    return _preview(scene, look, repr(cameras))
+
+
+def pixel_lines(cameras: Cameras, pixels: Sequence[tuple[int, int]]) -> frusta.Lines:
+    """The rays through the centres of pixels (column, row) of every camera, to the far side of the origin.
+
+    Raises:
+        InputError: a pixel that is none, or outside of the picture.
+    """
+    wide, high = cameras.width, cameras.height
+    wanted = np.array(pixels) if all(np.shape(pixel) == (2,) for pixel in pixels) else np.zeros((1, 2))
+    if wanted.dtype.kind not in "iu" or ((wanted < 0) | (wanted >= (wide, high))).any():
+        raise InputError(f"rays must be pixels (column, row) in a picture of {wide} x {high}; got {pixels!r}")
+    columns, rows = wanted.T
+    start, along = (field[:, rows, columns].detach().cpu().double().numpy() for field in pixel_rays(cameras))
+    length = 2 * float(cameras.positions.norm(dim=-1).median()) or 1.0
+    ends = np.stack([start, start + length * along], 2)  # [V, P, 2, 3]
+    colors = frusta.frusta(cameras).colors.reshape(len(cameras), -1, 3)[:, :1]  # [V, 1, 3], each camera's
+    return frusta.Lines(ends.reshape(-1, 2, 3).astype(np.float32), colors.repeat(len(wanted), 1).reshape(-1, 3))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """How a scene is seen; the words of :func:`preview_mesh`."""
+
+    size: int
+    background: float | Sequence[float]
+    elevation: float
+    azimuth: float
+    radius: float | None
+    fovy: float
+    light: bool = True
+    wireframe: bool = False
+
+
+def _preview(scene: Scene, look: _Look, text: str) -> Any:
+    """A pythreejs scene with a camera that the mouse turns, and the same picture of our own for a saved notebook."""
+    check_size(look.size)
     colour = as_colour(look.background)
-    picture, alpha, depth = render(obj, camera, colour, return_alpha=True, return_depth=True)
-    drawn = look.picture(obj, light) if isinstance(obj, Mesh) else as_pictures(picture)[0]
-    hiding = (depth[0] * (alpha[0] > 0.5)).detach().cpu().double().numpy()  # what is mostly seen through hides nothing
-    return draw_lines(drawn, lines, look.camera, hiding)
+    view = frame(scene, look.elevation, look.azimuth, look.radius, look.fovy)
+    seen_from = view.cameras(look.size)  # checks the angles
+    three, paint = _three(), _paint(colour)
+    camera = three.PerspectiveCamera(
+        position=seen_from.positions[0].tolist(), quaternion=_turn(look.elevation, look.azimuth),
+        fov=look.fovy, aspect=1.0, near=NEAR * view.radius, far=FAR * view.radius,
+    )  # fmt: skip
+    smooth = scene.gaussians is None or scene.lines is not None  # edges are drawn four times as fine; splats have none
+    renderer = three.Renderer(
+        camera=camera, scene=three.Scene(children=[*_parts(scene, look), camera], background=paint),
+        controls=[three.OrbitControls(controlling=camera, target=view.target)],
+        width=look.size, height=look.size, antialias=smooth, clearColor=paint,
+    )  # fmt: skip
+
+    def still() -> Image.Image:
+        return as_pictures(draw(scene, view.cameras(min(look.size, MAX_STILL)), colour, look.light))[0]
+
+    return with_still(renderer, still, f"preview of {text}")
+
+
+def _parts(scene: Scene, look: _Look) -> list[Any]:
+    parts: list[Any] = [] if scene.lines is None else _lines(scene.lines)
+    if scene.panes is not None:
+        parts.append(_mesh(scene.panes, light=False))
+    if scene.mesh is not None:
+        parts.append(_mesh(scene.mesh, look.light, look.wireframe))
+    if scene.gaussians is not None:
+        _warn(scene.gaussians)
+        parts.append(_splats(scene.gaussians, look.size))
+    return parts
 
 
 def _warn(gaussians: Gaussians) -> None:
+    level = 5  # the line that called the preview
     if gaussians.sh_degree:
         warnings.warn(
             f"the preview shows one colour a Gaussian: the view-dependent part (SH degree 1 to {gaussians.sh_degree}) "
             f"of {len(gaussians)} Gaussians is left out there",
             UserWarning,
-            stacklevel=3,
+            stacklevel=level,
         )
     if len(gaussians) > MANY:
         warnings.warn(
             f"{len(gaussians):,} Gaussians make a preview of {len(gaussians) * BYTES / 1e6:.0f} MB, slow to open and "
             "to turn; prune(min_opacity=...) makes it smaller, show(...) needs a quarter of that",
             UserWarning,
-            stacklevel=3,
+            stacklevel=level,
         )
 
 
@@ -194,20 +245,8 @@ def _three() -> Any:
     return require("pythreejs", extra="notebook", who="image3d_nb's previews")
 
 
-def _renderer(parts: list[Any], look: Look, smooth: bool = True) -> Any:
-    """A scene with a camera that the mouse turns about the origin."""
-    three = _three()
-    colour = "#" + "".join(f"{round(255 * value):02x}" for value in as_colour(look.background))
-    camera = three.PerspectiveCamera(
-        position=[float(value) for value in look.camera.positions[0]],
-        quaternion=_turn(look.elevation, look.azimuth),
-        fov=look.fovy, aspect=1.0, near=NEAR, far=FAR,
-    )  # fmt: skip
-    return three.Renderer(
-        camera=camera, scene=three.Scene(children=[*parts, camera], background=colour),
-        controls=[three.OrbitControls(controlling=camera)], width=look.size, height=look.size,
-        antialias=smooth, clearColor=colour,
-    )  # fmt: skip
+def _paint(colour: Any) -> str:
+    return "#" + "".join(f"{round(255 * float(value)):02x}" for value in colour)
 
 
 def _turn(elevation: float, azimuth: float) -> tuple[float, float, float, float]:
@@ -266,15 +305,14 @@ def _mesh(mesh: Mesh, light: bool, wireframe: bool = False) -> Any:
     return three.Mesh(three.BufferGeometry(attributes=attributes), material, frustumCulled=False)
 
 
-def _lines(lines: Lines) -> list[Any]:
+def _lines(lines: frusta.Lines) -> list[Any]:
     """A LineSegments2 a colour: its material takes no colours by vertex."""
     three = _three()
     parts = []
     for colour in np.unique(lines.colors, axis=0):
-        chosen = (lines.colors == colour).all(1)
-        geometry = three.LineSegmentsGeometry(positions=np.ascontiguousarray(lines.ends[chosen], np.float32))
-        paint = "#" + "".join(f"{round(255 * value):02x}" for value in colour)
-        parts.append(three.LineSegments2(geometry, three.LineMaterial(linewidth=WIDTH, color=paint)))
+        chosen = np.ascontiguousarray(lines.ends[(lines.colors == colour).all(1)], np.float32)
+        material = three.LineMaterial(linewidth=frusta.LINE_WIDTH, color=_paint(colour))
+        parts.append(three.LineSegments2(three.LineSegmentsGeometry(positions=chosen), material))
     return parts
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from .._optional import require
 from ..errors import InputError
-from ._panel import Look, caption, in_notebook, widgets, with_still
+from ._panel import caption, check_size, in_notebook, widgets, with_still
 from .pictures import as_pictures, png_bytes, sheet
 
 AZIMUTHS = (0, 90, 180, 270)  # degrees, of LGM's views
@@ -48,7 +48,7 @@ def watch(pipe: Any, *, size: int = 128, every: int | None = None) -> Watch:
         raise InputError(f"watch must be given a pipeline, e.g. of load_pipeline(); got {type(pipe).__name__}")
     if every is not None and every < 1:
         raise InputError(f"every must be a number of at least 1; got {every!r}")
-    Look(size)
+    check_size(size)
     watching = Watch(pipe.picture_size, size, every)
     if in_notebook():
         display = require("IPython.display", extra="notebook", who="image3d_nb.watch").display
