@@ -43,6 +43,13 @@ _HOME = {  # public name -> the module it lives in
     "convert": "conversion",
     "SplatViewer": "view.widgets",
     "MeshViewer": "view.widgets",
+    "preview_mesh": "view",
+    "preview_cameras": "view",
+    "preview_splats": "view",
+    "gallery": "view",
+    "compare": "view",
+    "turntable": "view",
+    "watch": "view",
     "generate_one": "generate",
     "GenerateSettings": "generate",
 }
