@@ -40,6 +40,7 @@ _HOME = {  # public name -> the module it lives in
     "render_turntable": "view",
     "generate_one": "generate",
     "GenerateSettings": "generate",
+    "studio": "studio",
 }
 _MODULES = ("metrics", "errors", "course")
 
