@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from .runs import Run
 
-VIEWER = 340  # pixels; two fit side by side into a notebook
-SQUARE = 170  # pixels of the picture, and of what the model sees
+VIEWER = 310  # pixels; two fit side by side into a notebook
+SQUARE = 150  # pixels of the picture, and of what the model sees
 CARD = 128  # pixels of a picture in the history
 MOST_CARDS = 24  # runs in the history; older ones are in the folder
 MOST_SEED = 2**53 - 1  # a browser's whole numbers end there
@@ -86,8 +86,9 @@ class Panel:
     def _head(self, words: str) -> Any:
         return self._w.HTML(_text(words, "i3d-head"))
 
-    def _button(self, words: str, action: Callable[[], object], **options: Any) -> Any:
-        button = self._w.Button(description=words, **{"layout": {"width": "auto"}, **options})
+    def _button(self, kind: str, words: str, action: Callable[[], object], **options: Any) -> Any:
+        button = self._w.Button(description=words, layout={"width": "auto"}, **options)
+        button.add_class(f"i3d-{kind}")
         button.on_click(lambda _button: self.session.attempt(action))
         return button
 
@@ -105,14 +106,16 @@ class Panel:
 
     def _picture_part(self) -> list[Any]:
         names = [entry["name"] for entry in json.loads((data_dir() / "images" / "index.json").read_text("utf-8"))]
-        self.upload = self._w.FileUpload(accept="image/*", description="Upload a picture", layout={"width": "auto"})
+        self.upload = self._w.FileUpload(accept="image/*", description="Upload", layout={"width": "auto"})
+        self.upload.add_class("i3d-upload")
         self.upload.observe(self._on_upload, "value")
-        self.sample = self._field("Dropdown", "or a sample", "200px", options=[("-", ""), *((n, n) for n in names)])
+        self.sample = self._field("Dropdown", "or a sample", "190px", options=[("-", ""), *((n, n) for n in names)])
+        self.sample.add_class("i3d-sample")
         self.sample.observe(self._on_sample, "value")
-        self.background = self._field("Dropdown", "background", "220px", options=BACKGROUNDS)
+        self.background = self._field("Dropdown", "background", "200px", options=BACKGROUNDS)
         self.background.observe(lambda change: self._set_up(background=change["new"]), "value")
         self.ratio = self._field(
-            "FloatSlider", "object fills", "300px", min=0.3, max=1.0, step=0.05, readout_format=".0%",
+            "FloatSlider", "object fills", "280px", min=0.3, max=1.0, step=0.05, readout_format=".0%",
             continuous_update=False,
         )  # fmt: skip
         self.ratio.observe(lambda change: self._set_up(ratio=change["new"]), "value")
@@ -125,40 +128,42 @@ class Panel:
             self._box([
                 self._cell("the picture", self.picture, 2 * SQUARE),
                 self._cell("what the model will see", self.seen, SQUARE),
-                self._box(controls, "column", flex="1 1 300px"),
+                self._box(controls, "column", flex="1 1 290px"),
             ]),
         ]  # fmt: skip
 
     def _settings_part(self) -> list[Any]:
         settings = self.session.settings
-        usual = "the model's own"
+        usual = "default"
         self.seed = self._field(
-            "BoundedIntText", "seed", "130px", value=settings.seed, min=0, max=max(settings.seed, MOST_SEED)
+            "BoundedIntText", "seed", "110px", value=settings.seed, min=0, max=max(settings.seed, MOST_SEED)
         )
-        self.steps = self._field("Text", "steps", "170px", placeholder=usual, value=_shown(settings.steps))
-        self.guidance = self._field("Text", "guidance", "190px", placeholder=usual, value=_shown(settings.guidance))
+        self.steps = self._field("Text", "steps", "125px", placeholder=usual, value=_shown(settings.steps))
+        self.guidance = self._field("Text", "guidance", "150px", placeholder=usual, value=_shown(settings.guidance))
         self.model = self._field(
-            "Combobox", "model", "230px", options=MODELS, ensure_option=False, value=settings.model,
+            "Combobox", "model", "220px", options=MODELS, ensure_option=False, value=settings.model,
             placeholder="a name or a folder",
         )  # fmt: skip
         return [self._head("2. Settings"), self._box([self.seed, self.steps, self.guidance, self.model])]
 
     def _run_part(self) -> list[Any]:
-        self.run = self._button("Run", self._run, button_style="primary", icon="play")
-        self.cancel = self._button("Cancel", self.session.cancel, icon="stop")
+        self.run = self._button("run", "Run", self._run, button_style="primary", icon="play")
+        self.cancel = self._button("cancel", "Cancel", self.session.cancel, icon="stop")
         self.progress = self._w.IntProgress(layout={"width": "180px"})
         self.stage, self.notice = self._w.HTML(), self._w.HTML(layout={"width": "100%"})
         return [self._head("3. Run"), self._box([self.run, self.cancel, self.progress, self.stage]), self.notice]
 
     def _result_part(self) -> list[Any]:
         self.title, self.views = self._w.HTML(), self._image("100%")
+        self.views.add_class("i3d-views")
         self.splats, self.mesh = self._box([], "column"), self._box([], "column")
-        self.make_mesh = self._button("Make the mesh", self.session.start_mesh, icon="cube")
+        self.make_mesh = self._button("mesh", "Make the mesh", self.session.start_mesh, icon="cube")
         self.format = self._field(
             "Dropdown", "download", "350px", options=[(each.label, i) for i, each in enumerate(self._choices)]
         )
+        self.format.add_class("i3d-format")
         self.format.observe(lambda _change: self.refresh(), "value")
-        self.make = self._button("Make the file", self._download, icon="download")
+        self.make = self._button("make", "Make the file", self._download, icon="download")
         self.link = self._w.HTML()
         self.result = self._box(
             [
@@ -255,7 +260,7 @@ class Panel:
             return
         if self._changed("run", run):
             self.title.value = _text(f"{run.title}, {run.settings}", "i3d-head")
-            self.views.value = png_bytes(run.views)
+            self.views.value = (run.folder / "views.png").read_bytes()
             self.splats.children = [self._viewer(lambda: run.gaussians, run, "the splats: drag to turn")]
         if self._changed("mesh", (run, run.has_mesh)):
             mesh = self._viewer(run.mesh, run, "the mesh") if run.has_mesh else self.make_mesh
@@ -293,7 +298,7 @@ class Panel:
     def _card(self, run: Run) -> Any:
         image = self._image(f"{CARD}px")
         image.value = _small(run.front, CARD)
-        button = self._button(run.title, lambda: self.session.look_at(run), tooltip="Show this run again")
+        button = self._button("again", run.title, lambda: self.session.look_at(run), tooltip="Show this run again")
         button.layout.width = f"{CARD}px"
         card = self._cell(run.settings, self._box([image, button], "column", grid_gap="2px"), CARD)
         return card

@@ -57,6 +57,11 @@ class Run:
         return self.splats.stem
 
     @property
+    def digest(self) -> str:
+        """The sha256 of its Gaussians' file."""
+        return str(self.record["files"][self.splats.name]["sha256"])
+
+    @property
     def number(self) -> int:
         """1 for a folder's first run."""
         found = _NUMBERED.fullmatch(self.folder.name)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BACKGROUNDS = ("auto", "polynomial", "grabcut", "rembg", "keep")
 """As :func:`image3d_nb.prepare_image` has them."""
 RATIO = 0.8  # prepare_image's
+LONGEST = 800  # characters of an error that are shown
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12, B.4.1: what phones write
 _CLEAR = 0.01  # of a cut-out's pixels; prepare_image surely takes its transparency as it is
 
@@ -90,22 +91,21 @@ class Session:
         for callback in self._callbacks:
             callback()
 
-    def tell(self, text: str, kind: str = "hint", error: Exception | None = None) -> None:
-        """Say something."""
+    def _say(self, text: str, kind: str = "hint", error: Exception | None = None) -> None:
         self.notice, self.error = Notice(text, kind), error
-        self._notify()
+
+    def _say_error(self, error: Exception) -> None:
+        self._say(sentence(error), "hint" if isinstance(error, Cancelled) else "error", error)
 
     def attempt(self, action: Callable[[], object]) -> bool:
         """Do something, or say in a sentence why it cannot be done. Whether it was done."""
         try:
             action()
         except Exception as error:  # noqa: BLE001 -- a click has no caller: what went wrong belongs in the panel
-            self._tell_error(error)
+            self._say_error(error)
+            self._notify()
             return False
         return True
-
-    def _tell_error(self, error: Exception) -> None:
-        self.tell(sentence(error), "hint" if isinstance(error, Cancelled) else "error", error)
 
     # ------------------------------------------------------------ the picture
 
@@ -147,7 +147,8 @@ class Session:
             self.picture, self.name, self.sample = picture, name, sample
             self._source = {"picture": file, "sha256": digest, "width": width, "height": height}
             self._seen, self._cut = {}, {}
-        self.tell(f"{file}: {width} x {height} pixels.")
+        self._say(f"{file}: {width} x {height} pixels.")
+        self._notify()
 
     def set_up(self, background: str | None = None, ratio: float | None = None) -> None:
         """Choose how the picture is prepared; None leaves it as it is.
@@ -215,10 +216,14 @@ class Session:
 
         def job(on_step: OnStep, cancelled: Asked) -> Run:
             done = _generate(seen, name, note, asked, self.folder, on_step, cancelled)
+            words = f"{done.title}: {done.record['gaussians']:,} Gaussians in {done.record['seconds']['total']:.1f} s."
+            twin = next((run for run in self.runs if run.digest == done.digest), None)
+            if twin is not None:
+                words += f" They are those of run {twin.number}"
+                words += ": in one step the seed changes nothing." if done.record["steps"] == 1 else "."
             self.runs = [*self.runs, done]
             self.shown = done
-            seconds = done.record["seconds"]["total"]
-            self.tell(f"{done.title}: {done.record['gaussians']:,} Gaussians in {seconds:.1f} s.", "done")
+            self._say(words, "done")
             return done
 
         self._start("a run", job)
@@ -229,7 +234,7 @@ class Session:
             try:
                 return job(on_step, cancelled)
             except Exception as error:
-                self._tell_error(error)
+                self._say_error(error)
                 raise  # for wait()
 
         self.worker.start(doing, watched)
@@ -249,12 +254,14 @@ class Session:
         """Stop what is under way, at its next step. Nothing half-made is left. Where nothing is, nothing happens."""
         if self.worker.doing:
             self.worker.cancel()
-            self.tell("Stopping ...")
+            self._say("Stopping ...")
+            self._notify()
 
     def look_at(self, run: Run) -> None:
         """Show another run."""
         self.shown = run
-        self.tell(f"{run.title}, {run.settings}; its files are in {run.folder}.")
+        self._say(f"{run.title}, {run.settings}; its files are in {run.folder}.")
+        self._notify()
 
     # ------------------------------------------------------------ what a run is made into
 
@@ -282,7 +289,7 @@ class Session:
         def job(on_step: OnStep, cancelled: Asked) -> Path:
             path = make(run, what, on_step, cancelled)
             self.made = run, path
-            self.tell(f"{path.name} is in {path.parent}.", "done")
+            self._say(f"{path.name} is in {path.parent}.", "done")
             return path
 
         self._start(f"making {what.file(run.name)}", job)
@@ -293,7 +300,7 @@ class Session:
 
         def job(on_step: OnStep, cancelled: Asked) -> Mesh:
             mesh = run.mesh(on_step, cancelled)
-            self.tell(f"{run.title}: a mesh of {len(mesh.faces):,} triangles.", "done")
+            self._say(f"{run.title}: a mesh of {len(mesh.faces):,} triangles.", "done")
             return mesh
 
         self._start("making the mesh", job)
@@ -340,7 +347,7 @@ def sentence(error: Exception) -> str:
         return f"The disk did not take it: {error.strerror}: {error.filename or 'no file named'}."
     if not isinstance(error, (Image3DError, ImportError)):
         text = f"Something unexpected went wrong, {type(error).__name__}: {text} (studio.error holds all of it)"
-    if len(text) > 600:
-        text = text[:600] + " ..."
+    if len(text) > LONGEST:  # what was required stands first, what came last
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
     first = text.partition(" ")[0]
     return text[:1].upper() + text[1:] if first.isalpha() else text  # not a file's name
