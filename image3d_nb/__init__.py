@@ -52,6 +52,7 @@ _HOME = {  # public name -> the module it lives in
     "watch": "view",
     "generate_one": "generate",
     "GenerateSettings": "generate",
+    "studio": "studio",
 }
 _MODULES = ("metrics", "errors", "course")
 
