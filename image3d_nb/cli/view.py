@@ -8,8 +8,8 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._files import CONVENTIONS
 from ..errors import Image3DError
-from ..io import CONVENTIONS
 from ._console import FAILED, complain, say
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .._files import atomic_write
+from .._files import CONVENTIONS, atomic_write
 from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
@@ -47,7 +47,6 @@ _FORMATS: tuple[Format, ...] = (
     ply_mesh.FORMAT,
 )
 
-CONVENTIONS = ("3dgs", "opengl", "ydown")
 _HALF_TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 """180 degrees about x is its own inverse, so saving and loading turn alike."""
 _TURN_AT_ONCE = 1 << 17
