@@ -30,6 +30,7 @@ _HOME = {  # public name -> the module it lives in
     "load": "io",
     "formats": "io",
     "to_mesh": "meshing",
+    "mesh_report": "meshing",
     "LGM": "models.lgm",
     "MultiViewUNetModel": "models.mv_unet",
     "MVDreamPipeline": "pipelines.mvdream",
@@ -39,8 +40,20 @@ _HOME = {  # public name -> the module it lives in
     "show": "view",
     "save_html": "view",
     "render_turntable": "view",
+    "inspect": "inspection",
+    "convert": "conversion",
+    "SplatViewer": "view.widgets",
+    "MeshViewer": "view.widgets",
+    "preview_mesh": "view",
+    "preview_cameras": "view",
+    "preview_splats": "view",
+    "gallery": "view",
+    "compare": "view",
+    "turntable": "view",
+    "watch": "view",
     "generate_one": "generate",
     "GenerateSettings": "generate",
+    "studio": "studio",
 }
 _MODULES = ("metrics", "errors", "course")
 

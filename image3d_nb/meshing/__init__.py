@@ -1,4 +1,7 @@
-"""Gaussians to a mesh, stage by stage. :func:`to_mesh` is all of them; each can be called alone and looked at.
+"""Meshes from Gaussians and Gaussians from meshes, and what is right or wrong with either.
+
+``report.py`` judges a mesh, ``sampling.py`` strews Gaussians over one, ``cleaning.py`` takes out Gaussians that belong
+to no object. The other files are the stages of :func:`to_mesh`; each can be called alone and looked at:
 
 >>> cloud, grid = find_object(visible(gaussians), resolution=128)  # what can be seen, and a grid around it
 >>> views = list(depth_views(cloud, grid))  # how far away the surface is, from all around
@@ -11,8 +14,11 @@
 >>> texture = bake(vertices, faces, uvs, 900, cloud)
 """
 
+from __future__ import annotations
+
 from .cloud import Cloud, Grid, find_object, visible
 from .depth import DepthView, depth_views, view_directions
+from .report import MeshReport, Shell, mesh_report
 from .splats_to_mesh import to_mesh
 from .surface import (
     distinct,
@@ -32,6 +38,8 @@ __all__ = [
     "DepthView",
     "Fusion",
     "Grid",
+    "MeshReport",
+    "Shell",
     "bake",
     "colors_at",
     "depth_views",
@@ -43,6 +51,7 @@ __all__ = [
     "grid_atlas",
     "is_manifold",
     "marching_cubes",
+    "mesh_report",
     "outer_shells",
     "pull_to_centres",
     "simplify",
