@@ -39,7 +39,8 @@ function hintFor({ embedded = false }) {
 // The panel of settings; each control shows what `look` says and changes it.
 function makePanel(viewer) {
   const change = (name, read) => ({ target }) => viewer.setLook({ [name]: read(target) });
-  const check = (name) => make("input", { type: "checkbox", className: name, oninput: change(name, (box) => box.checked) });
+  const check = (name) =>
+    make("input", { type: "checkbox", className: name, oninput: change(name, (box) => box.checked) });
   const background = make("input", { type: "color", className: "background",
     oninput: change("background", (input) => fromHex(input.value)) });
   const splatScale = make("input", { type: "range", className: "splatScale", min: 0, max: 2, step: 0.05,
@@ -98,7 +99,9 @@ export function mountViewer(root, scene, options) {
 
   const panel = makePanel(viewer);
   const hint = make("p", { className: "hint" }, hintFor(options));
-  const turning = makeButton("turning", "Turn on its own (space)", () => viewer.setLook({ turning: !viewer.look.turning }));
+  const toggleTurning = () => viewer.setLook({ turning: !viewer.look.turning });
+  const turning = makeButton("turning", "Turn on its own (space)", toggleTurning);
+  const reset = makeButton("reset", "Back to the first view (R)", viewer.reset);
   const more = makeButton("more", "Settings and keys (H)", togglePanel);
   const full = makeButton("fullscreen", "Full screen (F)", toggleFullScreen);
   full.hidden = !document.fullscreenEnabled; // a frame may forbid it
@@ -122,8 +125,7 @@ export function mountViewer(root, scene, options) {
     root.classList.toggle("has-mesh", viewer.hasMesh());
   }
 
-  root.append(make("div", { className: "tools" }, turning, makeButton("reset", "Back to the first view (R)", viewer.reset), full, more),
-    panel, hint);
+  root.append(make("div", { className: "tools" }, turning, reset, full, more), panel, hint);
   panel.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     showPanel(false);

@@ -18,7 +18,6 @@ function render({ model, el }) {
   const traits = Object.keys(LOOK_OF_TRAIT).filter((name) => model.get(name) !== undefined);
   const listened = []; // [event, callback]
   const root = document.createElement("div");
-  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take keys such as R and F for its own
   el.append(root);
   resize();
   const still = document.createElement("img");
@@ -30,6 +29,8 @@ function render({ model, el }) {
   for (const name of CAMERA) options[name] = model.get(name);
   for (const name of traits) options[LOOK_OF_TRAIT[name]] = model.get(name);
   const { viewer, setScene } = mountViewer(root, model.get("_scene"), options);
+  // JupyterLab would take keys such as L and X for its own; it looks at the element that has the focus.
+  for (const element of root.querySelectorAll("canvas, button, input")) element.dataset.lmSuppressShortcuts = "true";
   root.image3dViewer = viewer; // for tests, and for the curious in the console
   listen("size", resize);
   listen("_still", showStill);
