@@ -56,6 +56,8 @@ CELLS = {
     "ipywidgets.VBox([splats, ipywidgets.Text('below')])",
     "sheets": f"turned = i3d.preview_splats(sheets, size={SIZE})\nturned",
     "cameras": f"i3d.preview_cameras(i3d.orbit_cameras(), coloured, rays=[(128, 128), (20, 60)], size={SIZE})",
+    "afar": "far = i3d.Mesh(coloured.vertices + [5, 0, 3], coloured.faces, vertex_colors=coloured.vertex_colors)\n"
+    f"i3d.preview_mesh(far, elevation=30, azimuth=60, size={SIZE})",
     "mixed": "views = i3d.render(gaussians, i3d.orbit_cameras(size=64))\n"
     f"i3d.preview_cameras(i3d.orbit_cameras(), gaussians, pictures=views, size={SIZE})",
     "gallery": "i3d.gallery(noise, [hostile, 'b', 'c'], size=96)",
@@ -175,7 +177,7 @@ def test_previews_agree_with_our_own_renderer(shown: Shown) -> None:
         assert psnr(drawn, picture / 255) >= bar, name
 
 
-@pytest.mark.parametrize("name", ["cameras", "mixed"])
+@pytest.mark.parametrize("name", ["cameras", "mixed", "afar"])
 def test_cameras_are_where_the_saved_picture_has_them(shown: Shown, name: str) -> None:
     drawn = shown.picture(shown.canvas(name))
     output = shown.cells[shown.places.index(name)]["outputs"][0]
