@@ -9,6 +9,7 @@ import re
 import struct
 import sys
 import threading
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -373,7 +374,9 @@ def test_every_format_that_can_be_written_is_offered() -> None:
 
 @pytest.mark.parametrize("what", downloads.choices(), ids=lambda what: what.file("mug"))
 def test_every_download_opens(what: downloads.Choice, done: Studio) -> None:
-    path = done.download(what.suffix, what.holds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what .stl leaves out
+        path = done.download(what.suffix, what.holds)
     run = done.runs[0]
     assert run.folder in (path.parent, path.parent.parent)
     assert path.name == what.file("mug")
@@ -406,6 +409,16 @@ def test_a_glb_is_the_mesh_and_is_offered_as_a_link(done: Studio) -> None:
     link = downloads.link(run, path)
     assert 'download="mug.glb"' in link
     assert base64.b64decode(link.partition("base64,")[2].partition('"')[0]) == path.read_bytes()
+
+
+def test_what_a_format_leaves_out_is_told(done: Studio) -> None:
+    (done.runs[0].folder / "mug.stl").unlink(missing_ok=True)
+    done.start_download(".stl")
+    path = done.wait()
+    assert done.notice.text.startswith(f"mug.stl is in {path.parent}. mug.stl: STL cannot hold")
+    path.unlink()
+    with pytest.warns(UserWarning, match="STL cannot hold"):
+        assert done.download("stl") == path
 
 
 def test_companions_come_in_one_zip(done: Studio) -> None:

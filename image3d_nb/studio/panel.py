@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .runs import Run
 
-VIEWER = 310  # pixels; two fit side by side into a notebook
+VIEWER = 330  # pixels at most; two stand side by side in a notebook
 SQUARE = 150  # pixels of the picture, and of what the model sees
 CARD = 128  # pixels of a picture in the history
 MOST_CARDS = 24  # runs in the history; older ones are in the folder
@@ -44,7 +44,7 @@ _STYLE = """<style>
 .i3d-studio .i3d-error { background: #fbe0dd; color: #6b1510; }
 .i3d-studio .i3d-small { font-size: 11px; line-height: 1.35; overflow-wrap: anywhere; }
 .i3d-studio .i3d-link { font-weight: 600; text-decoration: underline; }
-.i3d-studio iframe { display: block; }
+.i3d-studio iframe { display: block; width: 100%; height: auto; aspect-ratio: 1; }
 </style>"""
 
 
@@ -156,7 +156,8 @@ class Panel:
     def _result_part(self) -> list[Any]:
         self.title, self.views = self._w.HTML(), self._image("100%")
         self.views.add_class("i3d-views")
-        self.splats, self.mesh = self._box([], "column"), self._box([], "column")
+        share = {"flex": "1 1 240px", "max_width": f"{VIEWER + 14}px"}
+        self.splats, self.mesh = self._box([], "column", **share), self._box([], "column", **share)
         self.make_mesh = self._button("mesh", "Make the mesh", self.session.start_mesh, icon="cube")
         self.format = self._field(
             "Dropdown", "download", "350px", options=[(each.label, i) for i, each in enumerate(self._choices)]

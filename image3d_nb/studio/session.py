@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,12 +274,17 @@ class Session:
             holds: "Gaussians" or "Mesh", where a format can hold either; None: what it is mostly used for.
             run: None is the one shown.
 
+        A warning says what the format cannot hold, when it is made.
+
         Raises:
             InputError: no such format, or no run yet.
         """
         from .downloads import choice, make
 
-        return make(self._that(run), choice(suffix, holds))
+        path, lost = make(self._that(run), choice(suffix, holds))
+        for each in lost:
+            warnings.warn(each, UserWarning, stacklevel=2)
+        return path
 
     def start_download(self, suffix: str, holds: str | None = None) -> None:
         """As :meth:`download`, of the run shown, and return at once; :meth:`wait` gives the path."""
@@ -287,9 +293,9 @@ class Session:
         run, what = self._that(None), choice(suffix, holds)
 
         def job(on_step: OnStep, cancelled: Asked) -> Path:
-            path = make(run, what, on_step, cancelled)
+            path, lost = make(run, what, on_step, cancelled)
             self.made = run, path
-            self._say(f"{path.name} is in {path.parent}.", "done")
+            self._say(" ".join([f"{path.name} is in {path.parent}.", *(f"{each}." for each in lost)]), "done")
             return path
 
         self._start(f"making {what.file(run.name)}", job)
