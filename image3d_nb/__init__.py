@@ -29,6 +29,7 @@ _HOME = {  # public name -> the module it lives in
     "save": "io",
     "load": "io",
     "formats": "io",
+    "mesh_report": "meshing",
     "LGM": "models.lgm",
     "MultiViewUNetModel": "models.mv_unet",
     "MVDreamPipeline": "pipelines.mvdream",
@@ -40,8 +41,18 @@ _HOME = {  # public name -> the module it lives in
     "render_turntable": "view",
     "inspect": "inspection",
     "convert": "conversion",
+    "SplatViewer": "view.widgets",
+    "MeshViewer": "view.widgets",
+    "preview_mesh": "view",
+    "preview_cameras": "view",
+    "preview_splats": "view",
+    "gallery": "view",
+    "compare": "view",
+    "turntable": "view",
+    "watch": "view",
     "generate_one": "generate",
     "GenerateSettings": "generate",
+    "studio": "studio",
 }
 _MODULES = ("metrics", "errors", "course")
 

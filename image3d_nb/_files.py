@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+CONVENTIONS = ("3dgs", "opengl", "ydown")
+"""The worlds of numbers in a file of Gaussians; ``io`` says what they mean. Here, where nothing large is loaded."""
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._files import check_free
+from ._files import CONVENTIONS, check_free
 from .errors import Cancelled, FormatError, InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .mesh import Mesh
 
 KINDS = ("splats", "mesh")
-CONVENTIONS = ("3dgs", "opengl", "ydown")  # io's; it says what they mean
 TEXTURES = ("uv", "vertex")
 FACES, RESOLUTION, SPLATS = 20_000, 128, 50_000
 """Faces of a mesh made of splats, cells along its longest side, and splats sampled of a mesh."""

@@ -9,10 +9,10 @@ import argparse
 from collections.abc import Sequence
 
 from .. import __version__
-from . import computer, convert, generate, inspect
+from . import computer, convert, generate, inspect, view
 from ._console import STOPPED, complain
 
-_COMMANDS = (generate.add, convert.add, inspect.add, computer.add_doctor, computer.add_verify_weights)
+_COMMANDS = (generate.add, convert.add, inspect.add, view.add, computer.add_doctor, computer.add_verify_weights)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..conversion import CONVENTIONS, FACES, KINDS, RESOLUTION, SPLATS, TEXTURES, convert
+from .._files import CONVENTIONS
+from ..conversion import FACES, KINDS, RESOLUTION, SPLATS, TEXTURES, convert
 from ..errors import InputError
 from ._console import FAILED, Progress, complain, say, sentence
 from ._paths import Job, plan

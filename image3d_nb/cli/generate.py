@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._files import CONVENTIONS
 from ..errors import InputError, WeightsError
-from ..generate import CONVENTIONS, FORMATS, MEMORY, GenerateSettings, generate_one, picture_name
+from ..generate import FORMATS, MEMORY, GenerateSettings, generate_one, picture_name
 from ._console import FAILED, Progress, complain, say, sentence
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def add(commands: Commands) -> None:
     formats = f"any of {','.join(FORMATS)} (default: all)"
     parser.add_argument("--formats", type=_names, default=FORMATS, metavar="A,B", help=formats)
     parser.add_argument(
-        "--convention", choices=CONVENTIONS, default="3dgs", help="world of .ply and .splat: y down, or y up"
+        "--convention", choices=CONVENTIONS, default="3dgs", help="world of the splats in files"
     )
     parser.add_argument("--elevation", type=float, default=0.0, metavar="DEG", help="of the camera (default: 0)")
     parser.add_argument("--device", default="cpu", help='"cpu", "cuda", "mps" (default: cpu)')

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._files import CONVENTIONS
 from ._console import FAILED, complain, say, sentence
 from ._paths import expand
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from ._console import Commands
 
 _VIEWERS = ("gradio", "supersplat", "three")  # inspection's
-_CONVENTIONS = ("3dgs", "opengl", "ydown")  # io's
 
 
 def add(commands: Commands) -> None:
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
     )
     fixing.add_argument("--min-opacity", type=float, metavar="X", help="leave out fainter splats (default: keep all)")
     world = "the world of the splats in FILE (default: what is found, or guessed)"
-    fixing.add_argument("--convention", choices=_CONVENTIONS, help=world)
+    fixing.add_argument("--convention", choices=CONVENTIONS, help=world)
     fixing.add_argument("--force", action="store_true", help="replace a copy that is there already")
     parser.set_defaults(run=lambda arguments: run(arguments, parser), go_on="")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._files import check_free
+from .._files import CONVENTIONS, check_free
 from ..errors import InputError
 from ._inspect import inspect
 from ._record import percent
@@ -29,7 +29,6 @@ _SUFFIXES = (".ply", ".splat")
 """What all of them read."""
 
 
-_CONVENTIONS = ("3dgs", "opengl", "ydown")  # io's; it says what they mean
 _POSES = {"gradio": (1, -1, -1), "supersplat": (-1, -1, 1), "three": (1, 1, 1)}
 """Diagonals of the turns from our world to a file that a viewer shows in it. SuperSplat turns files about z itself."""
 
@@ -115,8 +114,8 @@ def _check(viewer: str, out: Path, convention: str | None, min_opacity: float | 
         raise InputError(f"target_viewer must be one of {', '.join(VIEWERS)}; got {viewer!r}")
     if out.suffix.lower() not in _SUFFIXES:
         raise InputError(f"{viewer} needs a copy that is one of {', '.join(_SUFFIXES)}; got {out.name!r}")
-    if convention is not None and convention not in _CONVENTIONS:
-        known = ", ".join(map(repr, _CONVENTIONS))
+    if convention is not None and convention not in CONVENTIONS:
+        known = ", ".join(map(repr, CONVENTIONS))
         raise InputError(f"convention must be one of {known}, or None for a guess; got {convention!r}")
     if min_opacity is not None and not 0 <= min_opacity <= 1:
         raise InputError(f"min_opacity must be from 0 to 1; got {min_opacity}")
