@@ -31,8 +31,9 @@ def put(path: Path, degree: int = 0, seed: int = 0) -> Path:
 
 
 def tree(folder: Path) -> list[str]:
-    """All files in and below a folder, hidden ones too."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All files in and below a folder, and whatever is hidden there."""
+    found = [path for path in folder.rglob("*") if path.is_file() or path.name.startswith(".")]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 # ---------------------------------------------------------------- one file

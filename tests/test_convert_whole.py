@@ -20,6 +20,7 @@ from image3d_nb.inspection import fix, inspect
 from image3d_nb.training.objects import make_object
 
 from .standing import ball, standing
+from .test_convert import tree
 
 SPLATS = (".ply", ".splat", ".spz")
 MESHES = (".glb", ".gltf", ".obj", ".stl")
@@ -48,10 +49,6 @@ def put(folder: Path, name: str, kind: str) -> Path:
     """``kind`` splats or mesh, in a file."""
     i3d.save(splats() if kind == "splats" else surface(), folder / name)
     return folder / name
-
-
-def tree(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def corners(obj: Gaussians | Mesh) -> np.ndarray:
