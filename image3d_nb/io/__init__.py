@@ -15,7 +15,6 @@ live in the world of :mod:`image3d_nb.cameras` (OpenGL, y up).
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import mmap
 import os
@@ -101,7 +100,8 @@ def save(
             raise InputError("scale_mm sets the size of a mesh; got Gaussians: to_mesh(gaussians) makes one of them")
         obj = _checked(_filled(obj).detach().to("cpu", torch.float32))
     else:
-        obj = _sized(_filled_mesh(obj), scale_mm, known)
+        obj = _filled_mesh(obj)
+        obj = obj if scale_mm is None else obj.scaled_to_mm(scale_mm, known.unit_mm)
     lost = known.losses(obj)
     if lost and strict:
         raise FormatError(f"{path.name}: {known.name} cannot hold {'; '.join(lost)} (strict=False leaves that out)")
@@ -150,15 +150,6 @@ def _filled_mesh(obj: Mesh) -> Mesh:
     if not len(obj.faces):
         raise InputError(f"what is saved must hold at least one face; got 0 with {len(obj.vertices)} vertices")
     return obj
-
-
-def _sized(obj: Mesh, scale_mm: float | None, known: Format) -> Mesh:
-    if scale_mm is None:
-        return obj
-    longest = float(np.ptp(obj.bounds, axis=0).max())
-    if not (np.isfinite(scale_mm) and scale_mm > 0 and longest > 0):
-        raise InputError(f"scale_mm must be above 0, of a mesh with a size; got {scale_mm} and {longest:g}")
-    return dataclasses.replace(obj, vertices=obj.vertices * (scale_mm / longest / known.unit_mm))
 
 
 def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_rows: bool = False) -> Asset:
