@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import resource
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -178,6 +182,100 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, suffix: str, monkeypa
         io3d.save(example(seed=1), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@contextmanager
+def nobody(folder: Path) -> Iterator[None]:
+    """Without the rights of the superuser, for whom permissions mean nothing."""
+    if os.geteuid():
+        yield
+        return
+    folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that others may enter, unlike tmp_path."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_no_permission(open_folder: Path, suffix: str) -> None:
+    path = open_folder / f"a{suffix}"
+    io3d.save(example(), path)
+    path.chmod(0)
+    try:
+        with nobody(open_folder):
+            with pytest.raises(PermissionError, match=rf"{path}"):
+                io3d.load(path)
+            open_folder.chmod(0o555) if os.geteuid() == open_folder.stat().st_uid else None
+            with pytest.raises(PermissionError, match=rf"{path}'$"):
+                io3d.save(example(), path)
+    finally:
+        open_folder.chmod(0o755)
+    assert list(open_folder.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_folder_in_place_of_the_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.mkdir()
+    for run in (lambda: io3d.load(path), lambda: io3d.save(example(), path)):
+        with pytest.raises(IsADirectoryError, match=str(path)):
+            run()
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert not list(path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_pipe_in_place_of_the_file(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"a{suffix}")
+    with pytest.raises(FormatError, match=rf"a\{suffix}: .* must be a regular one; it is a device or a pipe"):
+        io3d.load(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    io3d.save(example(), path)
+    before = path.read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limit[1]))  # no file may grow larger
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{path}'"):
+            io3d.save(example(seed=1), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_examiners_get_is_unturned_and_whole(tmp_path: Path) -> None:
+    gaussians = example(20)
+    io3d.save(gaussians, tmp_path / "a.splat")
+    content = bytearray((tmp_path / "a.splat").read_bytes())
+    content[28:32] = bytes([128] * 4)  # an orientation of length 0
+    (tmp_path / "a.splat").write_bytes(content)
+    known, stored = io3d.read_stored(tmp_path / "a.splat")
+    assert known.suffix == ".splat"
+    assert len(stored) == 20
+    kept = io3d.load(tmp_path / "a.splat", "opengl", drop_bad_rows=True)
+    assert torch.equal(stored.means[1:], kept.means)
+    (tmp_path / "b.ply").write_bytes(b"nothing known")
+    with pytest.raises(FormatError, match=r"b\.ply: .*must be one of"):
+        io3d.read_stored(tmp_path / "b.ply")
+
+
+def test_arguments_that_do_not_fit_the_object(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"scale_mm sets the size of a mesh; got Gaussians: to_mesh"):
+        io3d.save(example(), tmp_path / "a.ply", scale_mm=50)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
