@@ -19,6 +19,7 @@ import errno
 import mmap
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,9 @@ from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
 from . import gltf, obj, ply, ply_mesh, splat, spz, stl
-from ._format import Asset, Format, FormatInfo, FormatTable
+from ._format import Asset, Content, Format, FormatInfo, FormatTable, Sibling
 
-__all__ = ["formats", "load", "read_stored", "save"]
+__all__ = ["CONVENTIONS", "formats", "load", "read_stored", "save"]
 
 _FORMATS: tuple[Format, ...] = (
     ply.FORMAT,
@@ -114,7 +115,7 @@ def save(
     _put(path, files)
 
 
-def _put(path: Path, files: dict[str, bytes]) -> None:
+def _put(path: Path, files: Mapping[str, Content]) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "what is saved must get a file's name; a folder has it", str(path))
     try:
@@ -176,21 +177,17 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
     path = Path(path)
     _check_convention(convention)
     try:
-        known, obj = _read(path)
+        buffer = _content(path)
+        known = _recognise(buffer, path)
+        assert known.read is not None  # _recognise looks among the readable ones only
+        obj = known.read(buffer, _siblings(path))
+        del buffer  # before anything else takes memory
         if not isinstance(obj, Gaussians):
             return obj
         obj = _drawable(obj, drop_bad_rows)
     except FormatError as error:
         raise FormatError(f"{path.name}: {error}") from error
     return _turned_in_place(obj) if _turns(convention, known) else obj
-
-
-def _read(path: Path) -> tuple[Format, Asset]:
-    """The object in the axes of the file; the file's bytes are let go before anything else takes memory."""
-    buffer = _content(path)
-    known = _recognise(buffer, path)
-    assert known.read is not None  # _recognise looks among the readable ones only
-    return known, known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
 
 
 def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
@@ -205,10 +202,13 @@ def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
         buffer = _content(path)
         known = _recognise(buffer, path)
         assert known.read is not None  # _recognise looks among the readable ones only
-        return known, known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
+        return known, known.read(buffer, _siblings(path))
     except FormatError as error:
-        prefix = f"{path.name}: "
-        raise FormatError(prefix + str(error).removeprefix(prefix)) from error
+        raise FormatError(f"{path.name}: {error}") from error
+
+
+def _siblings(path: Path) -> Sibling:
+    return lambda name: (path.parent / Path(name).name).read_bytes()
 
 
 def _content(path: Path) -> memoryview:
