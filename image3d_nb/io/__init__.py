@@ -211,13 +211,9 @@ def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
     """
     path = Path(path)
     try:
-        buffer = _content(path)
-        known = _recognise(buffer, path)
-        assert known.read is not None  # _recognise looks among the readable ones only
-        return known, known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
+        return _read(path)
     except FormatError as error:
-        prefix = f"{path.name}: "
-        raise FormatError(prefix + str(error).removeprefix(prefix)) from error
+        raise FormatError(f"{path.name}: {error}") from error
 
 
 def _content(path: Path) -> memoryview:
