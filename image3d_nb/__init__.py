@@ -29,6 +29,8 @@ _HOME = {  # public name -> the module it lives in
     "save": "io",
     "load": "io",
     "formats": "io",
+    "to_mesh": "meshing",
+    "mesh_report": "meshing",
     "LGM": "models.lgm",
     "MultiViewUNetModel": "models.mv_unet",
     "MVDreamPipeline": "pipelines.mvdream",
@@ -38,6 +40,8 @@ _HOME = {  # public name -> the module it lives in
     "show": "view",
     "save_html": "view",
     "render_turntable": "view",
+    "inspect": "inspection",
+    "convert": "conversion",
     "SplatViewer": "view.widgets",
     "MeshViewer": "view.widgets",
     "preview_mesh": "view",
@@ -49,6 +53,7 @@ _HOME = {  # public name -> the module it lives in
     "watch": "view",
     "generate_one": "generate",
     "GenerateSettings": "generate",
+    "studio": "studio",
 }
 _MODULES = ("metrics", "errors", "course")
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import Image3DError
+from .._files import CONVENTIONS
+from ..errors import Image3DError
+from ._console import FAILED, complain, say
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-DONE, FAILED = 0, 1
+    from ._console import Commands
 
 
-def add_view(commands: Commands) -> None:
-    """Add the command to the parser's."""
+def add(commands: Commands) -> None:
+    """Tell the parser of ``view``."""
     parser = commands.add_parser(
         "view",
         help="a 3D file in the browser",
@@ -28,10 +27,8 @@ def add_view(commands: Commands) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="Gaussians or a mesh: .ply .splat .glb ...")
     parser.add_argument("-o", "--out", type=Path, metavar="PAGE", help="where to write the page, a name in .html")
     parser.add_argument("--no-open", action="store_true", help="write it and print its name, no more")
-    parser.add_argument(
-        "--convention", choices=("3dgs", "opengl"), default="3dgs", help="world of FILE: y down, or y up"
-    )
-    parser.set_defaults(run=view)
+    parser.add_argument("--convention", choices=CONVENTIONS, default="3dgs", help="world of the splats in FILE")
+    parser.set_defaults(run=view, go_on="")
 
 
 def view(arguments: argparse.Namespace) -> int:
@@ -39,11 +36,13 @@ def view(arguments: argparse.Namespace) -> int:
     try:
         page = write_page(arguments.file, arguments.out, arguments.convention)
     except (Image3DError, OSError, ImportError) as error:
-        return _complain(str(error))
-    sys.stdout.write(f"{page}\n")
+        complain(str(error))
+        return FAILED
+    say(str(page))
     if not arguments.no_open and not webbrowser.open(page.resolve().as_uri()):
-        return _complain(f"no browser could be started here: open {page} yourself")
-    return DONE
+        complain(f"no browser could be started here: open {page} yourself")
+        return FAILED
+    return 0
 
 
 def write_page(file: Path, out: Path | None, convention: str) -> Path:
@@ -52,8 +51,8 @@ def write_page(file: Path, out: Path | None, convention: str) -> Path:
     Raises:
         FormatError, InputError, OSError: as ``load`` and ``save_html``.
     """
-    from .io import load
-    from .view import save_html
+    from ..io import load
+    from ..view import save_html
 
     obj = load(file, convention)
     if out is not None:
@@ -64,8 +63,3 @@ def write_page(file: Path, out: Path | None, convention: str) -> Path:
     except BaseException:
         folder.rmdir()
         raise
-
-
-def _complain(sentence: str) -> int:
-    sys.stderr.write(f"image3d: {sentence}\n")
-    return FAILED
