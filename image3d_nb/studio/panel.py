@@ -94,7 +94,7 @@ class Panel:
 
     def _field(self, kind: str, words: str, width: str, **options: Any) -> Any:
         style = {"description_width": "initial"}
-        return getattr(self._w, kind)(description=words, style=style, layout={"width": width}, **options)
+        return getattr(self._w, kind)(description=words, style=style, layout={"width": width, "max_width": "98%"}, **options)
 
     def _cell(self, caption: str, content: Any, width: int) -> Any:
         cell = self._box([content, self._w.HTML(_text(caption, "i3d-small"))], "column", max_width=f"{width + 14}px")
@@ -232,7 +232,7 @@ class Panel:
         stage, done, total = worker.progress or ("", 0, 1)
         with self.progress.hold_sync():
             self.progress.max, self.progress.value = max(total, 1), done
-            self.progress.layout.visibility = "visible" if busy else "hidden"
+            self.progress.layout.display = "flex" if busy else "none"
         words = _STAGES.get(stage, stage) + (f": {done} of {total}" if total > 1 else "")
         self.stage.value = _text(words if busy else "", "i3d-small")
         self.notice.value = f'<div role="status">{_text(notice.text, f"i3d-say i3d-{notice.kind}")}</div>'
