@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._files import atomic_write
+from ._files import CONVENTIONS, atomic_write
 from ._record import (
     RECORD,
     SCHEMA_VERSION,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("ply", "splat", "html", "gif")
 """What can be written; input.png (the picture as the model saw it) and views.png (the four views) always are."""
-CONVENTIONS = ("3dgs", "opengl")  # io's; it says what they mean
 MEMORY = ("normal", "low")
 STAGES = ("load", "generate", "files")
 _DEVICE = re.compile(r"[a-z]+(:\d+)?")

@@ -19,9 +19,9 @@ from PIL import Image
 
 import image3d_nb as i3d
 from image3d_nb import GenerateSettings, generate_one
-from image3d_nb._files import data_dir
+from image3d_nb._files import CONVENTIONS, data_dir
 from image3d_nb.errors import Cancelled, ImageError, InputError, WeightsError
-from image3d_nb.generate import CONVENTIONS, FORMATS, RECORD, STAGES, picture_name, read_record
+from image3d_nb.generate import FORMATS, RECORD, STAGES, picture_name, read_record
 from image3d_nb.io import formats
 from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.weights import model_hash
