@@ -30,9 +30,15 @@ MOST_CARDS = 24  # runs in the history; older ones are in the folder
 MOST_SEED = 2**53 - 1  # a browser's whole numbers end there
 MODELS = ("tiny", "dylanebert/LGM-full")
 _STAGES = {
-    "load": "Loading the model (the first time takes longest)", "generate": "Denoising the views",
+    "load": "Loading the model (the first time takes longest)",
+    "generate": "Denoising the views",
     "files": "Writing files",
-}  # fmt: skip
+    "views": "The mesh: looking from all around",
+    "volume": "The mesh: filling the volume",
+    "surface": "The mesh: its surface",
+    "simplify": "The mesh: fewer triangles",
+    "texture": "The mesh: its texture",
+}  # of generate_one and of to_mesh
 _STYLE = """<style>
 .i3d-studio { max-width: 720px; }
 .i3d-studio .i3d-head { font-weight: 600; }
@@ -94,7 +100,9 @@ class Panel:
 
     def _field(self, kind: str, words: str, width: str, **options: Any) -> Any:
         style = {"description_width": "initial"}
-        return getattr(self._w, kind)(description=words, style=style, layout={"width": width}, **options)
+        return getattr(self._w, kind)(
+            description=words, style=style, layout={"width": width, "max_width": "98%"}, **options
+        )
 
     def _cell(self, caption: str, content: Any, width: int) -> Any:
         cell = self._box([content, self._w.HTML(_text(caption, "i3d-small"))], "column", max_width=f"{width + 14}px")
@@ -232,7 +240,7 @@ class Panel:
         stage, done, total = worker.progress or ("", 0, 1)
         with self.progress.hold_sync():
             self.progress.max, self.progress.value = max(total, 1), done
-            self.progress.layout.visibility = "visible" if busy else "hidden"
+            self.progress.layout.display = "flex" if busy else "none"
         words = _STAGES.get(stage, stage) + (f": {done} of {total}" if total > 1 else "")
         self.stage.value = _text(words if busy else "", "i3d-small")
         self.notice.value = f'<div role="status">{_text(notice.text, f"i3d-say i3d-{notice.kind}")}</div>'
