@@ -16,9 +16,11 @@ to no object. The other files are the stages of :func:`to_mesh`; each can be cal
 
 from __future__ import annotations
 
+from .cleaning import Cleaned, clean
 from .cloud import Cloud, Grid, find_object, visible
 from .depth import DepthView, depth_views, view_directions
 from .report import MeshReport, Shell, mesh_report
+from .sampling import to_gaussians
 from .splats_to_mesh import to_mesh
 from .surface import (
     distinct,
@@ -34,6 +36,7 @@ from .texture import bake, colors_at, grid_atlas, texels, texture_size_for
 from .volume import Fusion, drop_floaters, fill_cavities, fuse, smooth
 
 __all__ = [
+    "Cleaned",
     "Cloud",
     "DepthView",
     "Fusion",
@@ -41,6 +44,7 @@ __all__ = [
     "MeshReport",
     "Shell",
     "bake",
+    "clean",
     "colors_at",
     "depth_views",
     "distinct",
@@ -59,6 +63,7 @@ __all__ = [
     "taubin",
     "texels",
     "texture_size_for",
+    "to_gaussians",
     "to_mesh",
     "vertex_normals",
     "view_directions",
