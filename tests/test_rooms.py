@@ -20,7 +20,7 @@ ROOMS = (  # a module imports only from rows above its own
     ("metrics", "meshing", "_record"),
     ("pipelines",),
     ("view",),
-    ("generate", "training", "doctor", "verify"),
+    ("generate", "training", "doctor", "verify", "inspection", "conversion"),
     ("studio", "batch", "app", "course"),
     ("cli",),
     ("__main__",),
