@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Frame, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Frame, Page
 
 import image3d_nb as i3d
 from tests import browser as harness
 from tests.browser import Lab, Watch, covered, picture_of, wait_until
-from tests.test_browser import write_notebook
+from tests.test_browser_lab import write_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -27,22 +27,16 @@ STICKING_OUT = """() => {
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with harness.jupyter_lab(tmp_path_factory.mktemp("lab")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def opened(lab: Lab, playwright: Playwright) -> Iterator[tuple[Page, Watch]]:
+def opened(lab: Lab, browser: Browser) -> Iterator[tuple[Page, Watch]]:
     """A notebook with a studio in it: one for all tests, as a learner goes on with his."""
-    browser = harness.launch(playwright)
-    page = browser.new_context(viewport={"width": 1000, "height": 1400}, accept_downloads=True).new_page()
+    context = browser.new_context(viewport={"width": 1000, "height": 1400}, accept_downloads=True)
+    page = context.new_page()
     seen = harness.watch(page)
     notebook = lab.folder / "studio.ipynb"
     write_notebook(notebook, ["import image3d_nb as i3d\nstudio = i3d.studio('runs')\nstudio"])
@@ -51,7 +45,7 @@ def opened(lab: Lab, playwright: Playwright) -> Iterator[tuple[Page, Watch]]:
     assert {"image/png", "text/plain"} < set(cells[0]["outputs"][0]["data"])
     wait_until(page, IDLE)
     yield page, seen
-    browser.close()
+    context.close()
 
 
 @pytest.fixture

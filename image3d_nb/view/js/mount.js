@@ -32,8 +32,8 @@ const toHex = (rgb) => "#" + rgb.map((value) => Math.round(255 * value).toString
 const fromHex = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16) / 255);
 
 function hintFor({ embedded = false }) {
-  if (matchMedia("(pointer: coarse)").matches) return "Drag: turn · pinch: zoom · two fingers: move";
-  return `Drag: turn · ${embedded ? "click, then wheel" : "wheel"}: zoom · right-drag: move · H: more`;
+  if (matchMedia("(pointer: coarse)").matches) return "Drag: turn \u00b7 pinch: zoom \u00b7 two fingers: move";
+  return `Drag: turn \u00b7 ${embedded ? "click, then wheel" : "wheel"}: zoom \u00b7 right-drag: move \u00b7 H: more`;
 }
 
 // The panel of settings; each control shows what `look` says and changes it.
