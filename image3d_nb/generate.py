@@ -348,7 +348,7 @@ def _write_files(
     def mesh() -> Mesh:
         from .meshing import to_mesh
 
-        return to_mesh(result.gaussians, progress=False, cancelled=lambda: bool(stop()))  # stop raises
+        return to_mesh(result.gaussians, progress=False, on_step=lambda *_: stop())
 
     def save_stl(path: Path) -> None:
         save(dataclasses.replace(mesh(), uvs=None, texture=None), path)  # without colours, as everybody knows of .stl
