@@ -139,8 +139,8 @@ def _box_with_hole(points: Floats) -> Floats:
 
 def _linked_rings(points: Floats) -> Floats:
     """One in the x-y plane, one in the x-z plane, each through the middle of the other."""
-    first = [*points, 0.11, 0, 0]
-    second = points[:, [0, 2, 1]] - [0.11, 0, 0]
+    aside = np.array([0.11, 0, 0])
+    first, second = points + aside, points[:, [0, 2, 1]] - aside
     return np.minimum(_torus(first, 0.22, 0.07), _torus(second, 0.22, 0.07))
 
 
