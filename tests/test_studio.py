@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
+from nbconvert import HTMLExporter
 from PIL import Image
 
 import image3d_nb as i3d
@@ -523,6 +525,9 @@ def test_a_saved_notebook_keeps_a_picture_and_a_text(done: Studio, tmp_path: Pat
     assert 400 < picture.width <= 512
     assert np.asarray(picture.convert("L")).min() < 200
     assert done._repr_mimebundle_()["image/png"] == bundle["image/png"]
+    cell = nbformat.v4.new_code_cell("studio", outputs=[nbformat.v4.new_output("display_data", data=bundle)])
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    assert bundle["image/png"][:200] in page  # the widgets' state is not there: the picture is shown in their place
     fresh = i3d.studio(tmp_path / "runs")
     assert "image/png" in fresh._repr_mimebundle_()
     fresh.upload(as_bytes(Image.new("RGB", (64, 64), "white")), "snow.png")  # cannot be prepared

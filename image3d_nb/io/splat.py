@@ -131,11 +131,10 @@ def _keys(scales: np.ndarray, opacities: np.ndarray, start: int) -> np.ndarray:
 def losses(gaussians: Gaussians) -> list[str]:
     """One colour a Gaussian is all there is room for, and its channels end at 0 and 1."""
     found = []
-    half_step = 0.5 / 255 / SH_C0
-    least, most = -0.5 / SH_C0 - half_step, 0.5 / SH_C0 + half_step
+    most = (0.5 + 0.5 / 255) / SH_C0  # half a step beyond is rounding
     channels = gaussians.sh[:, 0].numpy().T  # [3, N]
-    if min(channel.min() for channel in channels) < least or max(channel.max() for channel in channels) > most:
-        outside = int(((channels < least) | (channels > most)).any(0).sum())
+    if max(np.abs(channel).max() for channel in channels) > most:
+        outside = int((np.abs(channels) > most).any(0).sum())
         found.append(f"what {outside} of {len(gaussians)} colours have beyond 0 to 1")
     if gaussians.sh_degree:
         degrees = f"SH degree 1 to {gaussians.sh_degree}"

@@ -19,6 +19,7 @@ from .depth import DepthView
 Volume = NDArray[np.float32]
 
 BAND = 3.0  # cells on each side of a surface in which distances are told apart
+SIGMA = 0.8  # cells
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -86,7 +87,7 @@ def fuse(views: Iterable[DepthView], grid: Grid, band: float = BAND) -> Volume:
     return fusion.volume()
 
 
-def smooth(volume: Volume, sigma: float = 0.8) -> Volume:
+def smooth(volume: Volume, sigma: float = SIGMA) -> Volume:
     """The volume under a Gaussian of ``sigma`` cells: steps of the carving go, and tunnels of one cell."""
     from scipy import ndimage
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .runs import Run
     from .worker import Asked, OnStep
 
-MAX_LINK = 30_000_000
-"""Bytes of a file that a link can hold; a larger one waits in the run's folder."""
+MAX_LINK = 15_000_000
+"""Bytes of a file that a link can hold (tried in Chromium); a larger one waits in the run's folder."""
 _FIRST = {".ply": "Gaussians"}  # what a suffix stands for where it has two formats; the others: the mesh
 _WORDS = {"Gaussians": "splats", "Mesh": "mesh"}
 

@@ -28,6 +28,7 @@ SQUARE = 150  # pixels of the picture, and of what the model sees
 CARD = 128  # pixels of a picture in the history
 MOST_CARDS = 24  # runs in the history; older ones are in the folder
 MOST_SEED = 2**53 - 1  # a browser's whole numbers end there
+UPLOADS = "Uploads end at 10 MB: Jupyter drops what is larger without a word. studio.upload(bytes, name) takes it."
 MODELS = ("tiny", "dylanebert/LGM-full")
 _STAGES = {
     "load": "Loading the model (the first time takes longest)",
@@ -114,7 +115,9 @@ class Panel:
 
     def _picture_part(self) -> list[Any]:
         names = [entry["name"] for entry in json.loads((data_dir() / "images" / "index.json").read_text("utf-8"))]
-        self.upload = self._w.FileUpload(accept="image/*", description="Upload", layout={"width": "auto"})
+        self.upload = self._w.FileUpload(
+            accept="image/*", description="Upload", tooltip=UPLOADS, layout={"width": "auto"}
+        )
         self.upload.add_class("i3d-upload")
         self.upload.observe(self._on_upload, "value")
         self.sample = self._field("Dropdown", "or a sample", "190px", options=[("-", ""), *((n, n) for n in names)])
@@ -130,7 +133,8 @@ class Panel:
         self.picture, self.seen, self.fault = self._image("auto"), self._image("auto"), self._w.HTML()
         for image in (self.picture, self.seen):
             image.layout.height = f"{SQUARE}px"
-        controls = [self._box([self.upload, self.sample]), self.background, self.ratio, self.fault]
+        limit = self._w.HTML(_text(UPLOADS, "i3d-small"))
+        controls = [self._box([self.upload, self.sample]), limit, self.background, self.ratio, self.fault]
         return [
             self._head("1. Picture"),
             self._box([
@@ -232,8 +236,10 @@ class Panel:
         return True
 
     def _refresh_run(self) -> None:
-        worker, notice = self.session.worker, self.session.notice
+        worker = self.session.worker
         busy = bool(worker.doing)
+        notice = self.session.notice  # read after that, and sent before: whoever sees it end has the last word, too
+        self.notice.value = f'<div role="status">{_text(notice.text, f"i3d-say i3d-{notice.kind}")}</div>'
         for button in (self.run, self.make_mesh, self.make):
             button.disabled = busy
         self.cancel.disabled = not busy or worker.cancelling
@@ -243,7 +249,6 @@ class Panel:
             self.progress.layout.display = "flex" if busy else "none"
         words = _STAGES.get(stage, stage) + (f": {done} of {total}" if total > 1 else "")
         self.stage.value = _text(words if busy else "", "i3d-small")
-        self.notice.value = f'<div role="status">{_text(notice.text, f"i3d-say i3d-{notice.kind}")}</div>'
 
     def _refresh_picture(self) -> None:
         session = self.session
