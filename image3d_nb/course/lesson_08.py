@@ -21,7 +21,7 @@ LONGEST = 60.0
 
 def _number(result: Any) -> float:
     """The result as a finite number, or :class:`Wrong`."""
-    if isinstance(result, bool) or not np.isscalar(result) and np.ndim(result) or not np.isreal(result):
+    if isinstance(result, bool | str) or np.ndim(result) or not np.isreal(result):
         raise Wrong(f"Your function must give one number; it gives a {type(result).__name__}.")
     found = float(result)
     need(math.isfinite(found), f"The number must be finite; it is {found}.")
@@ -30,11 +30,11 @@ def _number(result: Any) -> float:
 
 def _chain(rings: int) -> Mesh:
     """That many rings side by side, grown together."""
-    line = np.linspace(-1.0, 1.0, 64)
+    line = np.linspace(-1.2, 1.2, 76)
     x, y, z = np.meshgrid(line, line, line, indexing="ij")
     places = 0.6 * (np.arange(rings) - (rings - 1) / 2)
     distance = np.min([np.hypot(np.hypot(x - place, y) - 0.3, z) - 0.11 for place in places], axis=0)
-    grid = Grid(np.full(3, -1.0), float(line[1] - line[0]), distance.shape)
+    grid = Grid(np.full(3, -1.2), float(line[1] - line[0]), distance.shape)
     return Mesh(*marching_cubes(distance.astype(np.float32), grid))
 
 
@@ -50,7 +50,8 @@ def share_of_edge(answer: Any) -> None:
         found = _number(call(answer, a, b))
         if wanted != 0.5 and math.isclose(found, 1 - wanted):
             need(False, f"From {a:g} to {b:g} you count from the far end: the share must be {wanted:g}.")
-        need(math.isclose(found, wanted, abs_tol=1e-9), f"From {a:g} to {b:g} it must be {wanted:g}; it is {found:.3g}.")
+        say = f"From {a:g} to {b:g} it must be {wanted:g}; it is {found:.3g}."
+        need(math.isclose(found, wanted, abs_tol=1e-9), say)
 
 
 def volume_of(answer: Any) -> None:
@@ -71,8 +72,10 @@ def volume_of(answer: Any) -> None:
 def genus_of(answer: Any) -> None:
     """A function (faces) that gives the genus of a closed mesh of one part."""
     for thing, faces, wanted in (
-        ("a tetrahedron", _tetrahedron()[1], 0), ("a ring", _chain(1).faces, 1), ("a chain of three", _chain(3).faces, 3),
-    ):  # fmt: skip
+        ("a tetrahedron", _tetrahedron()[1], 0),
+        ("a ring", _chain(1).faces, 1),
+        ("a chain of three", _chain(3).faces, 3),
+    ):
         found = _number(call(answer, faces))
         need(found != 2 - 2 * wanted or found == wanted, f"For {thing} that is V - E + F = 2 - 2 g; what is g?")
         need(found == wanted, f"{thing.capitalize()} has genus {wanted}; your function says {found:g}.")
@@ -83,7 +86,7 @@ def genus_of(answer: Any) -> None:
 def two_holes(answer: Any) -> None:
     """A closed mesh of one part and genus 2."""
     report = mesh_report(of_type(answer, Mesh, "a Mesh"))
-    need(report.watertight and report.manifold, "The mesh must be watertight and manifold: mesh_report says what is not.")
+    need(report.watertight and report.manifold, "It must be watertight and manifold: mesh_report says what is not.")
     need(report.components == 1, f"It must be one part; it has {report.components}.")
     need(report.genus == 2, f"It must have two holes, genus 2; this one has genus {report.genus}.")
 

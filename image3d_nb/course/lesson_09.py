@@ -27,20 +27,21 @@ def opacity(answer: Any) -> None:
         wanted = 1 / (1 + math.exp(-logit))
         if logit and math.isclose(float(found), 1 - wanted):
             need(False, "That is one minus the opacity: look at the sign.")
-        need(math.isclose(float(found), wanted, abs_tol=1e-6), f"A logit of {logit:g} means {wanted:.4f}; not {found:.4f}.")
+        say = f"A logit of {logit:g} means {wanted:.4f}; not {found:.4f}."
+        need(math.isclose(float(found), wanted, abs_tol=1e-6), say)
 
 
 def four_bytes(answer: Any) -> None:
     """A function (colour, opacity) that gives four bytes."""
     for colour, alpha, wanted in (
-        ((0.0, 0.5, 1.0), 1.0, (0, 128, 255, 255)), ((0.2, 0.4, 0.999), 0.5, (51, 102, 255, 128)),
+        ((0.0, 0.3, 1.0), 1.0, (0, 76, 255, 255)), ((0.2, 0.4, 0.999), 0.7, (51, 102, 255, 178)),
     ):  # fmt: skip
         found = bytes(of_type(call(answer, colour, alpha), bytes | bytearray, "bytes"))  # type: ignore[arg-type]
         need(len(found) == 4, f"There must be four bytes; there are {len(found)}.")
         if max(abs(a - b) for a, b in zip(found, wanted, strict=True)) == 1:
             need(False, "Round to the nearest byte; cutting decimals off darkens by half a step.")
-        need(tuple(found) == wanted or tuple(found) == tuple(w - (w == 128) for w in wanted),  # 127.5: either way
-             f"The colour {colour} with opacity {alpha:g} must be {wanted}; it is {tuple(found)}.")  # fmt: skip
+        say = f"The colour {colour} with opacity {alpha:g} must be {wanted}; it is {tuple(found)}."
+        need(tuple(found) == wanted, say)
 
 
 def over(answer: Any) -> None:
@@ -54,7 +55,7 @@ def over(answer: Any) -> None:
         need(found.shape == (3,), f"One colour, three numbers, must come out; the shape is {found.shape}.")
         if np.allclose(found, _far_first(colours, opacities)) and not np.allclose(found, wanted):
             need(False, "The order is wrong: the first is the nearest, and hides what comes after it.")
-        say = f"{len(colours)} colour(s) with opacities {opacities} give {wanted}; yours give {found.round(3).tolist()}."
+        say = f"{len(colours)} colours of opacities {opacities} give {wanted}; yours give {found.round(3).tolist()}."
         need(np.allclose(found, wanted, atol=1e-6), say)
 
 
@@ -88,7 +89,8 @@ EXERCISES = (
     ),
     Exercise(
         "09.2", four_bytes,
-        ("255 steps, rounded to the nearest: np.rint.", "bytes(np.rint(255 * np.array([*colour, opacity])).astype(np.uint8))"),
+        ("255 steps, rounded to the nearest: np.rint.",
+         "bytes(np.rint(255 * np.array([*colour, opacity])).astype(np.uint8))"),
         "Whoever truncates instead of rounding makes every colour half a step darker, each time a file is saved.",
     ),
     Exercise(
