@@ -441,6 +441,12 @@ def test_a_large_file_waits_in_the_folder(done: Studio, monkeypatch: pytest.Monk
     assert "mug.ply is too large for a link" in words
     assert str(run.folder) in words
     assert "<a" not in words
+    hostile = run.folder / "a\"'><b>.bin"  # as a record of somebody else's may name it
+    hostile.write_bytes(bytes(10))
+    assert '<a class="i3d-link" download="a&quot;&#x27;&gt;&lt;b&gt;.bin" href="data:' in downloads.link(run, hostile)
+    hostile.write_bytes(bytes(1001))
+    assert downloads.link(run, hostile).startswith("a&quot;&#x27;&gt;&lt;b&gt;.bin is too large")
+    hostile.unlink()
 
 
 def test_a_download_that_fails_leaves_nothing(done: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

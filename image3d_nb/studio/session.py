@@ -32,7 +32,6 @@ BACKGROUNDS = ("auto", "polynomial", "grabcut", "rembg", "keep")
 RATIO = 0.8  # prepare_image's
 LONGEST = 800  # characters of an error that are shown
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12, B.4.1: what phones write
-_CLEAR = 0.01  # of a cut-out's pixels; prepare_image surely takes its transparency as it is
 
 
 @dataclass(frozen=True)
@@ -185,11 +184,7 @@ class Session:
             return prepare_image(picture, background="keep")
         if self.background not in self._cut:  # cutting out takes seconds, placing takes none
             self._cut[self.background] = remove_background(picture, self.background)
-        cut = self._cut[self.background]
-        clear = sum(cut.getchannel("A").histogram()[:128])
-        if clear >= _CLEAR * cut.width * cut.height:
-            return prepare_image(cut, ratio=self.ratio)
-        return prepare_image(picture, ratio=self.ratio, background=self.background)
+        return prepare_image(self._cut[self.background], ratio=self.ratio)
 
     # ------------------------------------------------------------ runs
 
@@ -207,8 +202,6 @@ class Session:
         if unknown:
             raise InputError(f"a run's settings must be those of GenerateSettings; got {', '.join(sorted(unknown))}")
         settings = dataclasses.replace(self.settings, **changes)
-        if self.worker.doing:
-            raise InputError(f"one thing at a time: {self.worker.doing} is under way; wait for it, or cancel it")
         with self._lock:
             seen = self.what_the_model_sees()
             note = {**self._source, "background": self.background, "ratio": self.ratio}
