@@ -15,7 +15,6 @@ live in the world of :mod:`image3d_nb.cameras` (OpenGL, y up).
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import mmap
 import os
@@ -26,18 +25,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .._files import atomic_write
+from .._files import CONVENTIONS, atomic_write
 from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from . import ply, splat, spz
+from . import gltf, obj, ply, ply_mesh, splat, spz, stl
 from ._format import Asset, Content, Format, FormatInfo, FormatTable, Sibling
 
 __all__ = ["CONVENTIONS", "formats", "load", "read_stored", "save"]
 
-_FORMATS: tuple[Format, ...] = (ply.FORMAT, splat.FORMAT, spz.FORMAT)
+_FORMATS: tuple[Format, ...] = (
+    ply.FORMAT,
+    splat.FORMAT,
+    spz.FORMAT,
+    gltf.GLB_GAUSSIANS,
+    gltf.GLTF_GAUSSIANS,
+    gltf.GLB,
+    gltf.GLTF,
+    obj.FORMAT,
+    stl.FORMAT,
+    ply_mesh.FORMAT,
+)
 
-CONVENTIONS = ("3dgs", "opengl", "ydown")
 _HALF_TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 """180 degrees about x is its own inverse, so saving and loading turn alike."""
 _TURN_AT_ONCE = 1 << 17
@@ -92,7 +101,8 @@ def save(
             raise InputError("scale_mm sets the size of a mesh; got Gaussians: to_mesh(gaussians) makes one of them")
         obj = _checked(_filled(obj).detach().to("cpu", torch.float32))
     else:
-        obj = _sized(_filled_mesh(obj), scale_mm, known)
+        obj = _filled_mesh(obj)
+        obj = obj if scale_mm is None else obj.scaled_to_mm(scale_mm, known.unit_mm)
     lost = known.losses(obj)
     if lost and strict:
         raise FormatError(f"{path.name}: {known.name} cannot hold {'; '.join(lost)} (strict=False leaves that out)")
@@ -141,15 +151,6 @@ def _filled_mesh(obj: Mesh) -> Mesh:
     if not len(obj.faces):
         raise InputError(f"what is saved must hold at least one face; got 0 with {len(obj.vertices)} vertices")
     return obj
-
-
-def _sized(obj: Mesh, scale_mm: float | None, known: Format) -> Mesh:
-    if scale_mm is None:
-        return obj
-    longest = float(np.ptp(obj.bounds, axis=0).max())
-    if not (np.isfinite(scale_mm) and scale_mm > 0 and longest > 0):
-        raise InputError(f"scale_mm must be above 0, of a mesh with a size; got {scale_mm} and {longest:g}")
-    return dataclasses.replace(obj, vertices=obj.vertices * (scale_mm / longest / known.unit_mm))
 
 
 def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_rows: bool = False) -> Asset:
@@ -224,7 +225,8 @@ def _recognise(buffer: memoryview, path: Path) -> Format:
     readable = [known for known in _FORMATS if known.read]
     by_suffix = [known for known in readable if known.suffix == path.suffix.lower()]
     found = [known for known in readable if known.sniff and known.sniff(buffer)]
-    for known in [*(f for f in by_suffix if f in found), *found, *(f for f in by_suffix if f.sniff is None)]:
+    by_name = [known for known in by_suffix if known.sniff is None or known.suffix_tells]
+    for known in [*(f for f in by_suffix if f in found), *found, *by_name]:
         return known
     raise FormatError(f"a file to load must be one of {_suffixes()}; its first bytes are {bytes(buffer[:8])!r}")
 

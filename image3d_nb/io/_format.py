@@ -43,6 +43,8 @@ class Format:
             up (.spz, glTF). Meshes are never turned.
         unit_mm: millimetres that a unit of the file stands for, where ``scale_mm=`` asks for a size: 1000 in glTF,
             which counts in metres, 1 in the formats of printers.
+        suffix_tells: whether ``read`` is tried on a file of this suffix although ``sniff`` does not know it, to say
+            what is wrong with it: for formats whose mark a damaged file may lack.
     """
 
     suffix: str
@@ -54,6 +56,7 @@ class Format:
     losses: Callable[[Any], list[str]] = _nothing_lost
     turns: bool = True
     unit_mm: float = 1.0
+    suffix_tells: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,259 @@
+"""What the mesh formats share: checked arrays to write, and the parts of a file put together into one mesh.
+
+A file may hold several pieces with a material each; a :class:`~image3d_nb.mesh.Mesh` has one set of vertices and one
+texture. :func:`join` makes the one of the others:
+
+- pieces without a picture: colours of vertices (a material's plain colour is one);
+- one picture for all: as it is;
+- several pictures, or plain colours beside one: a new texture that holds them all;
+- colours of vertices in some pieces and pictures in others: the pictures are looked up at the vertices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import FormatError, InputError
+from ..mesh import Mesh
+from . import _pictures
+
+_NEAR = 1e-3
+"""Texture coordinates this far outside of [0, 1] are meant to be at the border."""
+_MOST_LAID_OUT = 4096 * 4096
+"""Pixels that pictures may take which repeat, laid out: 50 MB."""
+
+
+def float32(values: np.ndarray, name: str) -> np.ndarray:
+    """The array as little-endian float32, C order.
+
+    Raises:
+        InputError: a number is beyond float32.
+    """
+    with np.errstate(over="ignore"):
+        result = np.ascontiguousarray(values, "<f4")
+    if not np.isfinite(result).all():
+        raise InputError(f"{name} must fit into float32 (at most 3.4e38); the largest is {np.abs(values).max():.4g}")
+    return result
+
+
+def unit_normals(mesh: Mesh) -> np.ndarray:
+    """[V, 3] float32 of unit length; where a vertex has none (no face, or faces without an area), +z."""
+    normals = np.asarray(mesh.vertex_normals(), np.float64)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
+    normals[length[:, 0] == 0] = (0, 0, 1)
+    return float32(normals, "normals")
+
+
+def colors_of(mesh: Mesh) -> np.ndarray | None:
+    """[V, 3] sRGB in [0, 1], or None where there are none, or a texture is to be shown instead.
+
+    Raises:
+        InputError: outside of [0, 1] by more than rounding.
+    """
+    if mesh.vertex_colors is None or has_texture(mesh):
+        return None
+    colors = np.asarray(mesh.vertex_colors, np.float64)
+    if colors.size and not (colors.min() >= -1e-3 and colors.max() <= 1 + 1e-3):
+        raise InputError(f"vertex_colors must be in [0, 1]; they span {colors.min():.4g} to {colors.max():.4g}")
+    return colors.clip(0, 1)
+
+
+def has_texture(mesh: Mesh) -> bool:
+    """Whether there is a texture, and coordinates to put it on."""
+    return mesh.texture is not None and mesh.uvs is not None
+
+
+def losses(mesh: Mesh) -> list[str]:
+    """What no format with textures can hold."""
+    lost = []
+    if mesh.texture is not None and mesh.uvs is None:
+        lost.append("a texture without uvs, which say where it goes")
+    if has_texture(mesh) and mesh.vertex_colors is not None:
+        lost.append("vertex colours beside a texture, which viewers would multiply with it")
+    return lost
+
+
+def first_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that are equal bit by bit as one.
+
+    Args:
+        rows: [N, C] of any type; -0.0 counts as 0.0.
+
+    Returns:
+        The index [M] of each different row, in the order in which they come; and [N], which of them a row is.
+    """
+    plain = np.ascontiguousarray(rows + 0 if rows.dtype.kind == "f" else rows)  # -0.0 + 0 is 0.0
+    keys = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1])))[:, 0]
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[inverse.reshape(-1)]
+
+
+def made(**fields: np.ndarray | None) -> Mesh:
+    """A mesh of what a file holds.
+
+    Raises:
+        FormatError: it is not one: an index beyond the vertices, a number that is not finite.
+    """
+    try:
+        mesh = Mesh(**fields)  # type: ignore[arg-type]  # checked by the class itself
+    except InputError as error:
+        raise FormatError(str(error)) from error
+    if not len(mesh.faces):
+        raise FormatError("a mesh must have at least one triangle; got 0")
+    return mesh
+
+
+@dataclass
+class Part:
+    """A piece of a file, with a material of its own.
+
+    Attributes:
+        vertices: [V, 3] float32.
+        faces: [F, 3] int, indices into this part's vertices.
+        normals: [V, 3] or None.
+        uvs: [V, 2], (0, 0) at the picture's lower left corner, or None.
+        colors: [V, 3] sRGB in [0, 1], or None where the file says nothing.
+        picture: [h, w, 3] uint8 or None; parts that share one hold the same array.
+        repeats: whether the picture goes on beyond its border.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    normals: np.ndarray | None = None
+    uvs: np.ndarray | None = None
+    colors: np.ndarray | None = None
+    picture: np.ndarray | None = None
+    repeats: bool = True
+
+
+def join(parts: list[Part], notes: list[str]) -> Mesh:
+    """One mesh of several parts; see this module's text. Appends to ``notes`` what could not be kept.
+
+    Raises:
+        FormatError: no triangle, or arrays that do not make a mesh.
+    """
+    parts = [part for part in parts if len(part.faces)]
+    if not parts:
+        raise FormatError("a mesh must have at least one triangle; got 0")
+    parts = [_checked(part) for part in parts]
+    texture = None
+    if any(part.picture is not None for part in parts):
+        parts, texture = _textured(parts, notes)
+    starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
+    return made(
+        vertices=np.concatenate([part.vertices for part in parts]),
+        faces=np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=False)]),
+        vertex_colors=_filled(parts, "colors", 1.0),
+        uvs=_filled(parts, "uvs", 0.0),
+        texture=texture,
+        normals=_all("normals", parts),
+    )
+
+
+def _checked(part: Part) -> Part:
+    """Indices before anything is looked up with them; a picture only where coordinates say where it goes."""
+    low, high = int(part.faces.min()), int(part.faces.max())
+    if low < 0 or high >= len(part.vertices):
+        raise FormatError(f"faces must index {len(part.vertices)} vertices; got {low}..{high}")
+    if part.uvs is not None and not np.isfinite(part.uvs).all():
+        raise FormatError("texture coordinates must be finite; got NaN or infinity")
+    return part if part.uvs is not None else replace(part, picture=None)
+
+
+def _all(name: str, parts: list[Part]) -> np.ndarray | None:
+    arrays = [getattr(part, name) for part in parts]
+    return None if any(array is None for array in arrays) else np.concatenate(arrays)
+
+
+def _filled(parts: list[Part], name: str, value: float) -> np.ndarray | None:
+    """The parts' arrays, with a constant where some have none; None where all have none."""
+    arrays = [getattr(part, name) for part in parts]
+    width = next((array.shape[1] for array in arrays if array is not None), None)
+    if width is None:
+        return None
+    blank = [np.full((len(part.vertices), width), value, np.float32) for part in parts]
+    return np.concatenate([array if array is not None else b for array, b in zip(arrays, blank, strict=True)])
+
+
+def _textured(parts: list[Part], notes: list[str]) -> tuple[list[Part], np.ndarray | None]:
+    """The parts with coordinates into one texture; without one if their colours differ from vertex to vertex."""
+    parts = _unrepeated(parts, notes)
+    tinted = sum(1 for part in parts if part.picture is not None and _varies(part.colors, 1.0))
+    if tinted:
+        notes.append(f"vertex colours that tint the textures of {tinted} parts")
+        parts = [replace(part, colors=None) if part.picture is not None else part for part in parts]
+    if any(part.picture is None and _varies(part.colors) for part in parts):
+        notes.append("the textures, except for their colours at the vertices: other parts have vertex colours")
+        return [_sampled(part) for part in parts], None
+    if len({id(part.picture) for part in parts}) == 1:
+        return [replace(part, colors=None) for part in parts], parts[0].picture
+    parts = [part if part.picture is not None else _painted(part) for part in parts]
+    pictures = list({id(part.picture): part.picture for part in parts if part.picture is not None}.values())
+    texture, places, divisor = _pictures.pack(pictures)
+    if divisor > 1:
+        notes.append(f"the full size of {len(pictures)} textures, which are 1/{divisor} as large in the one of all")
+    place_of = {id(picture): place for picture, place in zip(pictures, places, strict=True)}
+    return [_placed(part, place_of[id(part.picture)]) for part in parts], texture
+
+
+def _varies(colors: np.ndarray | None, value: float | None = None) -> bool:
+    """Whether colours differ from each other, or from a given value, by what a byte can show."""
+    if colors is None:
+        return False
+    return bool((np.abs(colors - (colors[:1] if value is None else value)) > 1 / 512).any())
+
+
+def _sampled(part: Part) -> Part:
+    if part.picture is None or part.uvs is None:
+        return replace(part, uvs=None)
+    return replace(part, colors=_pictures.sample(part.picture, part.uvs), picture=None, uvs=None)
+
+
+def _painted(part: Part) -> Part:
+    """A part of one plain colour gets a picture of a few pixels."""
+    color = np.ones(3) if part.colors is None else part.colors[0]
+    picture = np.broadcast_to(np.rint(255 * color).astype(np.uint8), (2, 2, 3))
+    return replace(part, picture=picture, uvs=np.full((len(part.vertices), 2), 0.5, np.float32), colors=None)
+
+
+def _placed(part: Part, place: np.ndarray) -> Part:
+    assert part.uvs is not None  # a part with a picture has them
+    return replace(part, uvs=(part.uvs.clip(0, 1) * place[:2] + place[2:]).astype(np.float32), colors=None)
+
+
+def _unrepeated(parts: list[Part], notes: list[str]) -> list[Part]:
+    """Pictures that repeat, without repetition: coordinates moved by whole numbers, or the picture laid out.
+
+    Together for all parts of one picture, so that they go on sharing one.
+    """
+    result, kept, room = list(parts), 0, _MOST_LAID_OUT
+    for key in {id(part.picture): None for part in parts if part.picture is not None and part.repeats}:
+        sharing = [i for i, part in enumerate(parts) if id(part.picture) == key]
+        picture = parts[sharing[0]].picture
+        assert picture is not None  # their key is that of a picture
+        moved = {i: _moved(parts[i].uvs) for i in sharing}
+        tiles = [max(1, *(int(np.ceil(uvs[:, k].max() - _NEAR)) for uvs in moved.values())) for k in (0, 1)]
+        pixels = picture.shape[0] * picture.shape[1] * tiles[0] * tiles[1]
+        if tiles != [1, 1]:
+            if pixels > room:
+                kept += 1
+                continue
+            room -= pixels
+            picture = np.tile(picture, (tiles[1], tiles[0], 1))
+        for i, uvs in moved.items():
+            result[i] = replace(parts[i], picture=picture, uvs=(uvs / tiles).astype(np.float32))
+    if kept:
+        notes.append(f"the repetition of {kept} textures, too often to lay them out")
+    return result
+
+
+def _moved(uvs: np.ndarray | None) -> np.ndarray:
+    """Coordinates from the lowest whole number on."""
+    assert uvs is not None  # a part with a picture has them
+    return uvs - np.floor(uvs.min(0) + _NEAR)

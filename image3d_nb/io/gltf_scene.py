@@ -1,0 +1,118 @@
+"""The tree of nodes of a glTF scene, flattened: which mesh stands where.
+
+Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, section 3.5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..errors import FormatError
+from .gltf_container import Document, Values
+
+_IDENTITY = [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+_MOST_REPEATED = 2_000_000
+"""Rows that instances may add to what the buffers hold: a small file can name one mesh any number of times."""
+
+
+def placed_primitives(document: Document) -> Iterator[tuple[Values, np.ndarray | None]]:
+    """Each primitive of the scene that is shown, and its [4, 4] matrix to the world, float64; None for the identity.
+
+    Raises:
+        FormatError: a node that is its own ancestor or has two parents, an index that is not there.
+    """
+    nodes = list(_nodes(document))
+    if not document.items("nodes"):  # a library of meshes, which is allowed
+        nodes = [(index, None) for index in range(len(document.items("meshes")))]
+    for mesh, matrix in nodes:
+        primitives = document.item("meshes", mesh).items("primitives")
+        for number, primitive in enumerate(primitives):
+            yield Values(primitive, f"meshes[{mesh}].primitives[{number}]"), matrix
+
+
+def _nodes(document: Document) -> Iterator[tuple[int, np.ndarray | None]]:
+    """(mesh, matrix) of each node that has a mesh, parents first, in the order of the file."""
+    count = len(document.items("nodes"))
+    stack: list[tuple[int, np.ndarray | None]] = [(node, None) for node in reversed(_roots(document, count))]
+    seen = bytearray(count)
+    while stack:  # not recursive: a chain of 10,000 nodes is allowed
+        index, above = stack.pop()
+        if seen[index]:
+            raise FormatError(f"nodes[{index}] must have one parent and not be its own ancestor; it is met twice")
+        seen[index] = 1
+        node = document.item("nodes", index)
+        matrix = _product(above, _matrix(node))
+        if "mesh" in node:
+            yield document.number(node, "mesh", "meshes"), matrix
+        stack += [(child, matrix) for child in reversed(_indices(node, "children", count))]
+
+
+def _roots(document: Document, count: int) -> list[int]:
+    """The nodes of the scene that is shown: the default one, or the first, or all that have no parent."""
+    scenes = len(document.items("scenes"))
+    if scenes:
+        number = document.number(document, "scene", "scenes") if "scene" in document else 0
+        return _indices(document.item("scenes", number), "nodes", count)
+    children = {child for index in range(count) for child in _indices(document.item("nodes", index), "children", count)}
+    return [index for index in range(count) if index not in children]
+
+
+def _indices(where: Values, name: str, count: int) -> list[int]:
+    items = where.items(name)
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < count:
+            raise FormatError(f"{where.at(name)} must be nodes 0 to {count - 1}; one of its {len(items)} is not")
+    return items
+
+
+def _product(above: np.ndarray | None, own: np.ndarray | None) -> np.ndarray | None:
+    if above is None or own is None:
+        return own if above is None else above
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by whoever uses it
+        return above @ own
+
+
+def _matrix(node: Values) -> np.ndarray | None:
+    """[4, 4], from the node to its parent; None for the identity."""
+    if "matrix" in node:
+        matrix = np.array(node.numbers("matrix", _IDENTITY)).reshape(4, 4).T  # column by column
+    elif any(name in node for name in ("translation", "rotation", "scale")):
+        x, y, z, w = node.numbers("rotation", [0.0, 0, 0, 1])
+        length = (x * x + y * y + z * z + w * w) ** 0.5
+        if length == 0:
+            raise FormatError(f"{node.at('rotation')} must be a quaternion longer than 0; got zeros")
+        x, y, z, w = x / length, y / length, z / length, w / length
+        matrix = np.eye(4)
+        matrix[:3, :3] = [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+        matrix[:3, :3] *= node.numbers("scale", [1.0, 1, 1])
+        matrix[:3, 3] = node.numbers("translation", [0.0, 0, 0])
+    else:
+        return None
+    return None if np.array_equal(matrix, np.eye(4)) else matrix
+
+
+class Budget:
+    """Refuses scenes that repeat what their buffers hold beyond all measure."""
+
+    def __init__(self, document: Document) -> None:
+        self._most = _MOST_REPEATED + document.buffer_bytes() // 3  # no row of a mesh has less than 3 bytes
+        self._taken = 0
+
+    def take(self, rows: int, path: str) -> None:
+        """Count rows that are about to be read.
+
+        Raises:
+            FormatError: with these it is too many.
+        """
+        self._taken += rows
+        if self._taken > self._most:
+            raise FormatError(
+                f"{path} must not repeat rows without end; with its {rows} rows the scene has {self._taken}, more "
+                f"than {self._most}, all that its buffers can hold and {_MOST_REPEATED} repeated ones"
+            )
