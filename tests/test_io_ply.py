@@ -213,9 +213,10 @@ def test_everything_at_once(tmp_path: Path, options: dict[str, Any], degree: int
     assert_same(io3d.load(tmp_path / "b.ply", "opengl"), gaussians)
 
 
-def test_doubles_too_large_for_float32_are_bad_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [False, True])
+def test_doubles_too_large_for_float32_are_bad_rows(tmp_path: Path, text: bool) -> None:
     gaussians = example(5)
-    plyfile_write(tmp_path / "a.ply", gaussians, kinds={"x": "f8"})
+    plyfile_write(tmp_path / "a.ply", gaussians, kinds={"x": "f8"}, text=text)
     data = PlyData.read(str(tmp_path / "a.ply"), mmap=False)
     data["vertex"]["x"][2] = 1e300
     data.write(str(tmp_path / "a.ply"))

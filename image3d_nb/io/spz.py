@@ -41,6 +41,7 @@ _HEADER = struct.Struct("<4sIIBBBB")
 _GZIP = 31
 """What zlib calls a gzip stream of any window."""
 _LEVEL = 4
+"""Of zlib: more takes twice as long, and saves less than a hundredth of real splats."""
 _RATIO = 1032
 """Deflate makes at most 258 bytes of 2 bits, so a file cannot hold more than this many times its size."""
 _EXTENDED = 2
