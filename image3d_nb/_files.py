@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+CONVENTIONS = ("3dgs", "opengl", "ydown")
+"""The worlds of numbers in a file of Gaussians; ``io`` says what they mean. Here, where nothing large is loaded."""
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -42,7 +44,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def atomic_write(files: Mapping[str | os.PathLike[str], bytes]) -> None:
+def atomic_write(files: Mapping[str | os.PathLike[str], bytes | memoryview]) -> None:
     """Write several files: all contents are on disk beside their targets before the first one is renamed.
 
     Args:
@@ -68,6 +70,22 @@ def atomic_write(files: Mapping[str | os.PathLike[str], bytes]) -> None:
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+
+
+def check_free(target: Path, source: Path, *, force: bool) -> None:
+    """Refuse to write where the source is, and, without ``force``, where anything is.
+
+    Raises:
+        FileExistsError: something is there.
+    """
+    if not target.exists():
+        return
+    if target.samefile(source):
+        raise FileExistsError(f"the file to write must be another than the one that is read; got {target} for both")
+    if target.is_dir():
+        raise FileExistsError(f"the file to write must not be a folder; {target} is one")
+    if not force:
+        raise FileExistsError(f"{target} is there already; --force (force=True) replaces it")
 
 
 def _check_folder(target: Path) -> None:

@@ -5,14 +5,27 @@ Shapes: V vertices, F faces.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from . import _atlas
 from .errors import InputError
 
+if TYPE_CHECKING:
+    from ._surface import Surface
+
 Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+
+GREY = 0.7
+"""sRGB of a mesh with neither vertex colours nor a texture."""
+
+_TURNS = {"z": ((1, 0, 0), (0, 0, -1), (0, 1, 0)), "y": ((1, 0, 0), (0, 0, 1), (0, -1, 0))}
+"""A quarter turn about x that brings y up to z up, and the one back."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,6 +95,271 @@ class Mesh:
         for corner in range(3):
             np.add.at(total, self.faces[:, corner], area)
         return _unit(total)
+
+    def transform(self, matrix: ArrayLike) -> Mesh:
+        """Move, turn, stretch, shear or mirror. Normals follow, and a mirrored surface still faces outwards.
+
+        Args:
+            matrix: [4, 4] or [3, 3], any affine map that can be undone; points are columns, as in ``matrix @ point``.
+
+        Raises:
+            InputError: another shape, a last row other than (0, 0, 0, 1), or a map that flattens the mesh.
+        """
+        linear, move = _affine(matrix)
+        mirrored = np.linalg.det(linear) < 0
+        normals = None
+        if self.normals is not None:
+            normals = _unit(self.normals @ np.linalg.inv(linear)).astype(self.normals.dtype)  # inverse transpose
+        return replace(
+            self,
+            vertices=(self.vertices @ linear.T + move).astype(np.result_type(self.vertices, np.float32)),
+            faces=self.faces[:, ::-1].copy() if mirrored else self.faces,
+            normals=normals,
+        )
+
+    def centered(self) -> Mesh:
+        """The mesh moved so that the middle of its bounds is the origin."""
+        return replace(self, vertices=self.vertices - self.bounds.mean(0).astype(self.vertices.dtype))
+
+    def scaled_to_mm(self, longest: float, unit_mm: float = 1.0) -> Mesh:
+        """The mesh scaled about the origin, so that the longest side of its bounds has this length.
+
+        Args:
+            longest: millimetres, above 0.
+            unit_mm: millimetres that one unit of the result stands for: 1 for printers, 1000 for metres (glTF).
+
+        Raises:
+            InputError: a length or a unit that is not above 0, or a mesh without a size.
+        """
+        size = float(np.ptp(self.bounds, axis=0).max())
+        if not (np.isfinite([longest, unit_mm]).all() and longest > 0 and unit_mm > 0 and size > 0):
+            raise InputError(
+                f"longest and unit_mm must be above 0, of a mesh with a size; got {longest}, {unit_mm} and {size:g}"
+            )
+        return replace(self, vertices=self.vertices * (longest / size / unit_mm))
+
+    def turned_up(self, axis: str) -> Mesh:
+        """The mesh turned about x for a program that takes another axis as up.
+
+        Args:
+            axis: "z" turns a mesh whose y is up, as ours, so that its z is (printers, Blender, CAD): the front, +z
+                before, is -y then. "y" turns such a mesh back.
+
+        Raises:
+            InputError: another axis.
+        """
+        if axis not in _TURNS:
+            raise InputError(f"axis must be 'z' (from y up to z up) or 'y' (back); got {axis!r}")
+        return self.transform(_TURNS[axis])
+
+    def flipped(self) -> Mesh:
+        """The mesh turned inside out: every face wound the other way, every normal reversed."""
+        return replace(self, faces=self.faces[:, ::-1].copy(), normals=None if self.normals is None else -self.normals)
+
+    def welded(self) -> Mesh:
+        """The mesh with vertices that are equal in position, colour, uv and normal made one; nothing is lost.
+
+        Files without an index (.stl) hold three vertices a face; this finds the shared ones.
+        """
+        columns = [self.vertices, self.vertex_colors, self.uvs, self.normals]
+        _, first, inverse = unique_rows(np.concatenate([c for c in columns if c is not None], axis=1))
+        return self._picked(first, inverse[self.faces])
+
+    def decimate(self, target_faces: int) -> Mesh:
+        """The mesh with fewer faces: closed before, closed after, with the same parts and handles.
+
+        Positions that are equal are taken as one vertex, whatever their uvs. Vertices that stay, stay where they are,
+        with the colour they have. A texture is drawn anew, as large as before, in an atlas with a place of its own for
+        each face: simplified uvs would smear across seams. Normals are read off the old surface then.
+
+        Args:
+            target_faces: the most that may be left, 4 or more; a mesh that has no more is returned as it is.
+
+        Raises:
+            InputError: the mesh is not closed, manifold and consistently wound (:func:`image3d_nb.mesh_report` says
+                what is missing), or so few faces would lose a part or a handle.
+
+        Source:
+            Edge collapse within a tolerance: the manifold3d library.
+        """
+        from . import _surface
+
+        if target_faces < 4:
+            raise InputError(f"target_faces must be 4 (a tetrahedron) or more; got {target_faces}")
+        if len(self.faces) <= target_faces:
+            return self
+        _, first, inverse = unique_rows(self.vertices)
+        whole = Mesh(self.vertices[first], inverse[self.faces])
+        vertices, faces = _surface.simplify(whole.vertices, whole.faces, target_faces)
+        plain = Mesh(vertices.astype(self.vertices.dtype), faces)
+        surface = _surface.Surface(self.vertices, self.faces)
+        if self.texture is not None and self.uvs is not None:
+            shaded = self if self.normals is not None else replace(self, normals=whole.vertex_normals()[inverse])
+            return _drawn_anew(shaded, surface, plain)
+        face, weights = surface.closest(plain.vertices)
+        colors = None if self.vertex_colors is None else self.colors_at(face, weights)
+        normals = None if self.normals is None else _unit(_mixed(self.normals, self.faces, face, weights))
+        return replace(plain, vertex_colors=colors, normals=normals)
+
+    def colors_at(self, face: Ints, weights: Floats) -> Floats:
+        """Colours of points on the surface, as the renderer draws them: from the texture, else the vertices, else grey.
+
+        Args:
+            face: [n], indices of faces.
+            weights: [n, 3], of the face's corners, adding up to 1.
+
+        Returns:
+            [n, 3], sRGB in [0, 1]; a texture is read bilinearly and goes on with its border colour outside.
+        """
+        if self.texture is not None and self.uvs is not None:
+            return _atlas.bilinear(self.texture, _mixed(self.uvs, self.faces, face, weights))
+        if self.vertex_colors is not None:
+            return _mixed(self.vertex_colors, self.faces, face, weights)
+        return np.full((len(face), 3), GREY)
+
+    def random_places(self, count: int, seed: int = 0) -> tuple[Ints, Floats]:
+        """Random points on the surface, as many on each face as its area deserves.
+
+        Args:
+            count: of points, 1 or more.
+            seed: of the draw; the same seed gives the same points.
+
+        Returns:
+            face [count], and weights [count, 3] of its corners, adding up to 1.
+
+        Raises:
+            InputError: nothing to draw from, or a count below 1.
+
+        Source:
+            Osada et al. 2002, Shape Distributions, section 4.2: (1 - sqrt(r1)) A + sqrt(r1) (1 - r2) B + sqrt(r1) r2 C.
+        """
+        area = self.face_areas()
+        if count < 1 or not area.sum() > 0:
+            raise InputError(
+                f"1 or more points and a mesh with an area are needed; got {count} and area {area.sum():g}"
+            )
+        rng = np.random.default_rng(seed)
+        face = rng.choice(len(area), count, p=area / area.sum())  # [count]
+        r1, r2 = np.sqrt(rng.random(count)), rng.random(count)
+        return face, np.stack([1 - r1, r1 * (1 - r2), r1 * r2], axis=1)
+
+    def points_at(self, face: Ints, weights: Floats) -> NDArray[np.float64]:
+        """[n, 3], world units, of the places that :meth:`colors_at` takes."""
+        return _mixed(self.vertices, self.faces, face, weights)
+
+    def face_areas(self) -> Floats:
+        """[F], world units squared."""
+        a, b, c = (self.vertices[self.faces[:, corner]].astype(np.float64) for corner in range(3))
+        return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+    def _picked(self, index: Ints, faces: Ints) -> Mesh:
+        """The vertices of an index, in its order, with all that belongs to them."""
+        fields = ("vertex_colors", "uvs", "normals")
+        rows = {name: None if getattr(self, name) is None else getattr(self, name)[index] for name in fields}
+        return replace(self, vertices=self.vertices[index], faces=faces, **rows)
+
+    @staticmethod
+    def merge(parts: Sequence[Mesh]) -> Mesh:
+        """Several meshes as one. Faces are put side by side, not united: parts that overlap still overlap.
+
+        Parts without colours become grey beside coloured ones, as they are drawn; different textures are put one above
+        the other into a new one. Normals stay if all parts have them.
+
+        Raises:
+            InputError: the list is empty; textured parts beside others; different textures, and uvs outside [0, 1].
+        """
+        if not parts:
+            raise InputError("merge needs at least one Mesh; got an empty list")
+        starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
+        faces = [part.faces + start for part, start in zip(parts, starts, strict=True)]
+        uvs, texture = _joined_textures(parts)
+        normals = [part.normals for part in parts if part.normals is not None]
+        return Mesh(
+            np.concatenate([part.vertices for part in parts]),
+            np.concatenate(faces),
+            vertex_colors=_joined_colors(parts),
+            uvs=uvs,
+            texture=texture,
+            normals=np.concatenate(normals) if len(normals) == len(parts) else None,
+        )
+
+
+def unique_rows(rows: Floats) -> tuple[Floats, Ints, Ints]:
+    """The different rows of an array [n, k], in the order of their first appearance; 0.0 and -0.0 are equal.
+
+    Returns:
+        rows [m, k]; first [m], where each appears first; inverse [n], which of them each row is.
+    """
+    key = np.ascontiguousarray(rows + 0.0)  # -0.0 + 0.0 is 0.0
+    view = key.view(np.dtype((np.void, key.dtype.itemsize * key.shape[1]))).ravel()
+    _, first, inverse = np.unique(view, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    first = first[order]
+    return key[first], first, rank[inverse.reshape(-1)]
+
+
+def _affine(matrix: ArrayLike) -> tuple[Floats, Floats]:
+    """The linear part [3, 3] and the move [3] of a matrix [4, 4] or [3, 3], which can be undone."""
+    full = np.asarray(matrix, np.float64)
+    if full.shape not in ((3, 3), (4, 4)) or not np.isfinite(full).all():
+        raise InputError(f"matrix must be finite and [4, 4] or [3, 3]; got shape {full.shape}")
+    if full.shape == (4, 4) and not np.array_equal(full[3], [0, 0, 0, 1]):
+        raise InputError(f"the last row of matrix must be (0, 0, 0, 1); got {tuple(full[3].tolist())}")
+    stretch = np.linalg.svd(full[:3, :3], compute_uv=False)
+    if stretch[2] <= 1e-12 * stretch[0]:
+        raise InputError(f"matrix must keep a volume; it stretches by {stretch[0]:.3g} and {stretch[2]:.3g}")
+    return full[:3, :3], full[:3, 3] if len(full) == 4 else np.zeros(3)
+
+
+def _mixed(values: Floats, faces: Ints, face: Ints, weights: Floats) -> NDArray[np.float64]:
+    """Corner values [V, k] mixed at places on faces: [n, k]."""
+    mixed: NDArray[np.float64] = np.einsum("nc,nck->nk", weights, values[faces[face]].astype(np.float64))
+    return mixed
+
+
+def _drawn_anew(old: Mesh, surface: Surface, plain: Mesh) -> Mesh:
+    """The faces of a plain mesh with the colours and normals of an old one, each in its own place of a texture."""
+    assert old.texture is not None
+    assert old.normals is not None
+    front = plain.face_normals()
+
+    def colors_at(face: Ints, weights: Floats) -> Floats:
+        return old.colors_at(*surface.closest(plain.points_at(face, weights), front[face]))
+
+    corners = plain.vertices[plain.faces].reshape(-1, 3, 3)
+    inward = 0.99 * corners + 0.01 * corners.mean(1, keepdims=True)  # off the edges, where two sides meet
+    face, weights = surface.closest(inward.reshape(-1, 3), np.repeat(front, 3, axis=0))
+    atlas = _atlas.GridAtlas.of(len(plain.faces), max(old.texture.shape[:2]))
+    return Mesh(
+        corners.reshape(-1, 3),
+        np.arange(3 * len(plain.faces)).reshape(-1, 3),
+        uvs=atlas.uvs,
+        texture=atlas.paint(colors_at),
+        normals=_unit(_mixed(old.normals, old.faces, face, weights)),
+    )
+
+
+def _joined_colors(parts: Sequence[Mesh]) -> Floats | None:
+    if all(part.vertex_colors is None for part in parts):
+        return None
+    return np.concatenate(
+        [np.full(part.vertices.shape, GREY) if part.vertex_colors is None else part.vertex_colors for part in parts]
+    )
+
+
+def _joined_textures(parts: Sequence[Mesh]) -> tuple[Floats | None, NDArray[np.uint8] | None]:
+    uvs = [part.uvs for part in parts if part.uvs is not None]
+    textures = [part.texture for part in parts if part.texture is not None]
+    if not textures:
+        return (np.concatenate(uvs) if len(uvs) == len(parts) else None), None
+    if not len(uvs) == len(textures) == len(parts):
+        raise InputError(f"textured parts cannot be merged with others; got {len(textures)} of {len(parts)} textured")
+    if all(np.array_equal(texture, textures[0]) for texture in textures[1:]):
+        return np.concatenate(uvs), textures[0]
+    texture, places = _atlas.stacked(textures, uvs)
+    return places, texture
 
 
 def _require(array: Floats | NDArray[np.integer], name: str, columns: int) -> None:

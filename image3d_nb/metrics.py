@@ -137,14 +137,7 @@ def sample_surface(mesh: Mesh, count: int = 10_000, seed: int = 0) -> NDArray[np
     Source:
         Osada et al. 2002, Shape Distributions, section 4.2: (1 - sqrt(r1)) A + sqrt(r1) (1 - r2) B + sqrt(r1) r2 C.
     """
-    a, b, c = (mesh.vertices[mesh.faces[:, corner]].astype(np.float64) for corner in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2  # [F]
-    if count < 1 or not area.sum() > 0:
-        raise InputError(f"1 or more points and a mesh with an area are needed; got {count} and area {area.sum():g}")
-    rng = np.random.default_rng(seed)
-    face = rng.choice(len(area), count, p=area / area.sum())  # [count]
-    r1, r2 = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
-    return (1 - r1) * a[face] + r1 * (1 - r2) * b[face] + r1 * r2 * c[face]
+    return mesh.points_at(*mesh.random_places(count, seed))
 
 
 def chamfer(points: Points, truth: Points) -> float:

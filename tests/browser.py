@@ -24,6 +24,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Frame, Page, Playwright
 
+from image3d_nb.view import save_html
+
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # WebGL in software, the same on every machine; nothing that talks to a network on its own.
@@ -84,6 +86,22 @@ def wait_until(frame: Page | Frame, expression: str, seconds: float = 60) -> Non
         if time.monotonic() > end:
             raise TimeoutError(f"{expression} was not true within {seconds:.0f} s")
         frame.wait_for_timeout(50)
+
+
+def open_page(page: Page, folder: Path, obj: Any, **options: Any) -> Watch:
+    """Write an object's page, open it from disk, and wait until it has drawn."""
+    seen = watch(page)
+    page.goto(save_html(obj, folder / "page.html", **options).as_uri())
+    page.evaluate("image3dViewer.ready")
+    return seen
+
+
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Press the left button at one point and let go at another."""
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=4)
+    page.mouse.up()
 
 
 def picture_of(frame: Page | Frame) -> np.ndarray:

@@ -19,9 +19,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: a second thread ea
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Playwright
+
     from image3d_nb.pipelines.lgm import LGMFullPipeline
 
-SLOW_FIRST = ("test_browser.py", "test_project.py", ".ipynb", "test_notebooks.py", "test_cli.py", "test_generate.py")
+SLOW_FIRST = (
+    "test_browser_lab.py", "test_panels_browser.py", "test_browser.py", "test_browser_objects.py", "test_project.py",
+    ".ipynb", "test_notebooks.py", "test_cli.py", "test_generate.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,3 +94,38 @@ def tiny_pipe() -> LGMFullPipeline:
     import image3d_nb
 
     return image3d_nb.load_pipeline()
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    """Playwright, which has an event loop of its own: no longer than a file needs it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """Chromium, headless."""
+    from tests import browser as harness
+
+    running = harness.launch(playwright)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page of 256 x 256 pixels."""
+    context = browser.new_context(viewport={"width": 256, "height": 256})
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def wide_page(browser: Browser) -> Iterator[Page]:
+    """An empty page as large as a small screen."""
+    context = browser.new_context(viewport={"width": 1100, "height": 900})
+    yield context.new_page()
+    context.close()

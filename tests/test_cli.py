@@ -128,7 +128,8 @@ def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureF
     assert message in capsys.readouterr().err
 
 
-HELP = [["--help"], ["generate", "--help"], ["doctor", "--help"], ["verify-weights", "--help"], ["--version"]]
+COMMANDS = ("generate", "convert", "inspect", "doctor", "verify-weights")
+HELP = [["--help"], *([name, "--help"] for name in COMMANDS), ["--version"]]
 
 
 @pytest.mark.parametrize("arguments", HELP)

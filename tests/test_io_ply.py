@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.lib.recfunctions import drop_fields
 from plyfile import PlyData, PlyElement
 
 from image3d_nb import io as io3d
@@ -18,7 +19,7 @@ from image3d_nb.io import ply
 
 
 def example(count: int = 50, degree: int = 0, seed: int = 0) -> Gaussians:
-    """Anisotropic, turned every way, quaternions of any length."""
+    """Anisotropic, turned every way, quaternions of any length; within the range of every format."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> torch.Tensor:
@@ -29,7 +30,7 @@ def example(count: int = 50, degree: int = 0, seed: int = 0) -> Gaussians:
         quats=torch.randn(count, 4, generator=generator),
         scales=uniform(count, 3) * 0.05 + 1e-3,
         opacities=uniform(count) * 0.98 + 0.01,
-        sh=torch.randn(count, (degree + 1) ** 2, 3, generator=generator),
+        sh=uniform(count, (degree + 1) ** 2, 3) * 1.8 - 0.9,
     )
 
 
@@ -64,6 +65,14 @@ def plyfile_write(
     for name, column in columns.items():
         rows[name] = column
     PlyData([PlyElement.describe(rows, "vertex"), *elements], **options).write(str(path))
+
+
+def encoded(columns: Any, names: Any) -> bytes:
+    """The simplest .ply there is."""
+    table = np.stack([np.asarray(column, "<f4") for column in columns], axis=1)
+    header = "".join(f"property float {name}\n" for name in names)
+    start = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(table)}\n{header}end_header\n"
+    return start.encode() + table.tobytes()
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
@@ -105,7 +114,7 @@ def test_columns_are_the_published_ones(tmp_path: Path) -> None:
 
 def test_layout_can_be_chosen() -> None:
     gaussians = example()
-    data = ply.write(gaussians, "a.ply", layout="inria")["a.ply"]
+    data = bytes(ply.write(gaussians, "a.ply", layout="inria")["a.ply"])
     assert b"property float nx\n" in data[:400]
     assert_same(ply.read(memoryview(data), lambda _: b""), gaussians)
     for wrong, degree in (("lgm", 1), ("kiui", 0)):
@@ -143,7 +152,7 @@ def test_infinite_logits_and_log_scales_mean_the_ends(tmp_path: Path) -> None:
     table[:, -4] = 1
     table[:, 6] = [np.inf, -np.inf, 0]
     table[0, 7:10] = -np.inf
-    (tmp_path / "a.ply").write_bytes(ply._encode(table.T, ply.LGM_COLUMNS))
+    (tmp_path / "a.ply").write_bytes(encoded(table.T, ply.LGM_COLUMNS))
     back = io3d.load(tmp_path / "a.ply")
     assert back.opacities.tolist() == [1, 0, 0.5]
     assert back.scales[0].tolist() == [0, 0, 0]
@@ -152,7 +161,7 @@ def test_infinite_logits_and_log_scales_mean_the_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [{"text": True}, {"byte_order": ">"}, {"comments": ["made by a test"], "obj_info": ["num_cols 3"]}]
 )
-@pytest.mark.parametrize("degree", [0, 3])
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_other_encodings(tmp_path: Path, options: dict[str, Any], degree: int) -> None:
     gaussians = example(degree=degree)
     plyfile_write(tmp_path / "a.ply", gaussians, **options)
@@ -172,10 +181,52 @@ def test_doubles_integers_extra_columns_lists_and_elements(tmp_path: Path) -> No
     assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
 
 
+def big_endian(value: Any) -> bytes:
+    array = np.asarray(value)
+    content = array.astype(array.dtype.newbyteorder(">")).tobytes()
+    return content if array.ndim == 0 else bytes([len(array)]) + content
+
+
+@pytest.mark.parametrize("degree", [0, 2])
+@pytest.mark.parametrize("options", [{}, {"byte_order": ">"}, {"text": True}])
+def test_everything_at_once(tmp_path: Path, options: dict[str, Any], degree: int) -> None:
+    """Doubles, an element before the vertices, a list among their columns, and one after them."""
+    gaussians = example(degree=degree)
+    columns = stored(gaussians)
+    dtype = [("before", "u1"), *((name, "f8") for name in columns), ("neighbours", "O"), ("after", "i4")]
+    rows = np.empty(50, dtype)
+    for name, column in columns.items():
+        rows[name] = column
+    rows["before"], rows["after"] = 7, -7
+    rows["neighbours"] = [np.arange(1 + i % 3, dtype=np.int32) for i in range(50)]
+    chunk, face = np.zeros(3, [("low", "f4"), ("high", "f8")]), np.array([([0, 1, 2],)], [("vertex_indices", "O")])
+    elements = [PlyElement.describe(chunk, "chunk"), PlyElement.describe(rows, "vertex")]
+    PlyData([*elements, PlyElement.describe(face, "face")], **options).write(str(tmp_path / "a.ply"))
+    if options == {"byte_order": ">"}:  # plyfile 1.1 writes numbers beside lists little-endian
+        header = (tmp_path / "a.ply").read_bytes().partition(b"end_header\n")[0] + b"end_header\n"
+        vertices = [big_endian(value) for row in rows for value in row]
+        triangle = big_endian(np.arange(3, dtype=np.int32))
+        (tmp_path / "a.ply").write_bytes(header + bytes(3 * 12) + b"".join(vertices) + triangle)
+    assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
+    without = PlyElement.describe(drop_fields(rows, "neighbours"), "vertex")
+    PlyData([elements[0], without, PlyElement.describe(face, "face")], **options).write(str(tmp_path / "b.ply"))
+    assert_same(io3d.load(tmp_path / "b.ply", "opengl"), gaussians)
+
+
+def test_doubles_too_large_for_float32_are_bad_rows(tmp_path: Path) -> None:
+    gaussians = example(5)
+    plyfile_write(tmp_path / "a.ply", gaussians, kinds={"x": "f8"})
+    data = PlyData.read(str(tmp_path / "a.ply"), mmap=False)
+    data["vertex"]["x"][2] = 1e300
+    data.write(str(tmp_path / "a.ply"))
+    with pytest.raises(FormatError, match=r"1 of 5 rows are not \(the first is row 2\)"):
+        io3d.load(tmp_path / "a.ply")
+
+
 def test_extra_float_columns_and_another_order(tmp_path: Path) -> None:
     gaussians = example()
     columns = {"confidence": np.ones(50)} | dict(reversed(list(stored(gaussians).items())))
-    content = ply._encode(list(columns.values()), list(columns))
+    content = encoded(list(columns.values()), list(columns))
     (tmp_path / "a.ply").write_bytes(content)
     assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
 
@@ -189,10 +240,11 @@ def test_windows_line_ends_in_the_header(tmp_path: Path, text: bool) -> None:
     assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
 
 
-def test_fast_path_equals_plyfile_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    io3d.save(example(degree=2), tmp_path / "a.ply")
+@pytest.mark.parametrize("degree", [0, 2])
+def test_fast_path_equals_plyfile_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, degree: int) -> None:
+    io3d.save(example(5000, degree), tmp_path / "a.ply")  # more than a block of rows
     fast = io3d.load(tmp_path / "a.ply")
-    monkeypatch.setattr("image3d_nb.io._ply_table._Header.plain", False)
+    monkeypatch.setattr("image3d_nb.io._ply_table._Element.has_lists", True)
     slow = io3d.load(tmp_path / "a.ply")
     for name in ("means", "quats", "scales", "opacities", "sh"):
         assert torch.equal(getattr(fast, name), getattr(slow, name)), name
@@ -210,7 +262,7 @@ def test_result_owns_its_memory(tmp_path: Path) -> None:
 
 
 def body_and_header(gaussians: Gaussians) -> tuple[bytes, bytes]:
-    header, mark, body = ply.write(gaussians, "a")["a"].partition(b"end_header\n")
+    header, mark, body = bytes(ply.write(gaussians, "a")["a"]).partition(b"end_header\n")
     return header + mark, body
 
 
@@ -246,7 +298,7 @@ def test_wrong_counts(tmp_path: Path, count: bytes, text: bool) -> None:
 
 
 def test_padding_after_the_rows_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / "a.ply").write_bytes(ply.write(example(), "a")["a"] + b"\0\0\n")
+    (tmp_path / "a.ply").write_bytes(bytes(ply.write(example(), "a")["a"]) + b"\0\0\n")
     assert len(io3d.load(tmp_path / "a.ply")) == 50
 
 
@@ -254,9 +306,34 @@ def test_padding_after_the_rows_is_no_error(tmp_path: Path) -> None:
 def test_missing_columns_are_named(tmp_path: Path, name: str) -> None:
     columns = stored(example())
     del columns[name]
-    (tmp_path / "a.ply").write_bytes(ply._encode(list(columns.values()), list(columns)))
+    (tmp_path / "a.ply").write_bytes(encoded(list(columns.values()), list(columns)))
     with pytest.raises(FormatError, match=rf"lacks {name} and has"):
         io3d.load(tmp_path / "a.ply")
+
+
+def test_a_compressed_one_is_named(tmp_path: Path) -> None:
+    packed = np.zeros(4, [(f"packed_{name}", "u4") for name in ("position", "rotation", "scale", "color")])
+    PlyData([PlyElement.describe(packed, "vertex")]).write(str(tmp_path / "a.ply"))
+    with pytest.raises(FormatError, match=r"lacks x y z .*: it is a compressed\.ply of PlayCanvas"):
+        io3d.load(tmp_path / "a.ply")
+
+
+def test_the_mark_leaves_meshes_alone() -> None:
+    header = b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\n"
+    faces = b"element face 1\nproperty list uchar int vertex_indices\n"
+    end = b"end_header\n"
+
+    def marked(*parts: bytes) -> bool:
+        content = b"".join(parts)
+        return ply.sniff(memoryview(content)) and ply.sniff(memoryview(content.replace(b"\n", b"\r\n")))
+
+    assert marked(header, end)  # a point cloud is told what it lacks
+    assert marked(header, b"property float f_dc_0\n", faces, end)
+    assert marked(header, faces.replace(b"face 1", b"face 0"), end)
+    assert marked(b"ply\n")  # cut off
+    assert not marked(header, faces, end)
+    assert not marked(header, b"comment f_dc_0 is not here\n" * 1000, faces, end)
+    assert not marked(b"PLY\n", header[4:], end)
 
 
 def test_a_mesh_or_point_cloud_is_told_apart(tmp_path: Path) -> None:
@@ -269,7 +346,7 @@ def test_a_mesh_or_point_cloud_is_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rest", [[0], range(10), range(1, 10), range(44)])
 def test_sh_columns_that_are_no_degree(tmp_path: Path, rest: list[int]) -> None:
     columns = stored(example()) | {f"f_rest_{i}": np.zeros(50) for i in rest}
-    (tmp_path / "a.ply").write_bytes(ply._encode(list(columns.values()), list(columns)))
+    (tmp_path / "a.ply").write_bytes(encoded(list(columns.values()), list(columns)))
     with pytest.raises(FormatError, match="f_rest must be columns"):
         io3d.load(tmp_path / "a.ply")
 
@@ -308,7 +385,7 @@ def test_nan_rows_are_counted_and_can_be_left_out(tmp_path: Path, column: int) -
     gaussians = example(20)
     columns = [np.array(c, np.float32) for c in stored(gaussians).values()]
     columns[column][[4, 9]] = np.nan
-    (tmp_path / "a.ply").write_bytes(ply._encode(columns, ply.LGM_COLUMNS))
+    (tmp_path / "a.ply").write_bytes(encoded(columns, ply.LGM_COLUMNS))
     with pytest.raises(FormatError, match=r"2 of 20 rows are not \(the first is row 4\).*drop_bad_rows=True"):
         io3d.load(tmp_path / "a.ply")
     kept = io3d.load(tmp_path / "a.ply", "opengl", drop_bad_rows=True)
@@ -324,7 +401,7 @@ def test_other_rows_that_cannot_be_drawn(tmp_path: Path) -> None:
     for column in columns[-4:]:
         column[3] = 0  # an orientation of length 0
     columns[1][5] = 3e38  # large and finite: not an error
-    (tmp_path / "a.ply").write_bytes(ply._encode(columns, ply.LGM_COLUMNS))
+    (tmp_path / "a.ply").write_bytes(encoded(columns, ply.LGM_COLUMNS))
     with pytest.raises(FormatError, match=r"3 of 20 rows are not \(the first is row 1\)"):
         io3d.load(tmp_path / "a.ply")
     assert len(io3d.load(tmp_path / "a.ply", drop_bad_rows=True)) == 17
@@ -332,7 +409,7 @@ def test_other_rows_that_cannot_be_drawn(tmp_path: Path) -> None:
 
 def test_when_all_rows_are_bad_nothing_is_left(tmp_path: Path) -> None:
     table = np.full((3, 14), np.nan, np.float32)
-    (tmp_path / "a.ply").write_bytes(ply._encode(table.T, ply.LGM_COLUMNS))
+    (tmp_path / "a.ply").write_bytes(encoded(table.T, ply.LGM_COLUMNS))
     with pytest.raises(FormatError, match="nothing would be left"):
         io3d.load(tmp_path / "a.ply", drop_bad_rows=True)
 

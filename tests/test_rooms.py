@@ -14,13 +14,13 @@ PACKAGE = Path(__file__).resolve().parent.parent / "image3d_nb"
 
 ROOMS = (  # a module imports only from rows above its own
     ("errors", "_optional", "_files"),
-    ("models", "_background", "_download", "_hub"),
+    ("models", "_background", "_download", "_hub", "_atlas", "_surface"),
     ("image", "cameras", "gaussians", "mesh"),
     ("rendering", "io", "weights"),
     ("metrics", "meshing", "_record"),
     ("pipelines",),
     ("view",),
-    ("generate", "training", "doctor", "verify"),
+    ("generate", "training", "doctor", "verify", "inspection", "conversion"),
     ("studio", "batch", "app", "course"),
     ("cli",),
     ("__main__",),

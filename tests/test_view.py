@@ -6,11 +6,13 @@ import base64
 import hashlib
 import io
 import itertools
+import json
 import math
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +26,7 @@ from image3d_nb.gaussians import Gaussians
 from image3d_nb.io import splat
 from image3d_nb.mesh import Mesh
 from image3d_nb.rendering import render
-from image3d_nb.view import mimebundle, render_turntable, save_html, show, splat_page, turntable_frames
-from image3d_nb.view.page import MODULES, viewer_script
+from image3d_nb.view import mimebundle, render_turntable, save_html, show, turntable_frames, viewer_page
 
 SOURCES = Path(view.__file__).parent / "js"
 HOSTILE = '</title></script><script>alert(1)</script>"\' onload="alert(2)" <img src=x onerror=alert(3)> $script ${x}'
@@ -66,6 +67,11 @@ class Page(HTMLParser):
         self.texts[self.inside] = self.texts.get(self.inside, "") + data
 
 
+def scene_in(page: str) -> dict[str, Any]:
+    """What a page hands to the viewer."""
+    return json.loads(Page(page).texts["scene"])
+
+
 def png_of(bundle: dict[str, str]) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
 
@@ -78,12 +84,11 @@ def frame_count(picture: Image.Image) -> int:
 
 
 def test_page_holds_the_rows_of_the_splat_format() -> None:
-    page = Page(splat_page(some()))
-    assert base64.b64decode(page.texts["splats"]) == splat.write(some(), "x.splat")["x.splat"]
+    assert base64.b64decode(scene_in(viewer_page(some()))["splats"]) == splat.write(some(), "x.splat")["x.splat"]
 
 
 def test_page_names_no_host() -> None:
-    page = splat_page(some())
+    page = viewer_page(some())
     addresses = [value for _, attrs in Page(page).tags for key, value in attrs.items() if key in ("src", "href")]
     assert addresses
     assert all(value and value.startswith("data:") for value in addresses)
@@ -92,7 +97,7 @@ def test_page_names_no_host() -> None:
 
 
 def test_page_allows_only_its_own_script_and_style() -> None:
-    page = splat_page(some())
+    page = viewer_page(some())
     policy = next(attrs["content"] for tag, attrs in Page(page).tags if attrs.get("http-equiv")) or ""
     assert policy.startswith("default-src 'none'; ")
     for tag, directive in (("script type=.module.", "script-src"), ("style", "style-src")):
@@ -101,29 +106,9 @@ def test_page_allows_only_its_own_script_and_style() -> None:
         assert f"{directive} 'sha256-{digest}';" in policy
 
 
-def test_joined_script_is_small_and_has_no_imports_left() -> None:
-    script = viewer_script()
-    assert len(script.encode()) <= 60_000
-    assert not re.search(r"^\s*(import|export)\b", script, re.MULTILINE)
-    assert "</script" not in script
-    names = re.findall(r"^(?:(?:const|let) (\w+ =)|function (\w+))", script, re.MULTILINE)
-    assert len(names) == len(set(names))  # joined files share one scope
-
-
-def test_each_viewer_file_imports_what_earlier_ones_export() -> None:
-    exported: dict[str, set[str]] = {}
-    for module in MODULES:
-        source = (SOURCES / f"{module}.js").read_text("utf-8")
-        for names, home in re.findall(r'^import \{ (.+) \} from "\./(\w+)\.js";$', source, re.MULTILINE):
-            assert set(names.split(", ")) <= exported[home], (module, home)
-        assert re.findall(r"^import .*", source, re.MULTILINE) == re.findall(r"^import \{ .+;$", source, re.MULTILINE)
-        exported[module] = set(re.findall(r"^export (?:function|const) (\w+)", source, re.MULTILINE))
-    assert {path.stem for path in SOURCES.glob("*.js")} == set(MODULES)
-
-
 def test_hostile_title_stays_text() -> None:
-    page = splat_page(some(), HOSTILE)
-    plain = splat_page(some(), "plain")
+    page = viewer_page(some(), HOSTILE)
+    plain = viewer_page(some(), "plain")
     parsed = Page(page)
     assert [tag for tag, _ in parsed.tags] == [tag for tag, _ in Page(plain).tags]
     assert parsed.texts["h1"].strip() == HOSTILE
@@ -142,19 +127,19 @@ def test_thirty_thousand_gaussians_fit_in_one_and_a_half_megabytes(tmp_path: Pat
 def test_many_gaussians_warn_with_the_size_and_the_data_is_right() -> None:
     n = 200_001
     with pytest.warns(UserWarning, match=r"200,001 Gaussians make a page of 9 MB"):
-        page = splat_page(some(n), picture=b"")
-    assert len(base64.b64decode(Page(page).texts["splats"])) == 32 * n
+        page = viewer_page(some(n), picture=b"")
+    assert len(base64.b64decode(scene_in(page)["splats"])) == 32 * n
 
 
 def test_view_dependent_colour_warns() -> None:
     with pytest.warns(UserWarning, match=r"one colour a Gaussian: .*SH degree 1 to 1\) of 60 Gaussians is left out"):
-        splat_page(some(k=4))
+        viewer_page(some(k=4))
 
 
 def test_gradients_and_double_precision_do_no_harm() -> None:
     grown = some()
     fields = (grown.means.double().requires_grad_(), grown.quats, grown.scales, grown.opacities, grown.sh)
-    assert Page(splat_page(Gaussians(*fields), picture=b"")).texts["splats"] == Page(splat_page(grown)).texts["splats"]
+    assert scene_in(viewer_page(Gaussians(*fields), picture=b"")) == scene_in(viewer_page(grown))
 
 
 def test_save_html_writes_one_file(tmp_path: Path) -> None:
@@ -168,8 +153,7 @@ def test_save_html_writes_one_file(tmp_path: Path) -> None:
     ("bad", "words"),
     [
         (some(0), "at least one Gaussian"),
-        (triangle(), "must be given Gaussians; got Mesh"),
-        ("mug", "must be given Gaussians; got str"),
+        ("mug", "must be given Gaussians, a Mesh or Cameras; got str"),
         (None, "got NoneType"),
     ],
 )
@@ -196,7 +180,7 @@ def test_nan_is_refused_everywhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("background", [2, -0.1, math.nan, (1, 1), (0, 0, 3), (0, 0, 0, 1)])
 def test_background_must_be_a_colour(background: object) -> None:
     with pytest.raises(InputError, match="background must be"):
-        splat_page(some(), background=background)  # type: ignore[arg-type]  # the point of the test
+        viewer_page(some(), background=background)  # type: ignore[arg-type]  # the point of the test
 
 
 def test_page_needs_its_suffix_and_its_folder(tmp_path: Path) -> None:
@@ -225,13 +209,6 @@ def test_stored_png_stays_small() -> None:
     bundle = mimebundle(some(), size=900)
     assert png_of(bundle).size == (512, 512)
     assert 'width="900"' in bundle["text/html"]
-
-
-def test_mesh_becomes_a_png() -> None:
-    bundle = mimebundle(triangle(), size=64)
-    assert set(bundle) == {"image/png", "text/plain"}
-    assert bundle["text/plain"] == "Mesh(vertices=3, faces=1, colors=none)"
-    assert np.asarray(png_of(bundle)).min() < 255
 
 
 @pytest.mark.parametrize(

@@ -3,48 +3,53 @@
 To add a format, write a module with a ``FORMAT`` (see ``_format.py``) and put it into :data:`_FORMATS`. Where two
 share a suffix (.ply, .glb), the class of what is saved and the content of what is loaded decide.
 
-The ``convention`` argument says which world the numbers **in the file** live in. Objects in memory always live in the
-world of :mod:`image3d_nb.cameras` (OpenGL, y up).
+The ``convention`` argument says which world the numbers of Gaussians **in the file** live in. Objects in memory always
+live in the world of :mod:`image3d_nb.cameras` (OpenGL, y up).
 
-- ``"3dgs"``: the world of 3D Gaussian Splatting and COLMAP, y down, z away from the camera: ours turned by 180 degrees
-  about x. Upright in gsplat.js and gradio.
-- ``"opengl"``: our world as it is. Upright where the user turns splats himself, and in y-up viewers.
+- ``"3dgs"``: what the tools of 3D Gaussian Splatting expect of the format. In .ply and .splat that is the world of
+  COLMAP, y down, z away from the camera: ours turned by 180 degrees about x, upright in gsplat.js and gradio. In .spz
+  and glTF it is the y up of their specifications, ours.
+- ``"opengl"``: y up in any format. Upright where the user turns splats himself.
+- ``"ydown"``: y down in any format: an .spz for SuperSplat and splat-transform 3, which ignore its specification.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import errno
 import mmap
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .._files import atomic_write
+from .._files import CONVENTIONS, atomic_write
 from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from . import gltf, obj, ply, ply_mesh, splat, stl
-from ._format import Asset, Format, FormatInfo, FormatTable
+from . import gltf, obj, ply, ply_mesh, splat, spz, stl
+from ._format import Asset, Content, Format, FormatInfo, FormatTable, Sibling
 
-__all__ = ["formats", "load", "save"]
+__all__ = ["CONVENTIONS", "formats", "load", "read_stored", "save"]
 
 _FORMATS: tuple[Format, ...] = (
-    ply_mesh.FORMAT,  # before the other .ply, whose mark any .ply has
     ply.FORMAT,
     splat.FORMAT,
-    gltf.GLB,
+    spz.FORMAT,
     gltf.GLB_GAUSSIANS,
-    gltf.GLTF,
     gltf.GLTF_GAUSSIANS,
+    gltf.GLB,
+    gltf.GLTF,
     obj.FORMAT,
     stl.FORMAT,
+    ply_mesh.FORMAT,
 )
 
-_TURNS = {"3dgs": torch.diag(torch.tensor([1.0, -1.0, -1.0])), "opengl": None}
+_HALF_TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 """180 degrees about x is its own inverse, so saving and loading turn alike."""
+_TURN_AT_ONCE = 1 << 17
 
 
 def formats() -> FormatTable:
@@ -74,8 +79,8 @@ def save(
         obj: Gaussians on any device, stored as float32 or as the format says; or a Mesh.
         path: e.g. "mug.ply"; the folder must exist; a file there is replaced once the new one is complete. Some
             formats write companions beside it (.obj: .mtl and .png).
-        convention: the world of the numbers in a file of Gaussians, "3dgs" (y down) or "opengl" (y up); see this
-            module's text. Meshes are always y up.
+        convention: the world of the numbers in a file of Gaussians: "3dgs" (what 3DGS tools expect of the format),
+            "opengl" (y up) or "ydown"; see this module's text. Meshes are always y up.
         scale_mm: the longest side of a mesh in millimetres, as printers need it; None keeps the numbers as they are.
         strict: refuse what the format cannot hold in full, instead of a warning that says what was left out.
 
@@ -83,7 +88,7 @@ def save(
         FormatError: no format has this suffix; or, strict, something would be lost.
         InputError: the format does not hold such an object, numbers in it are not finite or out of range, nothing is
             in it, or an unknown convention.
-        FileNotFoundError: the folder does not exist.
+        OSError: the folder does not exist, the disk is full, or no permission; a file of that name stays as it was.
 
     Example:
         >>> save(Gaussians.from_lgm(torch.rand(1, 8, 14)), "mug.ply")  # doctest: +SKIP
@@ -96,15 +101,30 @@ def save(
             raise InputError("scale_mm sets the size of a mesh; got Gaussians: to_mesh(gaussians) makes one of them")
         obj = _checked(_filled(obj).detach().to("cpu", torch.float32))
     else:
-        obj = _sized(_filled_mesh(obj), scale_mm, known)
+        obj = _filled_mesh(obj)
+        obj = obj if scale_mm is None else obj.scaled_to_mm(scale_mm, known.unit_mm)
     lost = known.losses(obj)
     if lost and strict:
         raise FormatError(f"{path.name}: {known.name} cannot hold {'; '.join(lost)} (strict=False leaves that out)")
     for sentence in lost:
         warnings.warn(f"{path.name}: {known.name} cannot hold {sentence}; that is left out", stacklevel=2)
     assert known.write is not None  # _writer looks among the writable ones only
-    files = known.write(_turned(obj, convention, known), path.name)
-    atomic_write({path.parent / name: content for name, content in files.items()})
+    if isinstance(obj, Gaussians) and _turns(convention, known):
+        obj = obj.transform(_HALF_TURN)
+    files = known.write(obj, path.name)
+    _put(path, files)
+
+
+def _put(path: Path, files: Mapping[str, Content]) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "what is saved must get a file's name; a folder has it", str(path))
+    try:
+        atomic_write({path.parent / name: content for name, content in files.items()})
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # of a full disk the system names no file, of a folder without permission a temporary one
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _writer(obj: Asset, path: Path) -> Format:
@@ -133,22 +153,13 @@ def _filled_mesh(obj: Mesh) -> Mesh:
     return obj
 
 
-def _sized(obj: Mesh, scale_mm: float | None, known: Format) -> Mesh:
-    if scale_mm is None:
-        return obj
-    longest = float(np.ptp(obj.bounds, axis=0).max())
-    if not (np.isfinite(scale_mm) and scale_mm > 0 and longest > 0):
-        raise InputError(f"scale_mm must be above 0, of a mesh with a size; got {scale_mm} and {longest:g}")
-    return dataclasses.replace(obj, vertices=obj.vertices * (scale_mm / longest / known.unit_mm))
-
-
 def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_rows: bool = False) -> Asset:
     """Read a file. Its content says what it is; the suffix decides only where the content does not (.splat).
 
     Args:
         path: the file.
-        convention: the world of the numbers in a file of Gaussians, "3dgs" (y down) or "opengl" (y up); see this
-            module's text.
+        convention: the world of the numbers in a file of Gaussians: "3dgs" (what 3DGS tools expect of the format),
+            "opengl" (y up) or "ydown"; see this module's text. Meshes are always y up.
         drop_bad_rows: leave out Gaussians that no renderer can draw (NaN, infinite, orientation of length 0).
 
     Returns:
@@ -157,7 +168,7 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
     Raises:
         FormatError: damaged, empty, of no known format, or with rows that cannot be drawn.
         InputError: an unknown convention.
-        FileNotFoundError: no such file.
+        OSError: no such file, a folder, or no permission to read it.
 
     Example:
         >>> load("mug.ply")  # doctest: +SKIP
@@ -165,22 +176,47 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
     """
     path = Path(path)
     _check_convention(convention)
-    buffer = _content(path)
     try:
+        buffer = _content(path)
         known = _recognise(buffer, path)
         assert known.read is not None  # _recognise looks among the readable ones only
-        obj = known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
-        if isinstance(obj, Gaussians):
-            obj = _drawable(obj, drop_bad_rows)
-        return _turned(obj, convention, known)
+        obj = known.read(buffer, _siblings(path))
+        del buffer  # before anything else takes memory
+        if not isinstance(obj, Gaussians):
+            return obj
+        obj = _drawable(obj, drop_bad_rows)
+    except FormatError as error:
+        raise FormatError(f"{path.name}: {error}") from error
+    return _turned_in_place(obj) if _turns(convention, known) else obj
+
+
+def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
+    """What a file holds, unturned and with rows that cannot be drawn left in: for those who examine files.
+
+    Raises:
+        FormatError: damaged, empty, or of no known format.
+        OSError: no such file, or it may not be read.
+    """
+    path = Path(path)
+    try:
+        buffer = _content(path)
+        known = _recognise(buffer, path)
+        assert known.read is not None  # _recognise looks among the readable ones only
+        return known, known.read(buffer, _siblings(path))
     except FormatError as error:
         raise FormatError(f"{path.name}: {error}") from error
 
 
+def _siblings(path: Path) -> Sibling:
+    return lambda name: (path.parent / Path(name).name).read_bytes()
+
+
 def _content(path: Path) -> memoryview:
+    if not (path.is_file() or path.is_dir() or not path.exists()):
+        raise FormatError("a file to load must be a regular one; it is a device or a pipe")  # which may never end
     with path.open("rb") as stream:
         if not os.fstat(stream.fileno()).st_size:
-            raise FormatError(f"{path.name}: a file to load must hold something; it is empty (0 bytes)")
+            raise FormatError("a file to load must hold something; it is empty (0 bytes)")
         # never closed by hand: it goes when the last array that looks into it does, also after an error
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
@@ -236,18 +272,29 @@ def _all_finite(fields: list[torch.Tensor]) -> bool:
 def _checked(obj: Gaussians) -> Gaussians:
     """As :meth:`Gaussians.validate`, which is called only to say what is wrong: this takes a tenth of its time."""
     opacities, scales = obj.opacities.numpy(), obj.scales.numpy()
-    in_range = opacities.min() >= 0 and opacities.max() <= 1 and scales.min() >= 0
+    # columns one by one: minima of rows of three take five times as long
+    in_range = opacities.min() >= 0 and opacities.max() <= 1 and min(column.min() for column in scales.T) >= 0
     return obj if in_range and _good_rows(obj).all() else obj.validate()
 
 
-def _turned(obj: Asset, convention: str, known: Format) -> Asset:
-    turn = _TURNS[convention]
-    return obj.transform(turn) if turn is not None and known.turns and isinstance(obj, Gaussians) else obj
+def _turns(convention: str, known: Format) -> bool:
+    return convention == "ydown" or (convention == "3dgs" and known.turns)
+
+
+def _turned_in_place(obj: Gaussians) -> Gaussians:
+    """Ours to change: a file that has just been read. In parts, so that a large one is never there twice."""
+    if len(obj) <= _TURN_AT_ONCE:
+        return obj.transform(_HALF_TURN)
+    for start in range(0, len(obj), _TURN_AT_ONCE):
+        part = obj[start : start + _TURN_AT_ONCE]
+        for name, turned in vars(part.transform(_HALF_TURN)).items():
+            getattr(part, name)[:] = turned
+    return obj
 
 
 def _check_convention(convention: str) -> None:
-    if convention not in _TURNS:
-        raise InputError(f"convention must be one of {', '.join(map(repr, _TURNS))}; got {convention!r}")
+    if convention not in CONVENTIONS:
+        raise InputError(f"convention must be one of {', '.join(map(repr, CONVENTIONS))}; got {convention!r}")
 
 
 def _suffixes() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from ..mesh import Mesh
 
 Asset = Gaussians | Mesh
 """What files hold."""
+Content = bytes | memoryview
+"""Of one file to write."""
 Sibling = Callable[[str], bytes]
 """Gives the content of a companion: a file of that name beside the one being read (an .obj has a .mtl)."""
 
@@ -37,7 +39,8 @@ class Format:
             None where we only read.
         losses: object -> a sentence for each thing of it that the format cannot hold ("the view-dependent part of 20
             colours (SH degree 1 to 3)"); save warns of them, or refuses if strict.
-        turns: whether ``convention=`` turns it; False where the specification fixes y up (glTF), and for meshes.
+        turns: whether the convention "3dgs" turns Gaussians in it; False where the specification has our own axes, y
+            up (.spz, glTF). Meshes are never turned.
         unit_mm: millimetres that a unit of the file stands for, where ``scale_mm=`` asks for a size: 1000 in glTF,
             which counts in metres, 1 in the formats of printers.
         suffix_tells: whether ``read`` is tried on a file of this suffix although ``sniff`` does not know it, to say
@@ -49,7 +52,7 @@ class Format:
     holds: type[Gaussians] | type[Mesh]
     sniff: Callable[[memoryview], bool] | None
     read: Callable[[memoryview, Sibling], Asset] | None
-    write: Callable[[Any, str], dict[str, bytes]] | None
+    write: Callable[[Any, str], Mapping[str, Content]] | None
     losses: Callable[[Any], list[str]] = _nothing_lost
     turns: bool = True
     unit_mm: float = 1.0

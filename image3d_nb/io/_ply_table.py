@@ -1,7 +1,7 @@
-"""The vertices of a .ply as a table of float32.
+"""The vertices of a .ply as columns of numbers.
 
-The common layout (one element, all of it little-endian float32) is one view of the file's bytes. Everything else goes
-through plyfile: text and big-endian bodies, doubles and integers, lists, further elements.
+Binary rows without lists are a view of the file's bytes: one array of float32 where all is little-endian float32, else
+a structured one. Lists and text go through plyfile.
 """
 
 from __future__ import annotations
@@ -14,28 +14,38 @@ import numpy as np
 
 from ..errors import FormatError
 
-_SIZES = {
-    **dict.fromkeys(("char", "uchar", "int8", "uint8"), 1),
-    **dict.fromkeys(("short", "ushort", "int16", "uint16"), 2),
-    **dict.fromkeys(("int", "uint", "int32", "uint32", "float", "float32"), 4),
-    **dict.fromkeys(("double", "float64"), 8),
+_KINDS = {
+    **dict.fromkeys(("char", "int8"), "i1"),
+    **dict.fromkeys(("uchar", "uint8"), "u1"),
+    **dict.fromkeys(("short", "int16"), "i2"),
+    **dict.fromkeys(("ushort", "uint16"), "u2"),
+    **dict.fromkeys(("int", "int32"), "i4"),
+    **dict.fromkeys(("uint", "uint32"), "u4"),
+    **dict.fromkeys(("float", "float32"), "f4"),
+    **dict.fromkeys(("double", "float64"), "f8"),
 }
 _HEADER_LIMIT = 1 << 20
 """Nobody's header is longer than a megabyte; a damaged file should not be searched to its end."""
+_USUAL_HEADER = 1 << 13
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Named columns of a table [N, C], float32, in memory of its own."""
+    """Named columns of N rows: an array [N, C] of float32, or [N] of records. Both may look into the file's bytes."""
 
     names: tuple[str, ...]
-    table: np.ndarray
+    rows: np.ndarray
 
-    def take(self, names: Sequence[str]) -> np.ndarray:
-        """[N, len(names)]: a view where the columns lie side by side, else a copy."""
+    def take(self, names: Sequence[str], rows: slice = slice(None)) -> np.ndarray:
+        """[n, len(names)] of those rows, float32: a view where it can be one."""
+        if self.rows.dtype.names:
+            columns = [self.rows[name][rows] for name in names]
+            with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and is told of as such
+                return np.stack([column.astype(np.float32) for column in columns], axis=1)
         at = [self.names.index(name) for name in names]
-        beside = at == list(range(at[0], at[0] + len(at)))
-        return self.table[:, at[0] : at[0] + len(at)] if beside else self.table[:, at]
+        if at == list(range(at[0], at[0] + len(at))):
+            return self.rows[rows, at[0] : at[0] + len(at)]
+        return np.stack([self.rows[rows, column] for column in at], axis=1)
 
 
 @dataclass
@@ -48,7 +58,11 @@ class _Element:
     @property
     def least_bytes(self) -> int:
         """What one row takes at least, in a binary body: a list may be empty, but its length is there."""
-        return sum(_SIZES[kind.split()[1] if kind.startswith("list ") else kind] for _, kind in self.properties)
+        return sum(_size(kind.split()[1] if kind.startswith("list ") else kind) for _, kind in self.properties)
+
+    @property
+    def has_lists(self) -> bool:
+        return any(kind.startswith("list ") for _, kind in self.properties)
 
 
 @dataclass
@@ -57,18 +71,33 @@ class _Header:
     elements: list[_Element]
     size: int
 
-    @property
-    def plain(self) -> bool:
-        """Whether the body is nothing but one table of little-endian float32."""
-        kinds = {kind for element in self.elements for _, kind in element.properties}
-        return self.encoding == "binary_little_endian" and len(self.elements) == 1 and kinds <= {"float", "float32"}
+
+def _size(kind: str) -> int:
+    return int(_KINDS[kind][1])
+
+
+def header_bytes(buffer: memoryview) -> bytes:
+    """All up to the body, or b"" where that is no .ply; looks at a megabyte at most."""
+    for limit in (_USUAL_HEADER, _HEADER_LIMIT):
+        start = bytes(buffer[:limit])
+        end = _line_end(start)
+        last = start.find(end + b"end_header" + end)
+        if not start.startswith(b"ply" + end):
+            return b""
+        if last >= 0:
+            return start[: last + len(end + b"end_header" + end)]
+    return b""
+
+
+def _line_end(start: bytes) -> bytes:
+    return b"\n" if start[3:4] == b"\n" else start[3:5] if start[3:5] == b"\r\n" else b"\r"
 
 
 def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, ...]]) -> Columns:
-    """The wanted columns of the element "vertex".
+    """The columns of the element "vertex".
 
     Args:
-        buffer: the whole file.
+        buffer: the whole file; what is returned may look into it.
         wanted: gets the names of the scalar columns there are, and gives those to read; raises what it lacks.
 
     Raises:
@@ -78,57 +107,61 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
     vertex = next((element for element in header.elements if element.name == "vertex"), None)
     if vertex is None or vertex.count == 0:
         found = "0" if vertex else "no such element"
-        raise FormatError(f'a .ply must hold at least one Gaussian in its element "vertex"; got {found}')
+        raise FormatError(
+            f'a .ply must hold at least one Gaussian in its element "vertex"; bytes 0 to {header.size}, its header, '
+            f"say {found}"
+        )
     names = wanted([name for name, kind in vertex.properties if not kind.startswith("list ")])
     _check_size(header, buffer)
-    if not header.plain:
+    before = header.elements[: header.elements.index(vertex)]
+    if header.encoding == "ascii" or any(element.has_lists for element in (*before, vertex)):
         return _read_with_plyfile(header, buffer, names)
-    width = len(vertex.properties)
-    table = np.frombuffer(buffer, "<f4", vertex.count * width, header.size).reshape(vertex.count, width)
-    at = {name: i for i, (name, _) in enumerate(vertex.properties)}
-    if set(names) == set(at):
-        return Columns(tuple(at), np.array(table, np.float32))  # one copy of everything: 4x as fast as by columns
-    return Columns(names, np.array(table[:, [at[name] for name in names]], np.float32))
+    start = header.size + sum(element.count * element.least_bytes for element in before)
+    kinds = [(name, _KINDS[kind]) for name, kind in vertex.properties]
+    if header.encoding == "binary_little_endian" and {kind for _, kind in kinds} == {"f4"}:
+        flat = np.frombuffer(buffer, "<f4", vertex.count * len(kinds), start)
+        return Columns(tuple(name for name, _ in kinds), flat.reshape(vertex.count, len(kinds)))
+    order = "<" if header.encoding == "binary_little_endian" else ">"
+    record = np.dtype([(name, order + kind) for name, kind in kinds])
+    return Columns(names, np.frombuffer(buffer, record, vertex.count, start))
 
 
 def _parse_header(buffer: memoryview) -> _Header:
-    lines, size = _header_lines(buffer)
+    text = header_bytes(buffer)
+    if not text:
+        raise FormatError(
+            f'a .ply must start with the line "ply" and have a line "end_header"; got {len(buffer)} bytes of which '
+            f"byte 0 starts {bytes(buffer[:16])!r}: it is cut off or not a .ply"
+        )
     encoding = ""
     elements: list[_Element] = []
-    for line in lines:
+    # comments may be in any encoding; the first line is "ply", the last is "end_header" and its end
+    lines = text.decode("utf-8", errors="replace").split(_line_end(text).decode())[1:-2]
+    for number, line in enumerate(lines, 2):
         match line.split():
             case ["comment" | "obj_info", *_] | []:
                 continue
             case ["format", ("ascii" | "binary_little_endian" | "binary_big_endian") as encoding, "1.0"]:
                 continue
-            case ["element", name, count] if count.isdecimal():
+            case ["element", name, count] if count.isdecimal() and len(count) < 20:
                 elements.append(_Element(name, int(count), []))
-            case ["property", "list", length, kind, name] if elements and length in _SIZES and kind in _SIZES:
+            case ["property", "list", length, kind, name] if elements and length in _KINDS and kind in _KINDS:
                 elements[-1].properties.append((name, f"list {length} {kind}"))
-            case ["property", kind, name] if elements and kind in _SIZES:
+            case ["property", kind, name] if elements and kind in _KINDS:
                 elements[-1].properties.append((name, kind))
             case _:
-                raise FormatError(f"a .ply header must hold format, element, property and comment; got {line[:80]!r}")
+                raise FormatError(
+                    "a .ply header must hold format, element, property and comment; line "
+                    f"{number} is {line[:80]!r}"
+                )
     if not encoding:
-        raise FormatError('a .ply header must say its format, "ascii" or "binary_little_endian"; it does not')
+        raise FormatError(
+            f'a .ply header must say its format, "ascii" or "binary_little_endian"; bytes 0 to {len(text)} do not'
+        )
     for element in elements:
         if len({name for name, _ in element.properties}) < len(element.properties):
             raise FormatError(f'the columns of the element "{element.name}" must differ; a name is there twice')
-    return _Header(encoding, elements, size)
-
-
-def _header_lines(buffer: memoryview) -> tuple[list[str], int]:
-    """The lines between the first and the last, and where the body starts."""
-    start = bytes(buffer[:_HEADER_LIMIT])
-    end = b"\n" if start[3:4] == b"\n" else start[3:5] if start[3:5] == b"\r\n" else b"\r"
-    last = start.find(b"end_header" + end)
-    if not start.startswith(b"ply" + end) or last < 0:
-        raise FormatError(
-            f'a .ply must start with the line "ply" and have a line "end_header"; got {len(buffer)} bytes that start '
-            f"with {start[:16]!r}: it is cut off or not a .ply"
-        )
-    text = start[len(end) + 3 : last].decode("utf-8", errors="replace")  # comments may be in any encoding
-    return text.split(end.decode()), last + len(b"end_header" + end)
+    return _Header(encoding, elements, len(text))
 
 
 def _check_size(header: _Header, buffer: memoryview) -> None:
@@ -141,15 +174,16 @@ def _check_size(header: _Header, buffer: memoryview) -> None:
     else:
         needed, unit = sum(element.count * element.least_bytes for element in header.elements), "bytes"
     counts = ", ".join(f"{element.count} {element.name}" for element in header.elements)
+    place = f"after the header, which ends at byte {header.size}"
     if body < needed:
-        raise FormatError(f"{counts} must take at least {needed} {unit}; got {body} after the header: it is cut off")
-    has_lists = any(kind.startswith("list ") for element in header.elements for _, kind in element.properties)
+        raise FormatError(f"{counts} must take at least {needed} {unit}; got {body} {place}: it is cut off")
+    has_lists = any(element.has_lists for element in header.elements)
     if (
         body > needed
         and (text or not has_lists)
         and (text or bytes(buffer[header.size + needed :]).strip(b"\0\r\n\t "))
     ):
-        raise FormatError(f"{counts} must take {needed} {unit}; got {body} after the header: its counts are wrong")
+        raise FormatError(f"{counts} must take {needed} {unit}; got {body} {place}: its counts are wrong")
 
 
 def _read_with_plyfile(header: _Header, buffer: memoryview, names: tuple[str, ...]) -> Columns:
@@ -159,5 +193,7 @@ def _read_with_plyfile(header: _Header, buffer: memoryview, names: tuple[str, ..
         vertex = PlyData.read(io.BytesIO(buffer))["vertex"]
         columns = [np.asarray(vertex[name]).astype(np.float32) for name in names]
     except (PlyParseError, ValueError, OverflowError) as error:
-        raise FormatError(f"a .ply must hold what its header says ({header.encoding}); {error}") from error
+        raise FormatError(
+            f"a .ply must hold what its header says ({header.encoding}); after byte {header.size}: {error}"
+        ) from error
     return Columns(names, np.stack(columns, axis=1))

@@ -9,11 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..cameras import LGM_FOVY, LGM_RADIUS, orbit_cameras
 from ..errors import InputError
-from ..gaussians import Gaussians
-from ..mesh import Mesh
-from ..rendering import render
 
 GAP = 8  # pixels between pictures of a sheet
 CAPTION_SIZE = 13  # pixels
@@ -121,14 +117,3 @@ def png_bytes(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
-
-
-def still(
-    obj: Gaussians | Mesh, size: int, background: Any = 1.0,
-    elevation: float = 0.0, azimuth: float = 0.0, radius: float = LGM_RADIUS, fovy: float = LGM_FOVY,
-) -> Image.Image:  # fmt: skip
-    """One view as a square picture from our own renderer; arguments as in :func:`image3d_nb.orbit_cameras`."""
-    camera = orbit_cameras(elevation=elevation, azimuth=(azimuth,), radius=radius, fovy=fovy, size=size)
-    if isinstance(obj, Gaussians):
-        camera = camera.to(obj.device)
-    return as_pictures(render(obj, camera, background=background))[0]

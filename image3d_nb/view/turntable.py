@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +13,25 @@ from tqdm import tqdm
 
 from .._files import atomic_path
 from ..cameras import LGM_FOVY, LGM_RADIUS, orbit_cameras
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from ..rendering import render
-from .page import as_colour, check_gaussians
 from .pictures import as_pictures, sheet
+from .scene import as_colour, make_scene
+from .stills import draw
 
 SUFFIXES = (".gif", ".webp", ".png")
 CHUNK = 4  # views rendered together: a progress bar that moves, and memory that does not grow with `frames`
 SHEET_COLUMNS = 6
 PALETTE_SAMPLE = 20_000  # pixels that choose the palette: 500,000 take 8 s and gain 0.2 dB
+OnStep = Callable[[str, int, int], object]
 
 
 def render_turntable(
     obj: Gaussians | Mesh, path: str | os.PathLike[str], *, frames: int = 24, size: int = 256,
     elevation: float = 15.0, azimuth: float = 0.0, radius: float = LGM_RADIUS, fovy: float = LGM_FOVY,
-    background: float | Sequence[float] = 1.0, fps: float = 12.0, progress: bool = True,
+    background: float | Sequence[float] = 1.0, fps: float = 12.0, light: bool = True, progress: bool = True,
+    on_step: OnStep | None = None, cancelled: Callable[[], bool] | None = None,
 ) -> Path:  # fmt: skip
     """Write a full turn: a looping .gif or .webp, or all frames on one .png sheet.
 
@@ -44,7 +46,10 @@ def render_turntable(
         fovy: degrees.
         background: one grey or (r, g, b), in [0, 1].
         fps: frames a second; a .gif rounds the time of a frame to 0.01 s.
+        light: whether light falls on a mesh; otherwise its colours are shown as stored.
         progress: a bar on stderr while it renders (never where CI or TQDM_DISABLE is set in the environment).
+        on_step: called as f("frames", done, total) whenever some of the frames are drawn.
+        cancelled: asked in between; True stops the work.
 
     Returns:
         The path. The file is there in full or not at all.
@@ -52,12 +57,13 @@ def render_turntable(
     Raises:
         InputError: another type of object, an unknown suffix, or a number out of its range.
         FileNotFoundError: the folder does not exist.
+        Cancelled: ``cancelled`` said so; a file that was there before is untouched.
     """
     target = _target(path)
     _check_range("fps", fps, 0.1, 100)
     pictures = turntable_frames(
         obj, frames, size=size, elevation=elevation, azimuth=azimuth, radius=radius, fovy=fovy,
-        background=background, progress=progress,
+        background=background, light=light, progress=progress, on_step=on_step, cancelled=cancelled,
     )  # fmt: skip
     with atomic_path(target) as temporary:
         _write(temporary, pictures, as_colour(background), fps)
@@ -67,25 +73,29 @@ def render_turntable(
 def turntable_frames(
     obj: Gaussians | Mesh, frames: int = 24, *, size: int = 256,
     elevation: float = 15.0, azimuth: float = 0.0, radius: float = LGM_RADIUS, fovy: float = LGM_FOVY,
-    background: float | Sequence[float] = 1.0, progress: bool = True,
+    background: float | Sequence[float] = 1.0, light: bool = True, progress: bool = True,
+    on_step: OnStep | None = None, cancelled: Callable[[], bool] | None = None,
 ) -> list[Image.Image]:  # fmt: skip
     """The pictures of a full turn, RGB, ``size`` x ``size``. Arguments as in :func:`render_turntable`."""
-    if not isinstance(obj, Mesh):
-        check_gaussians(obj, "render_turntable")
+    if not isinstance(obj, Gaussians | Mesh):
+        raise InputError(f"render_turntable must be given Gaussians or a Mesh; got {type(obj).__name__}")
+    scene = make_scene(obj, "render_turntable")
     _check_range("frames", frames, 1, 1000)
     _check_range("size", size, 8, 4096)
     colour = as_colour(background)
     angles = [azimuth + 360 * i / frames for i in range(frames)]
     cameras = orbit_cameras(elevation=elevation, azimuth=angles, radius=radius, fovy=fovy, size=size)
-    if isinstance(obj, Gaussians):
-        cameras = cameras.to(obj.device)
     pictures: list[Image.Image] = []
     quiet = not progress or any(os.environ.get(name) for name in ("CI", "TQDM_DISABLE"))
     with tqdm(total=frames, desc="turntable", unit="frame", file=sys.stderr, disable=quiet) as bar:
         for start in range(0, frames, CHUNK):
-            views = render(obj, cameras[start : start + CHUNK], background=colour)
+            if cancelled is not None and cancelled():
+                raise Cancelled(f"the turntable was cancelled after {start} of {frames} frames; nothing is written")
+            views = draw(scene, cameras[start : start + CHUNK], colour, light)
             pictures += as_pictures(views)
             bar.update(len(views))
+            if on_step is not None:
+                on_step("frames", len(pictures), frames)
     return pictures
 
 

@@ -3,12 +3,13 @@
 // so that a narrow window does not cut the object off; on a square canvas that is the Python camera.
 
 const RADIANS = Math.PI / 180;
-const MIN_RADIUS = 0.05;
-const MAX_RADIUS = 100;
+const CLOSEST = 1 / 30; // of the first radius
+const FARTHEST = 60;
+const NEAR = 0.01; // world units, as in image3d_nb/rendering/mesh_zbuffer.py
 
-export function createCamera({ elevation = 0, azimuth = 0, radius = 1.5, fovy = 49.1 } = {}) {
-  const home = { elevation, azimuth, radius, target: [0, 0, 0] };
-  const camera = { ...home, target: [...home.target], fovy };
+export function createCamera({ elevation = 0, azimuth = 0, radius = 1.5, target = [0, 0, 0], fovy = 49.1 } = {}) {
+  const home = { elevation, azimuth, radius, target: [...target] };
+  const camera = { ...home, target: [...target], fovy };
 
   camera.reset = () => Object.assign(camera, home, { target: [...home.target] });
 
@@ -19,7 +20,7 @@ export function createCamera({ elevation = 0, azimuth = 0, radius = 1.5, fovy = 
   };
 
   camera.zoom = (factor) => {
-    camera.radius = Math.max(MIN_RADIUS, Math.min(MAX_RADIUS, camera.radius * factor));
+    camera.radius = Math.max(CLOSEST * home.radius, Math.min(FARTHEST * home.radius, camera.radius * factor));
   };
 
   // Moves the target in the picture's plane; x right and y up, in fractions of the shorter side.
@@ -44,12 +45,34 @@ export function axesOf({ elevation, azimuth }) {
   };
 }
 
-export function eyeOf(camera) {
+function eyeOf(camera) {
   const { forward } = axesOf(camera);
   return camera.target.map((value, i) => value - camera.radius * forward[i]);
 }
 
 // Focal length in pixels, the same for x and y.
-export function focalOf(camera, width, height) {
+function focalOf(camera, width, height) {
   return (0.5 * Math.min(width, height)) / Math.tan((camera.fovy * RADIANS) / 2);
+}
+
+// What the shaders need to know of the camera. The near plane moves away with it, for the sake of the depth buffer.
+export function viewOf(camera, width, height) {
+  const { right, down, forward } = axesOf(camera);
+  return {
+    width,
+    height,
+    toCamera: [...right, ...down, ...forward],
+    eye: eyeOf(camera),
+    focal: focalOf(camera, width, height),
+    near: Math.max(NEAR, 0.002 * camera.radius),
+  };
+}
+
+// The ray through a point of the picture, x and y from its upper left corner; the direction has unit length.
+export function rayThrough(camera, x, y, width, height) {
+  const { right, down, forward } = axesOf(camera);
+  const focal = focalOf(camera, width, height);
+  const along = forward.map((value, i) => value + ((x - width / 2) * right[i] + (y - height / 2) * down[i]) / focal);
+  const length = Math.hypot(...along);
+  return { origin: eyeOf(camera), direction: along.map((value) => value / length) };
 }

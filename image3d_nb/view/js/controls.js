@@ -1,11 +1,26 @@
-// Mouse, touch and keyboard -> orbit, pan and zoom. onChange() is called after each change of the camera.
+// Mouse, touch and keyboard -> orbit, pan, zoom and the viewer's actions.
 
 const DEGREES_PER_SIDE = 180; // a drag across the shorter side is half a turn
 const KEY_STEP = 5; // degrees
+const PAN_STEP = 0.04; // of the shorter side
 
+// What the panel of settings tells of it; the settings name their own keys.
+export const HELP = [
+  ["drag \u00b7 arrows", "turn"],
+  ["wheel \u00b7 pinch \u00b7 + \u2212", "zoom"],
+  ["right-drag \u00b7 two fingers \u00b7 Shift", "move"],
+  ["double-click", "look there"],
+  ["space", "keep turning"],
+  ["R", "first view"],
+  ["F", "full screen"],
+  ["H", "this panel"],
+];
+
+// actions: changed() after each change of the camera, focus(x, y) in CSS pixels of the canvas, reset(), and
+// press(key) for all other keys, which returns whether the key means something.
 // wheelNeedsFocus: in a notebook the wheel scrolls past the viewer until the reader has clicked into it.
 // Returns a function that takes all listeners away again.
-export function attachControls(canvas, camera, { onChange, onReset, onToggleTurn, wheelNeedsFocus = false }) {
+export function attachControls(canvas, camera, actions, { wheelNeedsFocus = false } = {}) {
   const pointers = new Map(); // pointerId -> [x, y]
   const listeners = new AbortController();
   const on = (type, listener, options = {}) =>
@@ -25,11 +40,12 @@ export function attachControls(canvas, camera, { onChange, onReset, onToggleTurn
     if (pointers.size === 2) pinch(event.pointerId, before, now);
     else if (pointers.size === 1) drag(event, (now[0] - before[0]) / side(), (now[1] - before[1]) / side());
     pointers.set(event.pointerId, now);
-    onChange();
+    actions.changed();
   });
 
   for (const type of ["pointerup", "pointercancel"]) on(type, (event) => pointers.delete(event.pointerId));
   on("contextmenu", (event) => event.preventDefault()); // the right button pans
+  on("dblclick", (event) => actions.focus(event.offsetX, event.offsetY));
   if (wheelNeedsFocus) on("pointerleave", () => pointers.size || canvas.blur());
 
   function drag(event, x, y) {
@@ -51,27 +67,28 @@ export function attachControls(canvas, camera, { onChange, onReset, onToggleTurn
     event.preventDefault();
     const lines = event.deltaMode === 1 ? 20 : 1; // Firefox counts lines, Chromium pixels
     camera.zoom(Math.exp(Math.max(-200, Math.min(200, event.deltaY * lines)) * 0.0015));
-    onChange();
+    actions.changed();
   }, { passive: false });
 
-  const keys = {
-    ArrowLeft: () => camera.orbit(-KEY_STEP, 0),
-    ArrowRight: () => camera.orbit(KEY_STEP, 0),
-    ArrowUp: () => camera.orbit(0, KEY_STEP),
-    ArrowDown: () => camera.orbit(0, -KEY_STEP),
+  const step = (x, y) => (event) =>
+    event.shiftKey ? camera.pan(PAN_STEP * x, PAN_STEP * y) : camera.orbit(KEY_STEP * x, KEY_STEP * y);
+  const moves = {
+    ArrowLeft: step(-1, 0),
+    ArrowRight: step(1, 0),
+    ArrowUp: step(0, 1),
+    ArrowDown: step(0, -1),
     "+": () => camera.zoom(1 / 1.1),
     "=": () => camera.zoom(1 / 1.1), // plus without Shift
     "-": () => camera.zoom(1.1),
-    r: onReset,
-    Home: onReset,
-    " ": onToggleTurn,
   };
   on("keydown", (event) => {
-    const action = keys[event.key];
-    if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (moves[key]) {
+      moves[key](event);
+      actions.changed();
+    } else if (!actions.press(key)) return;
     event.preventDefault();
-    action();
-    onChange();
   });
 
   return () => listeners.abort();

@@ -1,101 +1,69 @@
-// Draws splats with WebGL2: one instanced square a splat, far to near, premultiplied blending over the background.
+// Draws a scene with WebGL2: surfaces and lines into the depth buffer, then the splats between and before them.
 
-import { axesOf, eyeOf, focalOf } from "./camera.js";
-import { ROW_BYTES } from "./data.js";
-import { FRAGMENT_SHADER, VERTEX_SHADER } from "./shaders.js";
+import { viewOf } from "./camera.js";
+import { createStore } from "./gl.js";
+import { createLinePass } from "./lines.js";
+import { createSplatPass } from "./splats.js";
+import { createSurfacePass, edgesOf } from "./surfaces.js";
 
-const TEXTURE_WIDTH = 2048; // every WebGL2 has at least that; two texels a splat
-const BYTES_PER_LINE = TEXTURE_WIDTH * 16;
+const LINE_WIDTH = 1.5; // CSS pixels, as in image3d_nb/view/frusta.py
+const EDGE_WIDTH = 1;
+const EDGE_COLOUR = new Uint8Array([20, 24, 32, 200]);
+const FADE = 0.5; // of the surface below the edges, so that they stand out on any colour
+const DOT_RADIUS = 1.5; // CSS pixels
 
-// null when the browser has no WebGL2.
-export function createPainter(canvas, rows) {
+// null when the browser has no WebGL2. smooth: whether the edges of triangles are (splats have none).
+export function createPainter(canvas, smooth) {
   // "over" an opaque background, so the page behind never shines through.
-  const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false });
+  const gl = canvas.getContext("webgl2", { alpha: false, antialias: smooth });
   if (!gl) return null;
-  const program = link(gl);
-  gl.useProgram(program);
-  uploadRows(gl, rows);
-  const indices = setUpSquares(gl, program);
-  const uniform = (name) => gl.getUniformLocation(program, name);
-  const places = {
-    toCamera: uniform("toCamera"),
-    eye: uniform("eye"),
-    focal: uniform("focal"),
-    viewport: uniform("viewport"),
-  };
-  gl.enable(gl.BLEND);
-  gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-  let count = 0;
+  const [splatPass, surfacePass, linePass] = [createSplatPass(gl), createSurfacePass(gl), createLinePass(gl)];
+  const store = createStore(gl);
+  let scene = null; // as in data.js, and the same on the GPU:
+  let splats = null;
+  let surfaces = [];
+  let lines = null;
+  let edges = null; // made when they are first asked for
+
+  const uploadEdges = (surface) => linePass.upload(edgesOf(surface), EDGE_COLOUR, store);
+
+  function drawSolids(view, look, ratio) {
+    gl.enable(gl.DEPTH_TEST);
+    for (const surface of surfaces) {
+      surfacePass.draw(surface, view, look.light, look.wireframe && surface.lit ? FADE : 0);
+    }
+    if (lines) linePass.draw(lines, view, LINE_WIDTH * ratio);
+    if (!look.wireframe) return;
+    edges = edges || scene.surfaces.filter((surface) => surface.lit).map(uploadEdges);
+    for (const own of edges) linePass.draw(own, view, EDGE_WIDTH * ratio);
+  }
 
   return {
-    setOrder(order) {
-      gl.bindBuffer(gl.ARRAY_BUFFER, indices);
-      gl.bufferData(gl.ARRAY_BUFFER, order, gl.DYNAMIC_DRAW);
-      count = order.length;
+    setScene(next) {
+      store.free();
+      scene = next;
+      splats = scene.rows && splatPass.upload(scene.rows, store);
+      surfaces = scene.surfaces.map((surface) => surfacePass.upload(surface, store));
+      lines = scene.lines && linePass.upload(scene.lines.ends, scene.lines.colours, store);
+      edges = null;
     },
-    draw(camera, background) {
+    setOrder: (order) => splatPass.setOrder(splats, order),
+    // ratio: canvas pixels a CSS pixel. look: see viewer.js.
+    draw(camera, look, ratio) {
       const { width, height } = canvas;
-      const { right, down, forward } = axesOf(camera);
+      const view = viewOf(camera, width, height);
       gl.viewport(0, 0, width, height);
-      gl.clearColor(...background, 1);
-      gl.clear(gl.COLOR_BUFFER_BIT);
-      gl.uniformMatrix3fv(places.toCamera, true, [...right, ...down, ...forward]);
-      gl.uniform3fv(places.eye, eyeOf(camera));
-      gl.uniform1f(places.focal, focalOf(camera, width, height));
-      gl.uniform2f(places.viewport, width, height);
-      gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, count);
+      gl.clearColor(...look.background, 1);
+      gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+      gl.disable(gl.DEPTH_TEST);
+      if (surfaces.length || lines) drawSolids(view, look, ratio);
+      if (splats) splatPass.draw(splats, view, look.splatScale, look.points ? DOT_RADIUS * ratio : 0);
+    },
+    // Browsers keep only about 16 contexts: one that nobody needs any more must go at once.
+    stop() {
+      store.free();
+      const memory = gl.getExtension("WEBGL_lose_context");
+      if (memory) memory.loseContext();
     },
   };
-}
-
-function link(gl) {
-  const program = gl.createProgram();
-  for (const [type, source] of [[gl.VERTEX_SHADER, VERTEX_SHADER], [gl.FRAGMENT_SHADER, FRAGMENT_SHADER]]) {
-    const shader = gl.createShader(type);
-    gl.shaderSource(shader, source);
-    gl.compileShader(shader);
-    gl.attachShader(program, shader);
-    if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS) && !gl.isContextLost()) {
-      throw new Error(`shader: ${gl.getShaderInfoLog(shader)}`);
-    }
-  }
-  gl.linkProgram(program);
-  if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
-    throw new Error(`shader program: ${gl.getProgramInfoLog(program)}`);
-  }
-  return program;
-}
-
-// The rows go to the GPU byte by byte as they are; the vertex shader takes them apart.
-function uploadRows(gl, rows) {
-  const lines = Math.ceil(rows.length / BYTES_PER_LINE);
-  const largest = gl.getParameter(gl.MAX_TEXTURE_SIZE);
-  if (lines > largest) {
-    const most = (largest * BYTES_PER_LINE) / ROW_BYTES;
-    throw new Error(`this browser draws at most ${most} splats; got ${rows.length / ROW_BYTES}`);
-  }
-  const padded = new Uint8Array(lines * BYTES_PER_LINE);
-  padded.set(rows);
-  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
-  gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
-  gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32UI, TEXTURE_WIDTH, lines, 0, gl.RGBA_INTEGER, gl.UNSIGNED_INT,
-    new Uint32Array(padded.buffer));
-}
-
-// Four corners shared by all; one index a splat. Returns the buffer of the indices.
-function setUpSquares(gl, program) {
-  const corner = gl.getAttribLocation(program, "corner");
-  gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
-  gl.bufferData(gl.ARRAY_BUFFER, new Float32Array([-1, -1, 1, -1, -1, 1, 1, 1]), gl.STATIC_DRAW);
-  gl.enableVertexAttribArray(corner);
-  gl.vertexAttribPointer(corner, 2, gl.FLOAT, false, 0, 0);
-
-  const index = gl.getAttribLocation(program, "index");
-  const indices = gl.createBuffer();
-  gl.bindBuffer(gl.ARRAY_BUFFER, indices);
-  gl.enableVertexAttribArray(index);
-  gl.vertexAttribIPointer(index, 1, gl.UNSIGNED_INT, 0, 0);
-  gl.vertexAttribDivisor(index, 1);
-  return indices;
 }

@@ -1,0 +1,119 @@
+"""Textures: reading one, a grid of places for triangles, and several in one. Arrays only.
+
+uvs have (0, 0) at the lower left corner of a texture, rows count from the top, texel centres lie at +0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+Texture = NDArray[np.uint8]
+
+LEAST_CELL = 6  # texels; below 5, two triangles would share one
+
+
+def bilinear(texture: Texture, uvs: Floats) -> Floats:
+    """Colours [n, 3] in [0, 1] of a texture [h, w, 3] at uvs [n, 2]; outside, its border colour goes on."""
+    h, w = texture.shape[:2]
+    x = np.clip(uvs[:, 0] * w - 0.5, 0, w - 1)
+    y = np.clip((1 - uvs[:, 1]) * h - 0.5, 0, h - 1)
+    x0, y0 = x.astype(np.int64), y.astype(np.int64)
+    x1, y1 = np.minimum(x0 + 1, w - 1), np.minimum(y0 + 1, h - 1)
+    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+    top = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
+    low = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
+    return (top * (1 - fy) + low * fy) / 255
+
+
+@dataclass(frozen=True)
+class GridAtlas:
+    """Square cells in rows, two triangles in each, with a free texel between them: no colour bleeds.
+
+    Attributes:
+        faces: how many triangles have a place.
+        size: texels along each side of the texture.
+        cell: texels along each side of a cell.
+    """
+
+    faces: int
+    size: int
+    cell: int
+
+    @staticmethod
+    def of(faces: int, size: int) -> GridAtlas:
+        """An atlas for so many faces, of this size in texels, or larger where they would not fit."""
+        across = int(np.ceil(np.sqrt((faces + 1) // 2)))
+        cell = max(size // across, LEAST_CELL)
+        return GridAtlas(faces, max(size, across * cell), cell)
+
+    @property
+    def uvs(self) -> Floats:
+        """[3 F, 2], of the corners of each face in turn."""
+        leg = self.cell - 3  # texels between two corners; both triangles then keep off the diagonal between them
+        lower = np.array([[0, 0], [leg, 0], [0, leg]]) + 0.5  # x to the right, y downwards
+        upper = self.cell - lower
+        index = np.arange(self.faces)
+        corners = np.where((index % 2 == 0)[:, None, None], lower, upper) + self._origins(index)[:, None]  # [F, 3, 2]
+        return np.stack([corners[..., 0] / self.size, 1 - corners[..., 1] / self.size], axis=-1).reshape(-1, 2)
+
+    def paint(self, colors_at: Callable[[Ints, Floats], Floats]) -> Texture:
+        """The texture [size, size, 3]: ``colors_at(face [n], weights [n, 3])`` gives sRGB in [0, 1], [n, 3]."""
+        texture = np.zeros((self.size, self.size, 3), np.uint8)
+        for rows, columns, face, weights in self._texels():
+            texture[rows, columns] = np.rint(np.clip(colors_at(face, weights), 0, 1) * 255)
+        return texture
+
+    def _origins(self, index: Ints) -> Ints:
+        across = self.size // self.cell
+        return np.stack([index // 2 % across, index // 2 // across], axis=-1) * self.cell
+
+    def _texels(self, chunk: int = 1 << 18) -> Iterator[tuple[Ints, Ints, Ints, Floats]]:
+        """Rows, columns, face and weights of all texels that belong to a face, some at a time."""
+        y, x = np.divmod(np.arange(self.cell**2), self.cell)
+        leg = self.cell - 3
+        lower = x + y < self.cell  # [c * c]
+        near = np.where(lower, 0, self.cell - 1)
+        second, third = np.abs(x - near) / leg, np.abs(y - near) / leg
+        weights = np.maximum(np.stack([1 - second - third, second, third], axis=1), 0)  # onto the face, in the gutter
+        weights /= weights.sum(1, keepdims=True)
+        step = max(1, chunk // len(x))
+        for start in range(0, (self.faces + 1) // 2, step):
+            cells = np.arange(start, min(start + step, (self.faces + 1) // 2))
+            face = (2 * cells[:, None] + np.where(lower, 0, 1)).ravel()
+            column, row = (self._origins(2 * cells)[:, None] + np.stack([x, y], axis=1)).reshape(-1, 2).T
+            keep = face < self.faces
+            yield row[keep], column[keep], face[keep], np.tile(weights, (len(cells), 1))[keep]
+
+
+def stacked(textures: Sequence[Texture], uvs: Sequence[Floats]) -> tuple[Texture, Floats]:
+    """Several textures, one above the other, with a border so that none bleeds into the next.
+
+    Returns:
+        The texture, and the uvs [sum of n, 2] that find each place in it.
+
+    Raises:
+        InputError: uvs outside [0, 1].
+    """
+    for some in uvs:
+        if len(some) and (some.min() < 0 or some.max() > 1):
+            raise InputError(
+                f"uvs must be in [0, 1] to put textures together; got {some.min():.4g} to {some.max():.4g}"
+            )
+    width = max(texture.shape[1] for texture in textures) + 2
+    height = sum(texture.shape[0] + 2 for texture in textures)
+    rows, places, top = [], [], 0
+    for texture, some in zip(textures, uvs, strict=True):
+        h, w = texture.shape[:2]
+        rows.append(np.pad(texture, ((1, 1), (1, width - w - 1), (0, 0)), mode="edge"))
+        x, y = 1 + some[:, 0] * w, top + 1 + (1 - some[:, 1]) * h
+        places.append(np.stack([x / width, 1 - y / height], axis=1))
+        top += h + 2
+    return np.concatenate(rows), np.concatenate(places)

@@ -1,0 +1,167 @@
+"""Fewer triangles for a closed surface, and where on the old surface a point of the new one lies. Arrays only.
+
+Shapes: V vertices, F faces, n points.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+
+CANDIDATES = 4  # faces looked at for each point
+CHUNK = 1 << 17  # points at a time: about 100 MB
+
+
+def simplify(vertices: Floats, faces: Ints, target_faces: int) -> tuple[Floats, Ints]:
+    """At most ``target_faces`` faces, as near to that as a tolerance gets, with every part and handle kept.
+
+    Args:
+        vertices: [V, 3], each position once.
+        faces: [F, 3], closed, manifold, consistently wound.
+        target_faces: 4 or more.
+
+    Returns:
+        vertices, a subset of those given, and faces.
+
+    Raises:
+        InputError: the surface is not such a one, or cannot become so small.
+    """
+    import manifold3d
+
+    start = manifold3d.Manifold(manifold3d.Mesh64(np.ascontiguousarray(vertices, np.float64), faces.astype(np.uint64)))
+    if start.status() != manifold3d.Error.NoError or start.is_empty():
+        raise InputError("what is decimated must be closed, manifold and consistently wound: see mesh_report(mesh)")
+    mesh = _collapsed(start, target_faces, float(np.ptp(vertices, axis=0).max())).to_mesh64()
+    return np.asarray(mesh.vert_properties)[:, :3], np.asarray(mesh.tri_verts).astype(np.int64)
+
+
+def _collapsed(start: Any, target_faces: int, size: float) -> Any:
+    """The Manifold with about as many faces as may be left, of the same topology."""
+    topology, best, fewest = _topology(start), None, start.num_tri()
+    low, high = 0.0, 1e-5 * size
+    while high < size:  # double the tolerance until it leaves few enough faces, or tears at the mesh
+        tried = start.simplify(high)
+        if not target_faces < tried.num_tri() <= fewest or _topology(tried) != topology:
+            break
+        low, high, fewest = high, 2 * high, tried.num_tri()
+    middle = high
+    for _ in range(10):  # what leaves the most of few enough faces lies between
+        tried = start.simplify(middle)
+        # A tolerance beyond the size of the details tears: parts vanish, handles close, the count rises again.
+        whole = tried.num_tri() <= fewest and _topology(tried) == topology
+        if whole and tried.num_tri() > target_faces:
+            low, fewest = middle, tried.num_tri()
+        else:
+            high = middle
+            best = tried if whole and (best is None or tried.num_tri() > best.num_tri()) else best
+        middle = (low + high) / 2
+    if best is None:
+        raise InputError(f"target_faces must be {fewest} or more to keep all parts and handles; got {target_faces}")
+    return best
+
+
+def _topology(manifold: Any) -> list[int]:
+    """The genus of each part, sorted. (``Manifold.genus()`` of all counts 1 less for each part but the first.)"""
+    return sorted(part.genus() for part in manifold.decompose())
+
+
+class Surface:
+    """A triangle mesh that answers which of its places is closest to a point.
+
+    The faces looked at are those of the nearest of many points strewn over the surface, so that the answer may miss the
+    closest place by a little; where it is on one of those faces is exact.
+    """
+
+    def __init__(self, vertices: Floats, faces: Ints) -> None:
+        from scipy.spatial import cKDTree
+
+        self.corners = vertices[faces].astype(np.float64)  # [F, 3, 3]
+        cross = np.cross(self.corners[:, 1] - self.corners[:, 0], self.corners[:, 2] - self.corners[:, 0])
+        self.normals = cross  # [F, 3], length is twice the area
+        self.owners, points = _strewn(self.corners, faces, np.linalg.norm(cross, axis=1))
+        self.tree = cKDTree(points)
+        self.far = 1e3 * float(np.ptp(points, axis=0).max())
+
+    def closest(self, points: Floats, normals: Floats | None = None) -> tuple[Ints, Floats]:
+        """The closest places.
+
+        Args:
+            points: [n, 3], world units.
+            normals: [n, 3], or None; where given, faces that look the other way are taken last, so that the two sides
+                of a thin wall do not mix.
+
+        Returns:
+            face [n], and weights [n, 3] of its corners, adding up to 1.
+        """
+        faces, weights = np.empty(len(points), np.int64), np.empty((len(points), 3))
+        for start in range(0, len(points), CHUNK):
+            part = slice(start, start + CHUNK)
+            faces[part], weights[part] = self._closest(points[part], None if normals is None else normals[part])
+        return faces, weights
+
+    def _closest(self, points: Floats, normals: Floats | None) -> tuple[Ints, Floats]:
+        _, near = self.tree.query(points, k=min(CANDIDATES, self.tree.n))
+        owners = self.owners[near.reshape(len(points), -1)]  # [n, k]
+        best = np.full(len(points), np.inf)
+        face, weights = np.zeros(len(points), np.int64), np.zeros((len(points), 3))
+        for candidate in owners.T:
+            found = closest_weights(self.corners[candidate], points)  # [n, 3]
+            distance = np.linalg.norm(np.einsum("nc,nck->nk", found, self.corners[candidate]) - points, axis=1)
+            if normals is not None:
+                turned = np.einsum("nk,nk->n", normals, self.normals[candidate]) < 0
+                distance[turned] += self.far
+            nearer = distance < best
+            best[nearer], face[nearer], weights[nearer] = distance[nearer], candidate[nearer], found[nearer]
+        return face, weights
+
+
+def _strewn(corners: Floats, faces: Ints, area: Floats) -> tuple[Ints, Floats]:
+    """Faces [m] and points [m, 3] on them: each vertex once, the middle of each face, and more on large ones."""
+    total = area.sum()
+    share = area / total if total > 0 else area
+    more = np.minimum(share * 4 * max(len(corners), 5_000), 50_000).astype(np.int64)  # [F], about four a face
+    index = np.arange(len(corners))
+    rng = np.random.default_rng(0)
+    r1, r2 = np.sqrt(rng.random(more.sum())), rng.random(more.sum())
+    mixed = np.stack([1 - r1, r1 * (1 - r2), r1 * r2], axis=1)
+    _, first = np.unique(faces, return_index=True)  # a place among the 3 F corners for each vertex
+    owners = np.concatenate([first // 3, index, np.repeat(index, more)])
+    weights = np.concatenate([np.eye(3)[first % 3], np.full((len(corners), 3), 1 / 3), mixed])  # [m, 3]
+    return owners, np.einsum("nc,nck->nk", weights, corners[owners])
+
+
+def closest_weights(corners: Floats, points: Floats) -> Floats:
+    """The weights [n, 3] of the point of each triangle [n, 3, 3] that is closest to the point [n, 3] beside it.
+
+    The closest point of the plane, if it lies inside; else the closest of the three sides.
+    """
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    weights = _plane_weights(b - a, c - a, points - a)
+    best = np.full(len(points), np.inf)
+    outside = ~(weights >= 0).all(1)  # also NaN, of triangles without an area
+    for first, second in ((0, 1), (1, 2), (2, 0)):
+        start, side = corners[:, first], corners[:, second] - corners[:, first]
+        length = np.maximum(np.einsum("nk,nk->n", side, side), 1e-300)
+        along = np.clip(np.einsum("nk,nk->n", points - start, side) / length, 0, 1)  # [n]
+        distance = np.linalg.norm(start + along[:, None] * side - points, axis=1)
+        nearer = outside & (distance < best)
+        best[nearer] = distance[nearer]
+        weights[nearer] = 0
+        weights[nearer, first], weights[nearer, second] = 1 - along[nearer], along[nearer]
+    return weights
+
+
+def _plane_weights(u: Floats, v: Floats, w: Floats) -> Floats:
+    """Weights [n, 3] of w, dropped to the plane of u and v, in the triangle (0, u, v); NaN where that has no area."""
+    uu, uv, vv, uw, vw = (np.einsum("nk,nk->n", p, q) for p, q in ((u, u), (u, v), (v, v), (u, w), (v, w)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        det = uu * vv - uv * uv
+        second, third = (vv * uw - uv * vw) / det, (uu * vw - uv * uw) / det
+    return np.stack([1 - second - third, second, third], axis=1)

@@ -1,0 +1,40 @@
+"""The command ``image3d``. To add a command, write a module with ``add(commands)``, and list it below.
+
+Exit codes: 0 all is done, 1 some of it failed, 2 it was called in a wrong way, 130 it was stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from .. import __version__
+from . import computer, convert, generate, inspect, view
+from ._console import STOPPED, complain
+
+_COMMANDS = (generate.add, convert.add, inspect.add, view.add, computer.add_doctor, computer.add_verify_weights)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: what stands behind ``image3d``; None takes it from the command line.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: after ``--help`` or ``--version``, and with code 2 for wrong arguments.
+    """
+    parser = argparse.ArgumentParser(prog="image3d", description="One picture in, one 3D object out.")
+    parser.add_argument("--version", action="version", version=f"image3d {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in _COMMANDS:
+        add(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except KeyboardInterrupt:
+        complain(f"stopped; nothing half-written is left. {arguments.go_on}")
+        return STOPPED

@@ -1,0 +1,139 @@
+"""``image3d convert``: files of any format to files of any other."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._files import CONVENTIONS
+from ..conversion import FACES, KINDS, RESOLUTION, SPLATS, TEXTURES, convert
+from ..errors import InputError
+from ._console import FAILED, Progress, complain, say, sentence
+from ._paths import Job, plan
+
+if TYPE_CHECKING:
+    from ._console import Commands
+
+_WORDS = {
+    "read": "reading", "views": "looking from all around", "volume": "making a volume", "surface": "finding the skin",
+    "simplify": "simplifying", "texture": "painting", "write": "writing",
+}  # fmt: skip
+_GO_ON = "The same command with --skip goes on where it stopped."
+
+
+def add(commands: Commands) -> None:
+    """Tell the parser of this command."""
+    parser = commands.add_parser(
+        "convert",
+        help="files to another format, splats to meshes and back",
+        description="Convert files of splats and of meshes: .ply .splat .spz .glb .gltf .obj .stl. Splats to .glb, "
+        ".gltf, .obj or .stl become a mesh (--as splats keeps them, in a .glb), a mesh to .ply, .splat or .spz becomes "
+        "splats (--as mesh keeps it, in a .ply). What a format cannot hold is told. A file that is there already is "
+        "not replaced; a file that fails does not stop the rest.",
+        epilog='image3d convert mug.ply mug.glb | image3d convert "*.ply" meshes --to .glb | '
+        "image3d convert folder other --to .spz",
+    )
+    parser.add_argument("sources", nargs="+", metavar="A", help="a file, a pattern in quotes, or a folder")
+    parser.add_argument("target", metavar="B", help="a file; for several files or with --to a folder, made if need be")
+    parser.add_argument("--to", type=_suffix, metavar=".glb", help="the format of the files in folder B")
+    parser.add_argument("--as", dest="kind", choices=KINDS, help="what B holds, where its format can hold both")
+    worlds = {"choices": CONVENTIONS, "default": "3dgs"}
+    about = "splats: 3dgs (as usual in the format, the default), opengl (y up), ydown"
+    parser.add_argument("--from-convention", help=f"the world of A's {about}", **worlds)  # type: ignore[arg-type]
+    parser.add_argument("--to-convention", help=f"the world of B's {about}", **worlds)  # type: ignore[arg-type]
+    parser.add_argument("--drop-bad-rows", action="store_true", help="leave out splats that cannot be drawn (NaN)")
+    parser.add_argument("--scale-mm", type=_size, metavar="MM", help="a mesh's longest side in millimetres")
+    parser.add_argument("--strict", action="store_true", help="refuse what B's format cannot hold")
+    cells = f"of a mesh of splats (default: {RESOLUTION})"
+    parser.add_argument("--resolution", type=_count, default=RESOLUTION, metavar="N", help=cells)
+    parser.add_argument(
+        "--faces", type=_count, metavar="N", help=f"of a mesh, at most (default: {FACES:,} if made of splats, else all)"
+    )
+    parser.add_argument("--texture", choices=TEXTURES, default="uv", help="of a mesh of splats: a picture, or vertices")
+    parser.add_argument(
+        "--splats", type=_count, default=SPLATS, metavar="N", help=f"sampled of a mesh (default: {SPLATS:,})"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of that sampling (default: 0)")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--force", action="store_true", help="replace files that are there already")
+    there.add_argument("--skip", action="store_true", help="leave files that are there already, and go on")
+    parser.add_argument("--quiet", action="store_true", help="tell of errors only")
+    parser.set_defaults(run=lambda arguments: run(arguments, parser), go_on=_GO_ON)
+
+
+def _suffix(text: str) -> str:
+    """ "glb" and ".GLB" -> ".glb"."""
+    name = text.lower().removeprefix(".")
+    if not name.isalnum():
+        raise argparse.ArgumentTypeError(f"must be a suffix such as .glb; got {text!r}")
+    return f".{name}"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more; got {text!r}")
+    return int(text)
+
+
+def _size(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0; got {text!r}")
+    return size
+
+
+def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Work through the files; a failing one does not stop the rest."""
+    try:
+        jobs = plan(arguments.sources, arguments.target, arguments.to)
+    except InputError as error:
+        parser.error(str(error))  # exits with code 2
+    failed = 0
+    for number, job in enumerate(jobs, 1):
+        place = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
+        try:
+            told = _convert(job, arguments, place)
+        except Exception as error:  # noqa: BLE001 -- whatever happens to one file must not stop the others
+            complain(_named(job.source, sentence(error)))
+            failed += 1
+        else:
+            if not arguments.quiet:
+                say(told)
+    if failed and len(jobs) > 1:
+        complain(f"{failed} of {len(jobs)} files failed")
+    return FAILED if failed else 0
+
+
+def _convert(job: Job, arguments: argparse.Namespace, place: str) -> str:
+    """Convert one file; what to tell of it."""
+    if job.problem:
+        raise InputError(job.problem)
+    if arguments.skip and job.target.exists():
+        return f"{job.source} -> {job.target}: there already"
+    job.source.stat()  # before a folder is made for what cannot be
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    with Progress(f"{place}{job.source.name[:30]}", _WORDS, quiet=arguments.quiet) as progress:
+        report = convert(job.source, job.target, **_options(arguments), on_step=progress)
+    seconds = time.perf_counter() - start
+    first, *lost = str(report).splitlines()
+    first = first.replace(f"{report.source} -> {report.files[0]}", f"{job.source} -> {job.target}", 1)
+    return "\n".join([f"{place}{first}, {seconds:.1f} s", *lost])
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = (
+        "kind", "from_convention", "to_convention", "drop_bad_rows", "scale_mm", "strict", "resolution", "faces",
+        "texture", "splats", "seed", "force",
+    )  # fmt: skip
+    return {name: getattr(arguments, name) for name in names}
+
+
+def _named(source: Path, told: str) -> str:
+    """The file's name stands first, once: errors of reading bring it already."""
+    return told if told.startswith(str(source)) else f"{source}: {told.removeprefix(f'{source.name}: ')}"

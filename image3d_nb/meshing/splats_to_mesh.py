@@ -1,0 +1,198 @@
+"""All stages together: Gaussians to one closed, textured mesh."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import Cancelled, InputError
+from ..gaussians import Gaussians
+from ..mesh import Mesh
+from .cloud import Cloud, Grid, find_object, visible
+from .depth import depth_views, view_directions
+from .haze import Haze, measure_haze, solidify
+from .surface import (
+    Floats,
+    Ints,
+    distinct,
+    is_manifold,
+    marching_cubes,
+    outer_shells,
+    pull_to_centres,
+    simplify,
+    taubin,
+    vertex_normals,
+)
+from .texture import bake, colors_at, grid_atlas, longest_edge_last
+from .volume import BAND, SIGMA, Fusion, Volume, drop_floaters, fill_cavities, smooth
+
+OnStep: TypeAlias = Callable[[str, int, int], object]
+
+STAGES = ("views", "volume", "surface", "simplify", "texture")
+UNSEEN = 0.002  # of the border may be out of sight before one looks from more directions
+REACH = 2.0  # cells that a vertex is pulled at most, twice
+
+
+def to_mesh(
+    gaussians: Gaussians,
+    resolution: int = 128,
+    texture: Literal["uv", "vertex"] = "uv",
+    target_faces: int = 20_000,
+    *,
+    texture_size: int | None = None,
+    progress: bool = True,
+    on_step: OnStep | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Mesh:
+    """Make one closed, coloured mesh of Gaussians: what a slicer, a game or a CAD program can take.
+
+    The shell is watertight (each edge is shared by two faces), manifold (around each vertex there is one fan of faces)
+    and faces outwards. Each separate part is one shell: what is closed off inside is filled, parts of less than a
+    hundredth of the largest one's volume are left out as floaters. The same input gives the same bits on one machine.
+
+    The stages are functions of :mod:`image3d_nb.meshing`, to be called one by one: depth views from all around, a
+    volume of signed distances, repairs of the volume, marching cubes, pulling vertices to the Gaussians' centres,
+    smoothing, simplifying, a texture.
+
+    Args:
+        gaussians: some 1,000 to 250,000, anywhere, of any size and on any device; those of opacity below 0.02 are left
+            out. Colours are those that are the same from all sides (SH degree 0).
+        resolution: cells along the object's longest side, 16 to 512. A wall, a gap or a handle thinner than about three
+            cells may vanish or close. 128 suits LGM's 65,536 Gaussians, which are half a cell apart then, and small
+            models' too; time and memory grow with its square to cube (256: about 4 times as long, 0.5 GB).
+        texture: "uv": a texture of its own, which every format can hold but .stl; each triangle has its own place in
+            it, so each vertex comes once a face (V = 3F) and with equal bits: **merging vertices by position gives the
+            closed shell** (trimesh, admesh and slicers do so when they load a file). "vertex": a colour a vertex, and
+            the closed shell as it is (V = F / 2, about).
+        target_faces: the most triangles, 100 or more.
+        texture_size: texels along the texture's side, at least 4 for each square of two triangles (400 for 20,000
+            faces); None: 9 for each square (900).
+        progress: show a bar in a notebook or a terminal, unless ``on_step`` is given (never if TQDM_DISABLE is set).
+        on_step: called as f(stage, done, total), stage one of "views" (counts directions; their number grows where
+            something is hollow), "volume", "surface", "simplify", "texture".
+        cancelled: asked between steps; True stops the work.
+
+    Returns:
+        A Mesh of float32 vertices with normals, and uvs and texture (or vertex_colors), in the Gaussians' world.
+
+    Raises:
+        InputError: the Gaussians enclose nothing (too few, all transparent, all in a plane), hold NaN or numbers out of
+            range, or lie so far from the origin that float32 cannot tell cells apart; or an argument is out of range.
+        Cancelled: ``cancelled`` said so.
+
+    Source:
+        Curless and Levoy 1996 (volume); Lewiner et al. 2003 (marching cubes); Taubin 1995 (smoothing).
+
+    Example:
+        >>> mesh = to_mesh(result.gaussians)  # doctest: +SKIP
+        >>> mesh  # doctest: +SKIP
+        Mesh(vertices=57168, faces=19056, colors=texture)
+    """
+    _check(resolution, texture, target_faces, texture_size)
+    steps = _Steps(on_step, cancelled, progress)
+    try:
+        cloud, grid = find_object(visible(gaussians), resolution)
+        haze = measure_haze(cloud, grid)
+        volume = _volume(cloud, grid, haze, steps)
+        vertices, faces = _surface(volume, cloud, grid, haze, steps)
+        steps.report("simplify", 0, 1)
+        vertices, faces = outer_shells(*simplify(vertices, faces, target_faces))
+        assert is_manifold(faces)
+        places = distinct(vertices, faces)
+        steps.report("simplify", 1, 1)
+        steps.report("texture", 0, 1)
+        mesh = _painted(places, faces, cloud, texture, texture_size)
+        steps.report("texture", 1, 1)
+    finally:
+        steps.end()
+    return mesh
+
+
+def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> Volume:
+    """Look from more and more directions until nothing is out of sight; then repair."""
+    depth = haze.depth / grid.cell  # in cells
+    fusion, done, total = Fusion(grid, max(BAND, 3 * depth)), 0, 0
+    solid = solidify(cloud, haze)
+    for directions in view_directions():
+        total += len(directions)
+        steps.report("views", done, total)
+        for view in depth_views(solid, grid, directions):
+            fusion.add(view)
+            done += 1
+            steps.report("views", done, total)
+        if fusion.unseen() <= UNSEEN:
+            break
+    steps.report("volume", 0, 1)
+    volume = fill_cavities(drop_floaters(smooth(fusion.volume(), max(SIGMA, SIGMA * depth))))
+    steps.report("volume", 1, 1)
+    return volume
+
+
+def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats, Ints]:
+    """Marching cubes, pulling and smoothing."""
+    steps.report("surface", 0, 3)
+    for _ in range(5):
+        vertices, faces = marching_cubes(volume, grid)
+        if is_manifold(faces):
+            break
+        volume = smooth(volume)  # two sheets touch in a face of a cell; seen in pure noise only
+    vertices, faces = outer_shells(vertices, faces)
+    steps.report("surface", 1, 3)
+    # of a haze, what can be seen lies well before the centres, and rightly so
+    vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell / haze.faintness**2)
+    steps.report("surface", 2, 3)
+    vertices = taubin(vertices, faces)
+    steps.report("surface", 3, 3)
+    return vertices, faces
+
+
+def _painted(places: Floats, faces: Ints, cloud: Cloud, texture: str, texture_size: int | None) -> Mesh:
+    normals = vertex_normals(places.astype(np.float64), faces).astype(np.float32)
+    if texture == "vertex":
+        colors = colors_at(places.astype(np.float64), cloud).astype(np.float32)
+        return Mesh(places, faces, vertex_colors=colors, normals=normals)
+    faces = longest_edge_last(places, faces)
+    atlas = grid_atlas(len(faces), texture_size)
+    picture = bake(places.astype(np.float64), faces, atlas, cloud)
+    corners = faces.ravel()  # [3F]
+    alone = np.arange(len(corners)).reshape(-1, 3)
+    return Mesh(places[corners], alone, uvs=atlas.uvs.astype(np.float32), texture=picture, normals=normals[corners])
+
+
+class _Steps:
+    """Tells how far the work is, and asks whether to go on."""
+
+    def __init__(self, on_step: OnStep | None, cancelled: Callable[[], bool] | None, progress: bool) -> None:
+        self._on_step, self._cancelled = on_step, cancelled
+        # a bar only where somebody watches: a terminal, or a notebook's kernel
+        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+        quiet = not (progress and watched and on_step is None) or any(map(os.environ.get, ("CI", "TQDM_DISABLE")))
+        self._bar = tqdm(total=len(STAGES), desc="to_mesh", unit="stage", file=sys.stderr, leave=False, disable=quiet)
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        if self._on_step is not None:
+            self._on_step(stage, done, total)
+        self._bar.set_postfix_str(stage, refresh=False)
+        self._bar.n = round(STAGES.index(stage) + done / total, 2)
+        self._bar.refresh()
+        if self._cancelled is not None and self._cancelled():
+            raise Cancelled("to_mesh was cancelled")
+
+    def end(self) -> None:
+        self._bar.close()
+
+
+def _check(resolution: int, texture: str, target_faces: int, texture_size: int | None) -> None:
+    whole = {"resolution": (resolution, 16, 512), "target_faces": (target_faces, 100, 10_000_000)}
+    if texture_size is not None:
+        whole["texture_size"] = (texture_size, 32, 16_384)
+    for name, (value, low, high) in whole.items():
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise InputError(f"{name} must be a whole number from {low:,} to {high:,}; got {value!r}")
+    if texture not in ("uv", "vertex"):
+        raise InputError(f'texture must be "uv" or "vertex"; got {texture!r}')

@@ -1,0 +1,266 @@
+"""What a viewer shows: an object and cameras, checked, and as the bytes that the viewer's script reads."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..cameras import LGM_FOVY, LGM_RADIUS, Cameras, orbit_cameras
+from ..errors import InputError
+from ..gaussians import Gaussians
+from ..io import splat
+from ..mesh import Mesh
+from . import frusta
+from .pictures import as_pictures
+
+MANY = 200_000  # Gaussians; beyond it a page is large and slow
+MANY_FACES = 300_000
+MOST_RAYS = 16  # along each side of a camera's picture
+CLOSEST = 0.12  # world units; the renderers draw no Gaussian nearer than 0.1
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What one viewer shows together. Each part may be missing, but not all.
+
+    Attributes:
+        gaussians: N Gaussians.
+        mesh: a mesh, on which light falls.
+        panes: the pictures of cameras, as one mesh; shown as they are.
+        lines: frusta, rays and axes.
+    """
+
+    gaussians: Gaussians | None = None
+    mesh: Mesh | None = None
+    panes: Mesh | None = None
+    lines: frusta.Lines | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera that looks at ``target`` from ``radius`` away; angles in degrees, as in :mod:`image3d_nb.cameras`."""
+
+    elevation: float = 0.0
+    azimuth: float = 0.0
+    radius: float = LGM_RADIUS
+    target: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    fovy: float = LGM_FOVY
+
+    def cameras(self, size: int) -> Cameras:
+        """One camera that takes square pictures of ``size`` pixels."""
+        around = orbit_cameras(self.elevation, (self.azimuth,), self.radius, self.fovy, size)
+        c2w = around.c2w.clone()
+        c2w[:, :3, 3] += c2w.new_tensor(self.target)
+        return Cameras.from_c2w(c2w, self.fovy, size, size)
+
+
+def make_scene(
+    obj: Any, who: str, *, cameras: Cameras | None = None, pictures: Any = None, rays: int = 0, axes: bool = False
+) -> Scene:
+    """Check an object, and the cameras beside it.
+
+    Args:
+        obj: Gaussians, a Mesh or Cameras.
+        who: the caller's name, for messages.
+        cameras: drawn as frusta beside Gaussians or a mesh.
+        pictures: one for each camera, shown on its picture plane; what :func:`as_pictures` takes.
+        rays: that many times as many rays from each camera are drawn, evenly over its picture; 0 draws none.
+        axes: whether the axes of the world and of each camera are drawn: x red, y green, z blue.
+
+    Raises:
+        InputError: another type, nothing in it, NaN in it, or pictures that do not fit the cameras.
+    """
+    if isinstance(obj, Cameras):
+        if cameras is not None:
+            raise InputError(f"cameras must be left out when {who} is given Cameras")
+        obj, cameras = None, obj
+    elif not isinstance(obj, Mesh):
+        check_gaussians(obj, who)
+    else:
+        check_mesh(obj, who)
+    if not isinstance(rays, int) or not 0 <= rays <= MOST_RAYS:
+        raise InputError(f"rays must be a whole number from 0 to {MOST_RAYS}; got {rays!r}")
+    if cameras is None and (pictures is not None or rays):
+        raise InputError("pictures and rays belong to cameras: give cameras=... too")
+    return Scene(
+        gaussians=obj if isinstance(obj, Gaussians) else None,
+        mesh=obj if isinstance(obj, Mesh) else None,
+        panes=None if cameras is None or pictures is None else _panes(cameras, pictures),
+        lines=_lines(cameras, rays, axes),
+    )
+
+
+def check_gaussians(obj: Any, who: str) -> None:
+    """Raise InputError for anything but finite Gaussians; warn when there are very many."""
+    if not isinstance(obj, Gaussians):
+        raise InputError(f"{who} must be given Gaussians, a Mesh or Cameras; got {type(obj).__name__}")
+    if len(obj) == 0:
+        raise InputError(f"{who} must be given at least one Gaussian; got none: did prune or crop take all of them?")
+    obj.validate()
+    if len(obj) > MANY:
+        _warn_many(f"{len(obj):,} Gaussians", len(obj) * 32, "prune(min_opacity=...) or crop(...) makes it smaller")
+
+
+def check_mesh(mesh: Mesh, who: str) -> None:
+    """Raise InputError for a mesh that cannot be drawn; warn when there are very many faces."""
+    if len(mesh.faces) == 0:
+        raise InputError(f"{who} must be given a mesh with at least one face; got {mesh!r}")
+    if not np.isfinite(mesh.vertices).all():  # arrays may have changed since the mesh was made
+        raise InputError(f"{who} must be given finite vertices; got NaN or infinity")
+    if mesh.texture is not None and mesh.texture.dtype != np.uint8:
+        raise InputError(f"{who} must be given a mesh whose texture is uint8; got {mesh.texture.dtype}")
+    if len(mesh.faces) > MANY_FACES:
+        size = 12 * len(mesh.faces) + 26 * len(mesh.vertices)
+        _warn_many(f"{len(mesh.faces):,} faces", size, "a mesh of fewer faces is smaller")
+
+
+def check_cameras(cameras: Any) -> None:
+    """Raise InputError for anything but at least one camera, all of them finite."""
+    if not isinstance(cameras, Cameras):
+        raise InputError(f"cameras must be Cameras, e.g. orbit_cameras(); got {type(cameras).__name__}")
+    if len(cameras) == 0:
+        raise InputError("cameras must hold at least one camera; got none")
+    if not bool(cameras.c2w.isfinite().all()):
+        raise InputError("cameras must be finite; got NaN or infinity")
+
+
+def _panes(cameras: Cameras, pictures: Any) -> Mesh:
+    check_cameras(cameras)
+    shown = as_pictures(pictures)
+    if len(shown) != len(cameras):
+        raise InputError(f"pictures must be one a camera, {len(cameras)} of them; got {len(shown)}")
+    return frusta.panes(cameras, shown)
+
+
+def _lines(cameras: Cameras | None, rays: int, axes: bool) -> frusta.Lines | None:
+    world = frusta.axes(np.eye(4)[None], 0.5)
+    if cameras is None:
+        return world if axes else None
+    check_cameras(cameras)
+    lines = frusta.frusta(cameras)
+    if rays:
+        lines += frusta.rays(cameras, rays)
+    if axes:
+        frames = cameras.c2w.detach().cpu().double().numpy()
+        lines += world + frusta.axes(frames, 0.8 * frusta.frustum_depth(cameras))
+    return lines
+
+
+def frame(
+    scene: Scene, elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None, fovy: float = LGM_FOVY
+) -> View:
+    """The first view of a scene.
+
+    Without a radius, what fits into the view of LGM's cameras is seen as they see it; anything else from as far as
+    it takes to see all of it, around its middle.
+    """
+    if radius is not None:
+        return View(elevation, azimuth, radius, fovy=fovy)
+    points = _points(scene)
+    low, high = points.min(0), points.max(0)
+    if 0.25 <= np.linalg.norm(points, axis=1).max() <= 1:  # from the origin
+        return View(elevation, azimuth, fovy=fovy)
+    middle = (low + high) / 2
+    reach = max(float(np.linalg.norm(points - middle, axis=1).max()), 1e-6)
+    fitting = 1.05 * reach / float(np.sin(np.radians(fovy) / 2))
+    x, y, z = (float(value) for value in middle)
+    return View(elevation, azimuth, max(fitting, reach + CLOSEST), (x, y, z), fovy)
+
+
+def _points(scene: Scene) -> NDArray[np.floating]:
+    """[n, 3], world: where things are. A few Gaussians far from all others do not count."""
+    points = [mesh.vertices for mesh in (scene.mesh, scene.panes) if mesh is not None]
+    if scene.lines is not None:
+        points.append(scene.lines.ends.reshape(-1, 3))
+    if scene.gaussians is not None:
+        means = scene.gaussians.means.detach().cpu().numpy()
+        low, high = np.quantile(means, (0.01, 0.99), axis=0)
+        points.append(means.clip(low, high))
+    return np.concatenate(points).astype(np.float64)
+
+
+def payload(scene: Scene) -> dict[str, Any]:
+    """The scene as js/data.js reads it: nested dicts and lists, with bytes for all arrays."""
+    content: dict[str, Any] = {}
+    if scene.gaussians is not None:
+        content["splats"] = _rows(scene.gaussians)
+    surfaces = [(mesh, lit) for mesh, lit in ((scene.mesh, True), (scene.panes, False)) if mesh is not None]
+    if surfaces:
+        content["surfaces"] = [_surface(mesh, lit) for mesh, lit in surfaces]
+    if scene.lines is not None:
+        colors = np.pad(_as_bytes(scene.lines.colors), ((0, 0), (0, 1)), constant_values=255)
+        content["lines"] = {"ends": scene.lines.ends.astype("<f4").tobytes(), "colours": colors.tobytes()}
+    return content
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """A payload for a page: bytes as base64. Nothing in it could close an element of HTML."""
+    return json.dumps(content, default=lambda value: base64.b64encode(value).decode("ascii"))
+
+
+def _rows(gaussians: Gaussians) -> bytes:
+    if gaussians.sh_degree:
+        _warn(
+            f"the viewer shows one colour a Gaussian: the view-dependent part (SH degree 1 to {gaussians.sh_degree}) "
+            f"of {len(gaussians)} Gaussians is left out there"
+        )
+    fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh[:, :1])
+    plain = Gaussians(*(field.detach().float().cpu() for field in fields))
+    (content,) = splat.write(plain, "page.splat").values()  # one file, in the world of the Gaussians given
+    return content
+
+
+def _surface(mesh: Mesh, lit: bool) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "vertices": mesh.vertices.astype("<f4").tobytes(),
+        "faces": mesh.faces.astype("<u4").tobytes(),
+        "normals": np.rint(mesh.vertex_normals() * 32767).astype("<i2").tobytes(),
+        "lit": lit,
+    }
+    if mesh.uvs is not None and mesh.texture is not None:
+        buffer = io.BytesIO()
+        Image.fromarray(mesh.texture).save(buffer, format="PNG")
+        content |= {"uvs": mesh.uvs.astype("<f4").tobytes(), "texture": buffer.getvalue()}
+    elif mesh.vertex_colors is not None:
+        content["colours"] = _as_bytes(mesh.vertex_colors).tobytes()
+    return content
+
+
+def _as_bytes(colors: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return (colors.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def as_colour(background: float | Sequence[float]) -> list[float]:
+    """One grey or three numbers to [r, g, b], each in [0, 1]."""
+    try:
+        values = np.asarray(background, np.float64)
+    except (TypeError, ValueError):  # a name, or a list that holds no numbers
+        values = np.empty(0)
+    if values.shape not in ((), (3,)) or not ((values >= 0) & (values <= 1)).all():  # NaN fails too
+        raise InputError(f"background must be one number or (r, g, b), in [0, 1]; got {background!r}")
+    return [float(value) for value in np.broadcast_to(values, 3)]
+
+
+def _warn_many(what: str, size: int, advice: str) -> None:
+    megabytes = size * 4 / 3 / 1e6  # base64
+    _warn(f"{what} make a page of {megabytes:.0f} MB, slow to open and to turn; {advice}")
+
+
+def _warn(message: str) -> None:
+    """Warn at the line that called this package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)

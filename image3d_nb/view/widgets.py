@@ -1,0 +1,199 @@
+"""The viewer as widgets: what a reader does in it reaches Python, and what Python sets moves the picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import traitlets
+
+from .._optional import require
+from ..cameras import LGM_FOVY, LGM_RADIUS, Cameras
+from ..errors import InputError
+from ..gaussians import Gaussians
+from ..mesh import Mesh
+from .page import viewer_script, viewer_style
+from .pictures import png_bytes
+from .scene import Scene, View, as_colour, frame, make_scene, payload
+from .stills import still
+
+anywidget: Any = require("anywidget", extra="notebook", who="image3d_nb.SplatViewer")
+
+STILL_SIZE = 512  # pixels, at most; it is stored in the notebook
+
+
+class _Number(traitlets.TraitType[float, float]):
+    """A float in a range; anything else is an InputError."""
+
+    def __init__(self, default: float, low: float, high: float, help: str) -> None:  # noqa: A002 -- traitlets' word
+        super().__init__(default, help=help)
+        self.low, self.high = low, high
+
+    def validate(self, obj: Any, value: Any) -> float:  # noqa: ARG002 -- traitlets' signature
+        """The value as a float."""
+        if not isinstance(value, int | float) or not self.low <= value <= self.high:  # NaN fails too
+            raise InputError(f"{self.name} must be a number from {self.low:g} to {self.high:g}; got {value!r}")
+        return float(value)
+
+
+class _Colour(traitlets.TraitType[list[float], Any]):
+    """One grey or (r, g, b); kept as [r, g, b]."""
+
+    def validate(self, obj: Any, value: Any) -> list[float]:  # noqa: ARG002 -- traitlets' signature
+        """The value as three floats."""
+        return as_colour(value)
+
+
+class _Viewer(anywidget.AnyWidget):
+    """What both viewers share: the camera, the background, and a scene as bytes for the script in the browser."""
+
+    _esm = viewer_script("widget")
+    _css = viewer_style(page=False)
+
+    elevation = _Number(0.0, -90, 90, help="degrees, up is positive").tag(sync=True)
+    azimuth = _Number(0.0, -1e6, 1e6, help="degrees, 0 is the front").tag(sync=True)
+    radius = _Number(LGM_RADIUS, 1e-6, 1e9, help="distance from the target, world units").tag(sync=True)
+    target = traitlets.List(traitlets.Float(), [0.0] * 3, 3, 3, help="the point looked at, world units").tag(sync=True)
+    background = _Colour([1.0] * 3, help="one grey or (r, g, b), in [0, 1]").tag(sync=True)
+    turning = traitlets.Bool(False, help="whether it turns on its own").tag(sync=True)
+    size = traitlets.Int(512, min=16, max=4096, help="width and height, pixels").tag(sync=True)
+    fovy = traitlets.Float(LGM_FOVY, read_only=True, help="degrees, across the picture").tag(sync=True)
+    _scene = traitlets.Dict().tag(sync=True)
+    _still = traitlets.Bytes(b"").tag(sync=True)
+
+    def __init__(self, scene: Scene, radius: float | None, **traits: Any) -> None:
+        view = frame(scene, traits.pop("elevation"), traits.pop("azimuth"), radius)
+        self._shown = scene
+        super().__init__(
+            elevation=view.elevation, azimuth=view.azimuth, radius=view.radius, target=list(view.target),
+            _scene=payload(scene), **traits,
+        )  # fmt: skip
+
+    def picture(self) -> Any:
+        """What the viewer shows now, drawn by the CPU renderer: a PIL image."""
+        x, y, z = self.target
+        view = View(self.elevation, self.azimuth, self.radius, (x, y, z), self.fovy)
+        return still(self._drawn(), min(self.size, STILL_SIZE), self.background, view, self._light())
+
+    def _drawn(self) -> Scene:
+        return self._shown
+
+    def _light(self) -> bool:
+        return True
+
+    def _show(self, scene: Scene) -> None:
+        self._shown = scene
+        self._scene = payload(scene)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The widget, and a picture of it for the places where no widget runs."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        self._still = png_bytes(self.picture())
+        return {**data, "image/png": self._still}, metadata
+
+
+class SplatViewer(_Viewer):
+    """Gaussians in a notebook, with traits that follow the reader's mouse, and move the picture when they are set.
+
+    Args:
+        gaussians: N Gaussians, OpenGL world.
+        elevation, azimuth, radius, background, cameras, pictures, rays, axes: as in :func:`image3d_nb.show`.
+        size: width and height, pixels.
+        splat_scale: factor of the size of all splats, 0 to 2.
+        points: whether splats are drawn as dots.
+        turning: whether it turns on its own.
+
+    Attributes:
+        elevation, azimuth, radius, target: the camera, degrees and world units.
+        background, splat_scale, points, turning, size: as above.
+
+    Raises:
+        InputError: as :func:`image3d_nb.show`, or a trait is set out of its range.
+        ImportError: anywidget is not installed.
+
+    Example:
+        >>> import torch
+        >>> viewer = SplatViewer(Gaussians.from_lgm(torch.rand(1, 8, 14)), azimuth=30)
+        >>> viewer.azimuth = 90  # the picture turns; after a drag, viewer.azimuth says where to
+    """
+
+    splat_scale = _Number(1.0, 0, 2, help="factor of the size of all splats").tag(sync=True)
+    points = traitlets.Bool(False, help="whether splats are drawn as dots").tag(sync=True)
+
+    def __init__(
+        self, gaussians: Gaussians, *, size: int = 512, background: float | Sequence[float] = 1.0,
+        elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None,
+        splat_scale: float = 1.0, points: bool = False, turning: bool = False,
+        cameras: Cameras | None = None, pictures: Any = None, rays: int = 0, axes: bool = False,
+    ) -> None:  # fmt: skip
+        self._beside: dict[str, Any] = {"cameras": cameras, "pictures": pictures, "rays": rays, "axes": axes}
+        super().__init__(
+            self._make(gaussians), radius, elevation=elevation, azimuth=azimuth, size=size, background=background,
+            splat_scale=splat_scale, points=points, turning=turning,
+        )  # fmt: skip
+
+    def update(self, gaussians: Gaussians) -> None:
+        """Show other Gaussians from where the camera stands; cameras and pictures stay."""
+        self._show(self._make(gaussians))
+
+    def _make(self, gaussians: Gaussians) -> Scene:
+        if not isinstance(gaussians, Gaussians):
+            raise InputError(f"SplatViewer must be given Gaussians; got {type(gaussians).__name__}")
+        return make_scene(gaussians, "SplatViewer", **self._beside)
+
+    def _drawn(self) -> Scene:
+        gaussians = self._shown.gaussians
+        assert gaussians is not None
+        scaled = dataclasses.replace(gaussians, scales=gaussians.scales * self.splat_scale)
+        return dataclasses.replace(self._shown, gaussians=scaled)
+
+
+class MeshViewer(_Viewer):
+    """A mesh, or cameras, in a notebook, with traits that follow the reader's mouse and move the picture.
+
+    Args:
+        mesh: a Mesh; or Cameras, drawn as frusta.
+        elevation, azimuth, radius, background, light, cameras, pictures, rays, axes: as in :func:`image3d_nb.show`.
+        size: width and height, pixels.
+        wireframe: whether the edges of the triangles are drawn.
+        turning: whether it turns on its own.
+
+    Attributes:
+        elevation, azimuth, radius, target: the camera, degrees and world units.
+        background, light, wireframe, turning, size: as above.
+
+    Raises:
+        InputError: as :func:`image3d_nb.show`, or a trait is set out of its range.
+        ImportError: anywidget is not installed.
+    """
+
+    light = traitlets.Bool(True, help="whether light falls on the mesh").tag(sync=True)
+    wireframe = traitlets.Bool(False, help="whether the edges of the triangles are drawn").tag(sync=True)
+
+    def __init__(
+        self, mesh: Mesh | Cameras, *, size: int = 512, background: float | Sequence[float] = 1.0,
+        elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None,
+        light: bool = True, wireframe: bool = False, turning: bool = False,
+        cameras: Cameras | None = None, pictures: Any = None, rays: int = 0, axes: bool = False,
+    ) -> None:  # fmt: skip
+        self._beside: dict[str, Any] = {"cameras": cameras, "pictures": pictures, "rays": rays, "axes": axes}
+        super().__init__(
+            self._make(mesh), radius, elevation=elevation, azimuth=azimuth, size=size, background=background,
+            light=light, wireframe=wireframe, turning=turning,
+        )  # fmt: skip
+
+    def update(self, mesh: Mesh | Cameras) -> None:
+        """Show another mesh, or other cameras, from where the camera stands; what is beside it stays."""
+        self._show(self._make(mesh))
+
+    def _make(self, mesh: Mesh | Cameras) -> Scene:
+        if not isinstance(mesh, Mesh | Cameras):
+            raise InputError(f"MeshViewer must be given a Mesh or Cameras; got {type(mesh).__name__}")
+        return make_scene(mesh, "MeshViewer", **self._beside)
+
+    def _light(self) -> bool:
+        return self.light

@@ -1,0 +1,149 @@
+"""The studio in JupyterLab, in headless Chromium: from an upload to a file on disk, cancelled, and misused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Frame, Page
+
+import image3d_nb as i3d
+from tests import browser as harness
+from tests.browser import Lab, Watch, covered, picture_of, wait_until
+from tests.test_browser_lab import write_notebook
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+HOSTILE = "<img src=x onerror=window.hacked=1>'\".png"
+IDLE = "document.querySelector('.i3d-run') && !document.querySelector('.i3d-run').disabled"
+SAYS = "document.querySelector('.i3d-studio [role=status]').innerText"
+
+STICKING_OUT = """() => {
+  const studio = document.querySelector('.i3d-studio'), right = studio.getBoundingClientRect().right + 1;
+  const parts = [...studio.querySelectorAll('button, img, input, select, iframe')];
+  return parts.filter((part) => part.getBoundingClientRect().right > right).map((part) => part.outerHTML.slice(0, 200));
+}"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with harness.jupyter_lab(tmp_path_factory.mktemp("lab")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def opened(lab: Lab, browser: Browser) -> Iterator[tuple[Page, Watch]]:
+    """A notebook with a studio in it: one for all tests, as a learner goes on with his."""
+    context = browser.new_context(viewport={"width": 1000, "height": 1400}, accept_downloads=True)
+    page = context.new_page()
+    seen = harness.watch(page)
+    notebook = lab.folder / "studio.ipynb"
+    write_notebook(notebook, ["import image3d_nb as i3d\nstudio = i3d.studio('runs')\nstudio"])
+    cells = harness.run_in_lab(page, lab, notebook)
+    assert harness.errors_in(cells) == []
+    assert {"image/png", "text/plain"} < set(cells[0]["outputs"][0]["data"])
+    wait_until(page, IDLE)
+    yield page, seen
+    context.close()
+
+
+@pytest.fixture
+def page(opened: tuple[Page, Watch], lab: Lab) -> Iterator[Page]:
+    """The studio at rest. Whatever a test does, nothing is complained about, and nothing leaves this machine."""
+    page, seen = opened
+    yield page
+    assert seen.errors == []
+    assert seen.strangers(lab.url, lab.url.replace("http", "ws")) == []
+    assert page.locator(".jp-OutputArea-output.jp-mod-error, [data-mime-type*=stderr]").count() == 0  # no traceback
+
+
+def choose_file(page: Page, content: bytes, name: str) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.click(".i3d-upload")
+    chooser.value.set_files({"name": name, "mimeType": "image/png", "buffer": content})
+
+
+def viewer_of(page: Page, run: str) -> Frame:
+    """The viewer of a run's splats, once it is there and has drawn."""
+    page.wait_for_selector(f'.i3d-studio iframe[srcdoc][title="{run}"]', timeout=60_000)
+    return harness.viewers_in(page)[0]
+
+
+def runs_of(lab: Lab) -> list[str]:
+    folder = lab.folder / "runs"
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def field(page: Page, name: str, value: str) -> None:
+    box = page.locator(".i3d-studio .widget-text", has_text=name).locator("input")
+    box.fill(value)
+    box.press("Tab")
+
+
+def test_an_upload_that_is_no_picture_is_a_sentence(page: Page, lab: Lab) -> None:
+    choose_file(page, b"Dear diary", HOSTILE)
+    wait_until(page, f"{SAYS}.includes('cannot be used')")
+    assert page.evaluate(SAYS) == (
+        f"The file {HOSTILE!r} cannot be used: a picture must be a PNG, JPEG, WebP, ...; it is not one: "
+        "its first bytes are b'Dear dia'"
+    )
+    choose_file(page, b"", "nothing.png")
+    wait_until(page, f"{SAYS}.includes('empty (0 bytes)')")
+    assert page.evaluate("window.hacked === undefined")
+    assert page.evaluate(IDLE)
+
+
+def test_cancel_and_a_second_click_do_what_they_should(page: Page, lab: Lab) -> None:
+    before = runs_of(lab)
+    field(page, "steps", "50")
+    page.evaluate("() => { const run = document.querySelector('.i3d-run'); run.click(); run.click(); run.click(); }")
+    wait_until(page, "document.querySelector('.i3d-studio').innerText.includes('Denoising the views')", 300)
+    page.click(".i3d-cancel")
+    wait_until(page, IDLE, 300)
+    assert page.evaluate(SAYS) == "Stopped: nothing has been written."
+    assert runs_of(lab) == before
+
+
+def test_from_an_upload_to_a_glb_and_on_to_another_run(page: Page, lab: Lab, tmp_path: Path) -> None:
+    choose_file(page, i3d.sample("robot").read_bytes(), "my <b>robot.png")
+    wait_until(page, f"{SAYS}.startsWith('my <b>robot.png: ')")
+    field(page, "steps", "")
+    page.click(".i3d-run")
+    page.click(".i3d-run", force=True)  # greyed by now, or not yet: harmless
+    wait_until(page, f"{IDLE} && {SAYS}.includes('Gaussians in')", 300)
+    run = runs_of(lab)[-1]
+    viewer = viewer_of(page, "Run 1: my _b_robot")
+    assert covered(picture_of(viewer)) > 0.05
+    views = page.locator(".i3d-views")
+    assert views.evaluate("image => image.naturalWidth > image.naturalHeight")
+
+    page.select_option(
+        ".i3d-format select", label=page.locator(".i3d-format option", has_text=".glb").first.inner_text()
+    )
+    page.click(".i3d-make")
+    page.wait_for_selector(".i3d-link", timeout=300_000)
+    with page.expect_download() as download:
+        page.click(".i3d-link")
+    download.value.save_as(tmp_path / "file.glb")
+    name = download.value.suggested_filename
+    assert (tmp_path / "file.glb").read_bytes() == (lab.folder / "runs" / run / name).read_bytes()
+    mesh = i3d.load(tmp_path / "file.glb")
+    assert isinstance(mesh, i3d.Mesh)
+    assert len(mesh.faces) > 100
+
+    first = page.locator(".i3d-views").get_attribute("src")
+    page.select_option(".i3d-sample select", "mug")
+    wait_until(page, f"{SAYS}.startsWith('mug.png')")
+    page.click(".i3d-run")
+    wait_until(page, f"{IDLE} && {SAYS}.includes(': mug: ')", 300)
+    wait_until(page, "document.querySelector('.i3d-again').innerText === 'Run 2: mug'")
+    assert page.locator(".i3d-again").all_inner_texts() == ["Run 2: mug", "Run 1: my _b_robot"]
+    assert page.locator(".i3d-views").get_attribute("src") != first
+    page.locator(".i3d-again").nth(1).click()
+    wait_until(page, f"{SAYS}.startsWith('Run 1:')")
+    viewer_of(page, "Run 1: my _b_robot")
+    for width in (1000, 620):  # nothing sticks out, at a notebook's width and in a narrow window
+        page.set_viewport_size({"width": width, "height": 1400})
+        page.wait_for_timeout(200)
+        assert page.evaluate(STICKING_OUT) == []
