@@ -151,6 +151,7 @@ def test_faces(face: str, triangles: list[list[int]], ends: str) -> None:
 def test_negative_indices_count_back_from_their_line() -> None:
     text = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf -3 -2 -1\nv 5 0 0\nv 6 0 0\nv 5 1 0\nf -3 -2 -1\n"
     mesh = read(text)
+    np.testing.assert_array_equal(mesh.vertices[mesh.faces][0], [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
     np.testing.assert_array_equal(mesh.vertices[mesh.faces][1], [[5, 0, 0], [6, 0, 0], [5, 1, 0]])
 
 
