@@ -189,9 +189,9 @@ def test_watch_shows_each_step_and_ends_with_the_views_of_the_result(tiny_pipe: 
     assert torch.equal(plain.gaussians.means, result.gaussians.means)  # looking on changes nothing
     assert [row[:2] for row in seen] == [(1, 3), (2, 3), (3, 3)]
     assert len({row[2] for row in seen}) == 3
-    for cell, view in zip(cells, result.images, strict=True):
+    for cell, picture in zip(cells, result.images, strict=True):
         shown = np.asarray(opened(cell.children[0].value)).astype(int)
-        assert np.abs(shown - np.asarray(view)).max() <= 1
+        assert np.abs(shown - np.asarray(picture)).max() <= 1
     assert (bar.bar_style, repr(progress)) == ("success", "Watch(step 3 of 3)")
     assert text.value.startswith("<span>step 3 of 3, t = ")
 
