@@ -124,11 +124,11 @@ def fill_cavities(volume: Volume) -> Volume:
 
 
 @_jit
-def _add(total: Any, count: Any, start: Any, steps: Any, front: Any, back: Any, width: float) -> None:
-    """One view. ``width``: of the band, world units."""
+def _add(total: Any, count: Any, start: Any, steps: Any, front: Any, back: Any, band: float) -> None:
+    """One view. ``band``: its width on each side, world units."""
     height, width = front.shape
     carved = np.float32(np.inf)
-    one, scale = np.float32(1), np.float32(1 / width)
+    one, scale = np.float32(1), np.float32(1 / band)
     for i in range(total.shape[0]):
         for j in range(total.shape[1]):
             u = start[0] + i * steps[0, 0] + j * steps[0, 1]
