@@ -15,7 +15,6 @@ import image3d_nb as i3d
 from image3d_nb import Gaussians, convert, io
 from image3d_nb.cli import main
 from image3d_nb.cli._paths import READABLE, expand, plan
-from image3d_nb.conversion import CONVENTIONS
 from image3d_nb.errors import Cancelled, FormatError, InputError
 
 from .standing import ball
@@ -367,4 +366,3 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.Captu
 
 def test_every_format_is_looked_for_in_folders() -> None:
     assert {info.suffix for info in io.formats() if info.read} <= set(READABLE)
-    assert set(CONVENTIONS) >= {"3dgs", "opengl"}

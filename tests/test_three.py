@@ -271,7 +271,7 @@ def test_preview_of_cameras_holds_lines_pictures_and_the_object() -> None:
 
 
 def test_large_and_small_objects_are_seen_in_full() -> None:
-    for scale, move in [(300.0, 0.0), (0.01, 0.0), (1.0, 5.0)]:
+    for scale, move in [(300.0, 0.0), (0.2, 0.0), (1.0, 5.0)]:
         mesh = Mesh(square().vertices * scale + move, square().faces)
         renderer = preview_mesh(mesh, size=64)
         distance = math.dist(renderer.camera.position, (0, 0, 0))  # what OrbitControls turn about

@@ -93,6 +93,7 @@ def test_style_of_the_sources(name: str) -> None:
     lines = (SOURCES / name).read_text("utf-8").splitlines()
     assert max(len(line) for line in lines) <= 120
     assert len(lines) <= 280
+    assert all(line.isascii() for line in lines)  # a frame takes the encoding of the page around it
     if name.endswith(".js"):
         assert lines[0].startswith("// "), "a file begins with what it is for"
         for number, line in enumerate(lines, 1):

@@ -4,21 +4,25 @@
 to no object. The other files are the stages of :func:`to_mesh`; each can be called alone and looked at:
 
 >>> cloud, grid = find_object(visible(gaussians), resolution=128)  # what can be seen, and a grid around it
->>> views = list(depth_views(cloud, grid))  # how far away the surface is, from all around
+>>> solid = solidify(cloud, measure_haze(cloud, grid))  # a haze becomes a wall; a skin stays as it is
+>>> views = list(depth_views(solid, grid))  # how far away the surface is, from all around
 >>> volume = fuse(views, grid)  # signed distances: below 0 inside
 >>> volume = fill_cavities(drop_floaters(smooth(volume)))
 >>> vertices, faces = outer_shells(*marching_cubes(volume, grid))
 >>> vertices = pull_to_centres(vertices, faces, cloud, reach=2 * grid.cell)
 >>> vertices, faces = simplify(taubin(vertices, faces), faces, target_faces=20_000)
->>> uvs = grid_atlas(vertices, faces, size=900)
->>> texture = bake(vertices, faces, uvs, 900, cloud)
+>>> atlas = grid_atlas(len(faces))
+>>> texture = bake(vertices, faces, atlas, cloud)
 """
 
 from __future__ import annotations
 
+from .cleaning import Cleaned, clean
 from .cloud import Cloud, Grid, find_object, visible
-from .depth import DepthView, depth_views, view_directions
+from .depth import DepthView, depth_views, hidden_light, view_directions
+from .haze import Haze, measure_haze, solidify
 from .report import MeshReport, Shell, mesh_report
+from .sampling import to_gaussians
 from .splats_to_mesh import to_mesh
 from .surface import (
     distinct,
@@ -30,17 +34,20 @@ from .surface import (
     taubin,
     vertex_normals,
 )
-from .texture import bake, colors_at, grid_atlas, texels, texture_size_for
+from .texture import bake, colors_at, grid_atlas, longest_edge_last
 from .volume import Fusion, drop_floaters, fill_cavities, fuse, smooth
 
 __all__ = [
+    "Cleaned",
     "Cloud",
     "DepthView",
     "Fusion",
     "Grid",
+    "Haze",
     "MeshReport",
     "Shell",
     "bake",
+    "clean",
     "colors_at",
     "depth_views",
     "distinct",
@@ -49,16 +56,19 @@ __all__ = [
     "find_object",
     "fuse",
     "grid_atlas",
+    "hidden_light",
     "is_manifold",
+    "longest_edge_last",
     "marching_cubes",
+    "measure_haze",
     "mesh_report",
     "outer_shells",
     "pull_to_centres",
     "simplify",
     "smooth",
+    "solidify",
     "taubin",
-    "texels",
-    "texture_size_for",
+    "to_gaussians",
     "to_mesh",
     "vertex_normals",
     "view_directions",

@@ -6,6 +6,7 @@ Shapes: N Gaussians, X Y Z cells.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,13 @@ class Cloud:
 
     def __len__(self) -> int:
         return len(self.means)
+
+    @cached_property
+    def tree(self) -> Any:
+        """A scipy cKDTree of the means."""
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self.means)
 
     def __getitem__(self, index: NDArray[Any]) -> Cloud:
         """The Gaussians at a boolean mask [N] or an index array."""

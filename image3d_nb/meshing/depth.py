@@ -24,7 +24,6 @@ Floats = NDArray[np.floating[Any]]
 
 OVERSAMPLING = 2.0  # pixels a cell
 BLUR = 0.3  # pixels squared, added to each projected covariance, so that none falls between pixels (3DGS does so)
-HIDES = 0.2  # of what is behind, at least, where something is: Gaussians from few views are thin from the other sides
 ALPHA_MIN = 1 / 128  # a Gaussian is drawn as far as it hides this share of what is behind
 _DEPTH = 8  # the column of a splat that it is sorted by
 TILE = 8  # pixels; where a tile needs no more light, Gaussians are passed over
@@ -85,15 +84,36 @@ def depth_views(
     Yields:
         V views.
     """
-    pixel = grid.cell / oversampling
-    corners = grid.origin + grid.cell * np.array(list(product(*((0, n - 1) for n in grid.shape))))  # [8, 3]
     for direction in view_directions()[0] if directions is None else directions:
-        rotation = _looking_along(direction)
-        seen = corners @ rotation.T  # [8, 3]
-        corner = seen[:, :2].min(0) - pixel
-        width, height = (int(n) for n in np.ceil((seen[:, :2].max(0) - corner) / pixel).astype(int) + 1)
+        rotation, corner, pixel, width, height = _window(grid, direction, oversampling)
         front, back = _draw(cloud, rotation, corner, pixel, width, height)
         yield DepthView(rotation, corner, pixel, front, back)
+
+
+def hidden_light(cloud: Cloud, grid: Grid, direction: Floats) -> Floats:
+    """The optical depths, -log of the share of light that passes, of the pixels along a direction where some is hidden.
+
+    Returns:
+        [n], from 0.1 to about 20; at least one.
+    """
+    rotation, corner, pixel, width, height = _window(grid, direction, 1.0)
+    splats = np.empty((len(cloud), 11))
+    _project(cloud.means, cloud.covariances, cloud.opacities, rotation, corner, pixel, splats)
+    left = np.ones((height, width), np.float32)
+    _median_depth(splats, 0.0, left, np.empty_like(left))
+    depths = -np.log(np.maximum(left, 1e-9))
+    return depths[depths > 0.1] if (depths > 0.1).any() else np.array([0.1])
+
+
+def _window(grid: Grid, direction: Floats, oversampling: float) -> tuple[Floats, Floats, float, int, int]:
+    """Rotation, corner, pixel, width and height of a picture along a direction that covers the grid."""
+    pixel = grid.cell / oversampling
+    corners = grid.origin + grid.cell * np.array(list(product(*((0, n - 1) for n in grid.shape))))  # [8, 3]
+    rotation = _looking_along(direction)
+    seen = corners @ rotation.T  # [8, 3]
+    corner = seen[:, :2].min(0) - pixel
+    width, height = (int(n) for n in np.ceil((seen[:, :2].max(0) - corner) / pixel).astype(int) + 1)
+    return rotation, corner, pixel, width, height
 
 
 def _looking_along(direction: Floats) -> Floats:
@@ -111,23 +131,15 @@ def _draw(
     splats = np.empty((len(cloud), 11))
     _project(cloud.means, cloud.covariances, cloud.opacities, rotation, corner, pixel, splats)
     splats = splats[_near_to_far(splats[:, _DEPTH].astype(np.float32))]
-    front, back = (_surface(ordered, width, height) for ordered in (splats, splats[::-1]))
+    surfaces = []
+    for ordered in (splats, splats[::-1]):
+        depth = np.full((height, width), np.nan, np.float32)
+        _median_depth(ordered, 0.5, np.ones((height, width), np.float32), depth)
+        surfaces.append(depth)
+    front, back = surfaces
     front[np.isnan(back)] = np.nan  # rounding: one way just enough may be hidden, the other way not
     back[np.isnan(front)] = np.nan
     return front, np.maximum(front, back)
-
-
-def _surface(splats: Floats, width: int, height: int) -> Floats:
-    """[height, width] float32, from the splats in order: where half of the light is gone, or half of what goes at all."""
-    left = np.ones((height, width), np.float32)
-    depth = np.full((height, width), np.nan, np.float32)
-    goal = np.full((height, width), 0.5, np.float32)
-    _median_depth(splats, goal, left, depth)
-    faint = (left > 0.5) & (left <= 1 - HIDES)
-    if faint.any():
-        goal = np.where(faint, (1 + left) / 2, np.float32(2))
-        _median_depth(splats, goal, np.ones_like(left), depth)
-    return depth
 
 
 def _near_to_far(depths: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -143,7 +155,7 @@ def _near_to_far(depths: NDArray[np.float32]) -> NDArray[np.int64]:
 def _project(
     means: Any, covariances: Any, opacities: Any, rotation: Any, corner: Any, pixel: float, splats: Any
 ) -> None:
-    """Fill ``splats`` [N, 11]: centre x, y and half width, height (pixels); conic xx, xy, yy; reach; depth and its slopes.
+    """Fill ``splats`` [N, 11]: centre x, y, half width, height (pixels); conic xx, xy, yy; reach; depth and its slopes.
 
     The reach is the q up to which opacity exp(-q/2) is at least ALPHA_MIN; the slopes are a pixel in x and in y.
     """
@@ -173,20 +185,14 @@ def _project(
 
 
 @_jit
-def _median_depth(splats: Any, goal: Any, left: Any, depth: Any) -> None:
-    """Splat by splat, take light from ``left`` [H, W]; where it falls to ``goal`` [H, W], write ``depth`` [H, W].
-
-    A goal above 1: this pixel has been dealt with.
-    """
+def _median_depth(splats: Any, goal: float, left: Any, depth: Any) -> None:
+    """Splat by splat, take light from ``left`` [H, W]; where it falls to ``goal``, write ``depth`` [H, W] and stop."""
     height, width = left.shape
-    lit = np.zeros((height // TILE + 1, width // TILE + 1), np.int64)  # pixels a tile that wait for their surface
-    for y in range(height):
-        for x in range(width):
-            lit[y // TILE, x // TILE] += goal[y, x] <= left[y, x]
+    lit = np.full((height // TILE + 1, width // TILE + 1), TILE * TILE)  # pixels a tile that wait for their surface
     for n in range(len(splats)):
         x_mean, y_mean, wide, tall = splats[n, 0], splats[n, 1], splats[n, 2], splats[n, 3]
-        x0, x1 = max(int(math.ceil(x_mean - wide - 0.5)), 0), min(int(math.floor(x_mean + wide - 0.5)), width - 1)
-        y0, y1 = max(int(math.ceil(y_mean - tall - 0.5)), 0), min(int(math.floor(y_mean + tall - 0.5)), height - 1)
+        x0, x1 = max(math.ceil(x_mean - wide - 0.5), 0), min(math.floor(x_mean + wide - 0.5), width - 1)
+        y0, y1 = max(math.ceil(y_mean - tall - 0.5), 0), min(math.floor(y_mean + tall - 0.5), height - 1)
         hidden = True
         for ty in range(y0 // TILE, y1 // TILE + 1):
             for tx in range(x0 // TILE, x1 // TILE + 1):
@@ -201,13 +207,13 @@ def _median_depth(splats: Any, goal: Any, left: Any, depth: Any) -> None:
             if not root >= 0.0:
                 continue
             half, middle = math.sqrt(root) / a, x_mean - b * dy / a - 0.5
-            x0, x1 = max(int(math.ceil(middle - half)), 0), min(int(math.floor(middle + half)), width - 1)
+            x0, x1 = max(math.ceil(middle - half), 0), min(math.floor(middle + half), width - 1)
             for x in range(x0, x1 + 1):
                 light = left[y, x]
-                if light > goal[y, x]:
+                if light > goal:
                     dx = x + 0.5 - x_mean
                     light *= 1.0 - min(opacity * math.exp(-0.5 * (a * dx * dx + (2.0 * b * dx + c * dy) * dy)), 0.99)
                     left[y, x] = light
-                    if light <= goal[y, x]:
+                    if light <= goal:
                         depth[y, x] = splats[n, _DEPTH] + splats[n, 9] * dx + splats[n, 10] * dy
                         lit[y // TILE, x // TILE] -= 1

@@ -15,6 +15,7 @@ from ..gaussians import Gaussians
 from ..mesh import Mesh
 from .cloud import Cloud, Grid, find_object, visible
 from .depth import depth_views, view_directions
+from .haze import Haze, measure_haze, solidify
 from .surface import (
     Floats,
     Ints,
@@ -27,8 +28,8 @@ from .surface import (
     taubin,
     vertex_normals,
 )
-from .texture import bake, colors_at, grid_atlas, texture_size_for
-from .volume import Fusion, Volume, drop_floaters, fill_cavities, smooth
+from .texture import bake, colors_at, grid_atlas, longest_edge_last
+from .volume import BAND, SIGMA, Fusion, Volume, drop_floaters, fill_cavities, smooth
 
 OnStep: TypeAlias = Callable[[str, int, int], object]
 
@@ -96,10 +97,11 @@ def to_mesh(
     steps = _Steps(on_step, cancelled, progress)
     try:
         cloud, grid = find_object(visible(gaussians), resolution)
-        volume = _volume(cloud, grid, steps)
-        vertices, faces = _surface(volume, cloud, grid, steps)
+        haze = measure_haze(cloud, grid)
+        volume = _volume(cloud, grid, haze, steps)
+        vertices, faces = _surface(volume, cloud, grid, haze, steps)
         steps.report("simplify", 0, 1)
-        vertices, faces = simplify(vertices, faces, target_faces)
+        vertices, faces = outer_shells(*simplify(vertices, faces, target_faces))
         assert is_manifold(faces)
         places = distinct(vertices, faces)
         steps.report("simplify", 1, 1)
@@ -111,25 +113,27 @@ def to_mesh(
     return mesh
 
 
-def _volume(cloud: Cloud, grid: Grid, steps: _Steps) -> Volume:
+def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> Volume:
     """Look from more and more directions until nothing is out of sight; then repair."""
-    fusion, done, total = Fusion(grid), 0, 0
+    depth = haze.depth / grid.cell  # in cells
+    fusion, done, total = Fusion(grid, max(BAND, 3 * depth)), 0, 0
+    solid = solidify(cloud, haze)
     for directions in view_directions():
         total += len(directions)
         steps.report("views", done, total)
-        for view in depth_views(cloud, grid, directions):
+        for view in depth_views(solid, grid, directions):
             fusion.add(view)
             done += 1
             steps.report("views", done, total)
         if fusion.unseen() <= UNSEEN:
             break
     steps.report("volume", 0, 1)
-    volume = fill_cavities(drop_floaters(smooth(fusion.volume())))
+    volume = fill_cavities(drop_floaters(smooth(fusion.volume(), max(SIGMA, SIGMA * depth))))
     steps.report("volume", 1, 1)
     return volume
 
 
-def _surface(volume: Volume, cloud: Cloud, grid: Grid, steps: _Steps) -> tuple[Floats, Ints]:
+def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats, Ints]:
     """Marching cubes, pulling and smoothing."""
     steps.report("surface", 0, 3)
     for _ in range(5):
@@ -139,7 +143,8 @@ def _surface(volume: Volume, cloud: Cloud, grid: Grid, steps: _Steps) -> tuple[F
         volume = smooth(volume)  # two sheets touch in a face of a cell; seen in pure noise only
     vertices, faces = outer_shells(vertices, faces)
     steps.report("surface", 1, 3)
-    vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell)
+    # of a haze, what can be seen lies well before the centres, and rightly so
+    vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell / haze.faintness**2)
     steps.report("surface", 2, 3)
     vertices = taubin(vertices, faces)
     steps.report("surface", 3, 3)
@@ -151,14 +156,12 @@ def _painted(places: Floats, faces: Ints, cloud: Cloud, texture: str, texture_si
     if texture == "vertex":
         colors = colors_at(places.astype(np.float64), cloud).astype(np.float32)
         return Mesh(places, faces, vertex_colors=colors, normals=normals)
-    size = texture_size_for(len(faces)) if texture_size is None else texture_size
-    uvs = grid_atlas(places, faces, size)  # [F, 3, 2]
-    picture = bake(places.astype(np.float64), faces, uvs, size, cloud)
+    faces = longest_edge_last(places, faces)
+    atlas = grid_atlas(len(faces), texture_size)
+    picture = bake(places.astype(np.float64), faces, atlas, cloud)
     corners = faces.ravel()  # [3F]
     alone = np.arange(len(corners)).reshape(-1, 3)
-    return Mesh(
-        places[corners], alone, uvs=uvs.reshape(-1, 2).astype(np.float32), texture=picture, normals=normals[corners]
-    )
+    return Mesh(places[corners], alone, uvs=atlas.uvs.astype(np.float32), texture=picture, normals=normals[corners])
 
 
 class _Steps:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._topology import Topology
 from .cloud import Cloud, Grid
 from .volume import Volume
 
@@ -44,23 +45,10 @@ def marching_cubes(volume: Volume, grid: Grid) -> tuple[Floats, Ints]:
 
 
 def is_manifold(faces: Ints) -> bool:
-    """Whether faces [F, 3] close: each directed edge is there once, so is its opposite, and each vertex has one fan."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    start, end = faces.ravel(), np.roll(faces, -1, 1).ravel()  # [3F], the directed edges; edge e is a corner's too
-    count = int(faces.max()) + 1
-    keys, opposites = start * count + end, end * count + start
-    order = np.argsort(keys)
-    ranked = keys[order]
-    found = np.minimum(np.searchsorted(ranked, opposites), len(ranked) - 1)
-    if (ranked[1:] == ranked[:-1]).any() or (ranked[found] != opposites).any():
-        return False
-    twin = order[found]
-    edges = np.arange(len(keys))
-    turned = twin[edges - edges % 3 + (edges + 2) % 3]  # the next edge that starts at the same vertex
-    fans, _ = connected_components(coo_matrix((np.ones(len(edges), bool), (edges, turned)), (len(edges),) * 2))
-    return bool(fans == len(np.unique(start)))
+    """Whether faces [F, 3] close: each edge has two, one along it and one back, and each vertex has a single fan."""
+    topology = Topology.of(faces)
+    paired = bool((topology.counts == 2).all() and topology.balanced.all())
+    return paired and len(np.unique(topology.fan)) == len(np.unique(faces))
 
 
 def outer_shells(vertices: Floats, faces: Ints, smallest: float = 0.01) -> tuple[Floats, Ints]:
@@ -74,18 +62,14 @@ def outer_shells(vertices: Floats, faces: Ints, smallest: float = 0.01) -> tuple
     Returns:
         vertices and faces of what is kept.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    links = coo_matrix((np.ones(2 * len(faces), bool), (faces[:, [0, 0]].ravel(), faces[:, 1:].ravel())), (len(vertices),) * 2)
-    shells, shell = connected_components(links, directed=False)
+    shell = Topology.of(faces).shell  # [F]
     a, b, c = (vertices[faces[:, corner]] - vertices.mean(0) for corner in range(3))
-    volumes = np.bincount(shell[faces[:, 0]], np.einsum("fc,fc->f", a, np.cross(b, c)) / 6, shells)
-    kept = volumes >= smallest * volumes.max()
+    volumes = np.bincount(shell, np.einsum("fc,fc->f", a, np.cross(b, c)) / 6)
+    kept = (volumes >= smallest * volumes.max())[shell]  # [F]
     if kept.all():
         return vertices, faces
-    used = kept[shell]
-    return vertices[used], (np.cumsum(used) - 1)[faces[kept[shell[faces[:, 0]]]]]
+    used, renumbered = np.unique(faces[kept], return_inverse=True)
+    return vertices[used], renumbered.reshape(-1, 3)
 
 
 def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
@@ -113,9 +97,7 @@ def pull_to_centres(vertices: Floats, faces: Ints, cloud: Cloud, reach: float, r
     Returns:
         vertices [V, 3], moved.
     """
-    from scipy.spatial import cKDTree
-
-    _, index = cKDTree(cloud.means).query(vertices, min(NEAREST, len(cloud)))  # [V, k]
+    _, index = cloud.tree.query(vertices, min(NEAREST, len(cloud)))  # [V, k]
     centres, opacities = cloud.means[index], cloud.opacities[index]  # [V, k, 3], [V, k]
     for _ in range(rounds):
         normals = vertex_normals(vertices, faces)

@@ -84,8 +84,8 @@ def preview_splats(
     """Gaussians to turn with the mouse: a pythreejs Renderer, which goes into any box of ipywidgets.
 
     They are real anisotropic splats, drawn from the back to the front in one of 16 orders that were sorted beforehand:
-    nearly right from everywhere, and exact from LGM's four views. :func:`image3d_nb.show` sorts for each view, is
-    faster and sends a quarter of the data; this one mixes with meshes, cameras and widgets.
+    nearly right from everywhere, and exact from LGM's four views. :func:`image3d_nb.show` sorts for each view and
+    sends a quarter of the data; this one mixes with meshes, cameras and widgets.
 
     Args:
         gaussians: N Gaussians, world units; one colour each, without view dependence.

@@ -1,0 +1,61 @@
+"""How far a set of Gaussians is from a thin opaque skin, and what to do about it before one looks at it.
+
+A scan-like set (or that of LGM at its full size) is a skin: what is seen lies where the centres lie. A small model's is
+a haze, some cells deep, with gaps that show only from directions in which it was never looked at.
+
+Shapes: N Gaussians.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cloud import Cloud, Grid
+from .depth import hidden_light
+
+Floats = NDArray[np.floating[Any]]
+
+SAMPLE = 2_000  # Gaussians that are asked for their neighbours
+NEIGHBOURS = 16
+OPAQUE = 12.0  # optical depth through a whole object: e^-6 of the light passes each of two skins
+MOST = 4.0  # times as opaque, at most: beyond, every trace would become a wall
+
+
+@dataclass(frozen=True)
+class Haze:
+    """How thick and how faint the layer of Gaussians is.
+
+    Attributes:
+        depth: the deviation of the centres from the plane through their 16 nearest neighbours, world units.
+        faintness: how many times more opaque they would have to be to hide what is behind: 1 (a skin) to 4.
+    """
+
+    depth: float
+    faintness: float
+
+
+def measure_haze(cloud: Cloud, grid: Grid) -> Haze:
+    """Medians over 2,000 Gaussians, and over the pixels of three views along the axes."""
+    chosen = np.random.default_rng(0).choice(len(cloud), min(SAMPLE, len(cloud)), replace=False)
+    _, index = cloud.tree.query(cloud.means[chosen], min(NEIGHBOURS, len(cloud)))
+    near = cloud.means[index]  # [n, k, 3]
+    near = near - near.mean(1, keepdims=True)
+    flattest = np.linalg.eigvalsh(np.einsum("nki,nkj->nij", near, near) / near.shape[1])[:, 0]  # [n]
+    depths = [np.median(hidden_light(cloud, grid, axis)) for axis in np.eye(3)]
+    return Haze(
+        depth=float(np.sqrt(np.maximum(np.median(flattest), 0))),
+        faintness=float(np.clip(OPAQUE / max(float(np.mean(depths)), 1e-6), 1, MOST)),
+    )
+
+
+def solidify(cloud: Cloud, haze: Haze) -> Cloud:
+    """The Gaussians as they are looked at: wider by 0.7 of the haze's depth, more opaque by its faintness.
+
+    An opacity of o becomes 1 - (1 - o)^faintness, as that many layers of it. A skin stays nearly as it is.
+    """
+    wider = cloud.covariances + np.eye(3) * (0.7 * haze.depth) ** 2
+    return Cloud(cloud.means, wider, 1 - (1 - cloud.opacities) ** haze.faintness, cloud.colors)
