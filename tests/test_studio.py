@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib
 import io
+import json
 import re
 import struct
 import sys
@@ -354,7 +355,9 @@ def test_what_is_no_complete_run_is_left_alone(missing: str, done: Studio, tmp_p
             (folder / path.name).write_bytes(path.read_bytes())
     if missing == "damaged":
         assert len(runs_in(tmp_path / "runs")) == 1
-        (folder / "result.json").write_text('{"files": {"../../x.ply": 1}}')
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        (folder / "result.json").write_text(json.dumps(record | {"files": {"../../x.ply": {"sha256": ""}}}))
+        (tmp_path / "x.ply").write_text("somebody else's")
     with pytest.raises(FormatError, match="must hold what the studio wrote"):
         Run(folder)
     assert i3d.studio(tmp_path / "runs").runs == []
