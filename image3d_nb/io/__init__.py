@@ -80,7 +80,7 @@ def save(
         path: e.g. "mug.ply"; the folder must exist; a file there is replaced once the new one is complete. Some
             formats write companions beside it (.obj: .mtl and .png).
         convention: the world of the numbers in a file of Gaussians: "3dgs" (what 3DGS tools expect of the format),
-            "opengl" (y up) or "ydown"; see this module's text. Meshes are always y up.
+            "opengl" (y up) or "ydown"; see this module's text. Meshes are y up (in .stl z up, as printers take it).
         scale_mm: the longest side of a mesh in millimetres, as printers need it; None keeps the numbers as they are.
         strict: refuse what the format cannot hold in full, instead of a warning that says what was left out.
 
