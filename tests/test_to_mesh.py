@@ -240,7 +240,7 @@ def test_the_texture_has_the_colours_of_the_places() -> None:
     face, weights = mesh.random_places(2000)
     error = mesh.colors_at(face, weights) - colour(turned_back(mesh.points_at(face, weights)))
     assert np.abs(error).mean() < 0.04
-    with pytest.raises(InputError, match="too small|at least"):
+    with pytest.raises(InputError, match=r"too small|at least"):
         grid_atlas(10_000, 64)
 
 
