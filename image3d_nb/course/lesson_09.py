@@ -47,9 +47,9 @@ def four_bytes(answer: Any) -> None:
 def over(answer: Any) -> None:
     """A function (colours, opacities) that blends near to far over white."""
     for colours, opacities, wanted in (
-        ([[1.0, 0, 0]], [0.5], [1.0, 0.5, 0.5]),
-        ([[1.0, 0, 0], [0, 0, 1.0]], [0.6, 0.6], [0.76, 0.16, 0.4]),
-        ([[0, 1.0, 0], [1.0, 0, 0], [0, 0, 0]], [0.5, 1.0, 1.0], [0.5, 0.5, 0.0]),
+        ([[1.0, 0.0, 0.0]], [0.5], [1.0, 0.5, 0.5]),
+        ([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [0.6, 0.6], [0.76, 0.16, 0.4]),
+        ([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [0.5, 1.0, 1.0], [0.5, 0.5, 0.0]),
     ):
         found = np.asarray(call(answer, np.array(colours), np.array(opacities)), float)
         need(found.shape == (3,), f"One colour, three numbers, must come out; the shape is {found.shape}.")
