@@ -155,7 +155,7 @@ def _near_to_far(depths: NDArray[np.float32]) -> NDArray[np.int64]:
 def _project(
     means: Any, covariances: Any, opacities: Any, rotation: Any, corner: Any, pixel: float, splats: Any
 ) -> None:
-    """Fill ``splats`` [N, 11]: centre x, y and half width, height (pixels); conic xx, xy, yy; reach; depth and its slopes.
+    """Fill ``splats`` [N, 11]: centre x, y, half width, height (pixels); conic xx, xy, yy; reach; depth, its slopes.
 
     The reach is the q up to which opacity exp(-q/2) is at least ALPHA_MIN; the slopes are a pixel in x and in y.
     """
@@ -191,8 +191,8 @@ def _median_depth(splats: Any, goal: float, left: Any, depth: Any) -> None:
     lit = np.full((height // TILE + 1, width // TILE + 1), TILE * TILE)  # pixels a tile that wait for their surface
     for n in range(len(splats)):
         x_mean, y_mean, wide, tall = splats[n, 0], splats[n, 1], splats[n, 2], splats[n, 3]
-        x0, x1 = max(int(math.ceil(x_mean - wide - 0.5)), 0), min(int(math.floor(x_mean + wide - 0.5)), width - 1)
-        y0, y1 = max(int(math.ceil(y_mean - tall - 0.5)), 0), min(int(math.floor(y_mean + tall - 0.5)), height - 1)
+        x0, x1 = max(math.ceil(x_mean - wide - 0.5), 0), min(math.floor(x_mean + wide - 0.5), width - 1)
+        y0, y1 = max(math.ceil(y_mean - tall - 0.5), 0), min(math.floor(y_mean + tall - 0.5), height - 1)
         hidden = True
         for ty in range(y0 // TILE, y1 // TILE + 1):
             for tx in range(x0 // TILE, x1 // TILE + 1):
@@ -207,7 +207,7 @@ def _median_depth(splats: Any, goal: float, left: Any, depth: Any) -> None:
             if not root >= 0.0:
                 continue
             half, middle = math.sqrt(root) / a, x_mean - b * dy / a - 0.5
-            x0, x1 = max(int(math.ceil(middle - half)), 0), min(int(math.floor(middle + half)), width - 1)
+            x0, x1 = max(math.ceil(middle - half), 0), min(math.floor(middle + half), width - 1)
             for x in range(x0, x1 + 1):
                 light = left[y, x]
                 if light > goal:

@@ -1,7 +1,7 @@
 """How far a set of Gaussians is from a thin opaque skin, and what to do about it before one looks at it.
 
-A scan-like set (or LGM's, at 65,536) is a skin: what is seen lies where the centres lie. A small model's is a haze, some
-cells deep, with gaps that show only from directions in which it was never looked at.
+A scan-like set (or LGM's, at 65,536) is a skin: what is seen lies where the centres lie. A small model's is a haze,
+some cells deep, with gaps that show only from directions in which it was never looked at.
 
 Shapes: N Gaussians.
 """

@@ -158,7 +158,7 @@ def _add(total: Any, count: Any, start: Any, steps: Any, front: Any, back: Any, 
 
 @_jit
 def _borders(total: Any, count: Any) -> tuple[int, int]:
-    """How many points (not seen, seen to be inside) have open space, further than 0.9 of the band, or outside beside."""
+    """How many points not seen lie beside open space (0.9 of the band or more), and how many inside beside outside."""
     false = true = 0
     X, Y, Z = total.shape
     for i in range(1, X - 1):
