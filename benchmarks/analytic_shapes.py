@@ -1,4 +1,4 @@
-"""Five shapes that are known exactly, about 0.8 units large, and Gaussians on them: to_mesh's benchmark and tests.
+"""Five shapes that are known exactly, about 0.8 units large, and Gaussians on them: for to_mesh's benchmark and tests.
 
 A shape is a signed distance (below 0 inside) and a colour at every point of space. Its Gaussians are flat discs, one a
 spacing wide, drawn evenly over the surface. ``noisy`` makes them as LGM's are: off the surface by 0.6 of their width,
@@ -139,8 +139,8 @@ def _box_with_hole(points: Floats) -> Floats:
 
 def _linked_rings(points: Floats) -> Floats:
     """One in the x-y plane, one in the x-z plane, each through the middle of the other."""
-    first = points - [-0.11, 0, 0]
-    second = points[:, [0, 2, 1]] - [0.11, 0, 0]
+    aside = np.array([0.11, 0, 0])
+    first, second = points + aside, points[:, [0, 2, 1]] - aside
     return np.minimum(_torus(first, 0.22, 0.07), _torus(second, 0.22, 0.07))
 
 

@@ -44,7 +44,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def atomic_write(files: Mapping[str | os.PathLike[str], bytes]) -> None:
+def atomic_write(files: Mapping[str | os.PathLike[str], bytes | memoryview]) -> None:
     """Write several files: all contents are on disk beside their targets before the first one is renamed.
 
     Args:

@@ -33,7 +33,7 @@ def simplify(vertices: Floats, faces: Ints, target_faces: int) -> tuple[Floats, 
     Raises:
         InputError: the surface is not such a one, or cannot become so small.
     """
-    import manifold3d  # type: ignore[import-not-found]  # no stubs
+    import manifold3d
 
     start = manifold3d.Manifold(manifold3d.Mesh64(np.ascontiguousarray(vertices, np.float64), faces.astype(np.uint64)))
     if start.status() != manifold3d.Error.NoError or start.is_empty():

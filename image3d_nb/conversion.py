@@ -5,7 +5,6 @@ Importing this loads none of the large libraries.
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import tempfile
@@ -14,14 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ._files import CONVENTIONS, check_free
 from .errors import Cancelled, FormatError, InputError
 
 if TYPE_CHECKING:
     from .gaussians import Gaussians
-    from .mesh import Mesh
 
 KINDS = ("splats", "mesh")
 TEXTURES = ("uv", "vertex")
@@ -72,7 +70,7 @@ def convert(
     strict: bool = False,
     resolution: int = RESOLUTION,
     faces: int | None = None,
-    texture: str = "uv",
+    texture: Literal["uv", "vertex"] = "uv",
     splats: int = SPLATS,
     seed: int = 0,
     force: bool = False,
@@ -135,14 +133,19 @@ def convert(
     stop()
     read = type(obj).__name__
     if isinstance(obj, Gaussians) and wanted == "Mesh":
+        from .meshing import to_mesh
+
         lost += _softness(obj)
-        obj = _mesh_of(obj, resolution, texture, FACES if faces is None else faces, report, cancelled)
+        most = FACES if faces is None else faces
+        obj = to_mesh(obj, resolution, texture, most, on_step=on_step, cancelled=cancelled)
     elif not isinstance(obj, Gaussians) and wanted == "Gaussians":
+        from .meshing import to_gaussians
+
         lost += [f"the faces of the mesh: {splats:,} splats are scattered on its {len(obj.faces):,}"]
-        obj = _splats_of(obj, splats, seed)
+        obj = to_gaussians(obj, splats, seed)
     elif not isinstance(obj, Gaussians) and faces is not None and len(obj.faces) > faces:
         lost += [f"{len(obj.faces) - faces:,} of {len(obj.faces):,} faces, as you say"]
-        obj = _decimated(obj, faces)
+        obj = obj.decimate(faces)
     stop()
     report("write", 0, 1)
     made = obj
@@ -215,26 +218,6 @@ def _softness(gaussians: Gaussians) -> list[str]:
     if not gaussians.sh_degree:
         return [lost]
     return [lost, f"the view-dependent part of their colours (SH degree 1 to {gaussians.sh_degree})"]
-
-
-def _mesh_of(gaussians: Gaussians, resolution: int, texture: str, faces: int, report: OnStep, cancelled: Any) -> Mesh:
-    return _public("to_mesh")(
-        gaussians, resolution=resolution, texture=texture, target_faces=faces, on_step=report, cancelled=cancelled
-    )
-
-
-def _splats_of(mesh: Mesh, count: int, seed: int) -> Gaussians:
-    return _public("to_gaussians")(mesh, n=count, seed=seed)
-
-
-def _decimated(mesh: Mesh, faces: int) -> Mesh:
-    decimate: Callable[[int], Mesh] = getattr(mesh, "decimate")  # noqa: B009
-    return decimate(faces)
-
-
-def _public(name: str) -> Any:
-    """A public name of this package, from the module that its table says."""
-    return getattr(importlib.import_module(__package__), name)
 
 
 @contextmanager

@@ -166,10 +166,25 @@ class Gaussians:
 
     def crop(self, low: Sequence[float] | Tensor, high: Sequence[float] | Tensor) -> Gaussians:
         """The Gaussians whose means lie in a box, ``low`` [3] <= mean <= ``high`` [3], world space."""
+        return self[self.in_box(low, high)]
+
+    def crop_sphere(self, center: Sequence[float] | Tensor, radius: float) -> Gaussians:
+        """The Gaussians whose means are at most ``radius`` world units from ``center`` [3]."""
+        return self[self.in_sphere(center, radius)]
+
+    def in_box(self, low: Sequence[float] | Tensor, high: Sequence[float] | Tensor) -> Tensor:
+        """[N] bool: whose means lie in a box, ``low`` [3] <= mean <= ``high`` [3], world space."""
         least, most = (torch.as_tensor(corner).to(self.means) for corner in (low, high))
-        if least.shape != (3,) or most.shape != (3,) or bool((least > most).any()):
+        if least.shape != (3,) or most.shape != (3,) or not bool((least <= most).all()):
             raise InputError(f"low and high must be [3] with low <= high; got {low} and {high}")
-        return self[((self.means >= least) & (self.means <= most)).all(-1)]
+        return ((self.means >= least) & (self.means <= most)).all(-1)
+
+    def in_sphere(self, center: Sequence[float] | Tensor, radius: float) -> Tensor:
+        """[N] bool: whose means are at most ``radius`` world units from ``center`` [3]."""
+        middle = torch.as_tensor(center).to(self.means)
+        if middle.shape != (3,) or not radius >= 0:
+            raise InputError(f"center must be [3] and radius 0 or more; got {center} and {radius}")
+        return (self.means - middle).norm(dim=-1) <= radius
 
     @staticmethod
     def merge(parts: Sequence[Gaussians]) -> Gaussians:

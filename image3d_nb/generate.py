@@ -46,9 +46,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from .image import Source
+    from .mesh import Mesh
     from .pipelines.lgm import LGMFullPipeline, LGMFullPipelineOutput
 
-FORMATS = ("ply", "splat", "html", "gif")
+USUAL_FORMATS = ("ply", "splat", "html", "gif")
+FORMATS = (*USUAL_FORMATS, "spz", "glb", "stl")
 """What can be written; input.png (the picture as the model saw it) and views.png (the four views) always are."""
 MEMORY = ("normal", "low")
 STAGES = ("load", "generate", "files")
@@ -75,7 +77,7 @@ class GenerateSettings:
     seed: int = 0  # 0 or more; the same seed gives the same object on the same machine
     steps: int | None = None  # denoising steps, 1 or more; None: what the weights ask for
     guidance: float | None = None  # 0 or more, 1 is none; None: what the weights ask for
-    formats: tuple[str, ...] = FORMATS  # any of FORMATS
+    formats: tuple[str, ...] = USUAL_FORMATS  # any of FORMATS; "glb" and "stl" hold a mesh, which takes some seconds
     convention: str = "3dgs"  # the world of the numbers in .ply and .splat: "3dgs" (y down) or "opengl" (y up)
     candidates: int = 1  # objects to make with seeds of their own; the one whose views agree best is written
     prepare: bool = True  # cut out, recentre and put on white; False: the picture is such a square already
@@ -342,9 +344,22 @@ def _write_files(
     from .view import render_turntable, save_html
     from .view.pictures import png_bytes, sheet
 
+    @functools.cache
+    def mesh() -> Mesh:
+        from .meshing import to_mesh
+
+        return to_mesh(result.gaussians, progress=False, on_step=lambda *_: stop())
+
+    def save_stl(path: Path) -> None:
+        save(dataclasses.replace(mesh(), uvs=None, texture=None), path)  # without colours, as everybody knows of .stl
+
+    def save_splats(path: Path) -> None:
+        save(result.gaussians, path, settings.convention)
+
     writers: dict[str, Callable[[Path], object]] = {
-        "ply": lambda path: save(result.gaussians, path, settings.convention),
-        "splat": lambda path: save(result.gaussians, path, settings.convention),
+        **dict.fromkeys(("ply", "splat", "spz"), save_splats),
+        "glb": lambda path: save(mesh(), path),
+        "stl": save_stl,
         "html": lambda path: save_html(result.gaussians, path, title=name),
         "gif": lambda path: render_turntable(result.gaussians, path, progress=False),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,6 +64,15 @@ def textured(mesh: Mesh, cell: int = 8) -> Mesh:
         texture=texture,
         normals=mesh.vertex_normals()[mesh.faces].reshape(-1, 3).astype(np.float32),
     )
+
+
+def pear(rows: int = 24, columns: int = 32) -> Mesh:
+    """A closed surface that shows how it stands: narrow and red above, wide and blue below, a green nose in front."""
+    mesh = ball(rows, columns)
+    x, y, z = mesh.vertices.astype(np.float64).T
+    narrow = 1 - 0.7 * (y + 0.4) / 0.8
+    nose = 0.2 * np.exp(-((x**2 + y**2) / 0.02)) * (z > 0)
+    return replace(mesh, vertices=np.stack([x * narrow, 1.2 * y, z * narrow + nose], axis=1).astype(np.float32))
 
 
 def plain(mesh: Mesh) -> Mesh:

@@ -14,9 +14,12 @@ from nbconvert import HTMLExporter
 from numpy.typing import NDArray
 from playwright.sync_api import Page, Playwright
 
+import image3d_nb as i3d
 from image3d_nb.cameras import Cameras, orbit_cameras
 from image3d_nb.rendering import render
 from image3d_nb.view import mimebundle, save_html
+from image3d_nb.view.page import viewer_script, viewer_style
+from image3d_nb.view.scene import as_json
 from tests import browser as harness
 from tests.browser import covered, decode, drag, open_page, picture_of, psnr, wait_until
 from tests.viewer_scenes import SIZE, point_at, rendered, ring, still_of, torus
@@ -190,3 +193,59 @@ def test_the_stored_png_is_the_first_view(page: Page, tmp_path: Path) -> None:
     page.goto((tmp_path / "frame.html").as_uri())
     page.evaluate("image3dViewer.ready")
     assert psnr_where(stored, picture_of(page), stored) >= 30
+
+
+FAKE_NOTEBOOK = """<!DOCTYPE html><meta charset="utf-8"><body style="margin: 0"><div id="cell"></div>
+<script type="module">
+SCRIPT
+const state = STATE;
+const listeners = {};
+const model = {
+  get: (name) => state[name],
+  set: (name, value) => { state[name] = value; },
+  save_changes: () => { window.saved = { ...state }; },
+  on: (event, callback) => { (listeners[event] ||= new Set()).add(callback); },
+  off: (event, callback) => listeners[event].delete(callback),
+};
+state._still = Uint8Array.from(atob(state._still), (letter) => letter.charCodeAt(0));
+window.clean = render({ model, el: document.getElementById("cell") });
+window.listening = () => Object.values(listeners).reduce((sum, set) => sum + set.size, 0);
+</script>"""
+
+
+def open_widget(page: Page, folder: Path, viewer: Any) -> harness.Watch:
+    """A widget in a page that stands in for a notebook."""
+    own = [name for name in viewer.keys if name in ("_scene", "_still") or name[0] != "_"]
+    state = {name: getattr(viewer, name) for name in own if name not in ("layout", "tooltip", "tabbable")}
+    text = FAKE_NOTEBOOK.replace("STATE", as_json(state)).replace("SCRIPT", viewer_script("widget"))
+    (folder / "widget.html").write_text(f"<style>{viewer_style(page=False)}</style>{text}", "utf-8")
+    seen = harness.watch(page)
+    page.goto((folder / "widget.html").as_uri())
+    return seen
+
+
+def test_a_closed_widget_leaves_nothing_behind(page: Page, tmp_path: Path) -> None:
+    seen = open_widget(page, tmp_path, i3d.SplatViewer(ring(50), size=128, turning=True))
+    wait_until(page, "document.querySelector('.image3d.live') !== null && (window.saved?.azimuth ?? 0) > 1")
+    assert page.evaluate("listening() > 8")
+    page.evaluate("clean()")
+    assert page.evaluate("listening()") == 0
+    page.wait_for_timeout(200)
+    saved = page.evaluate("saved.azimuth")
+    page.wait_for_timeout(700)  # longer than its pause between two messages
+    assert page.evaluate("saved.azimuth") == saved
+    assert seen.errors == []
+
+
+def test_a_widget_without_webgl_shows_its_picture_and_says_why(page: Page, tmp_path: Path) -> None:
+    viewer = i3d.MeshViewer(torus("coloured"), size=256)
+    viewer._repr_mimebundle_()
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    seen = open_widget(page, tmp_path, viewer)
+    assert "no WebGL2" in page.inner_text(".message")
+    assert not page.is_visible(".canvas")
+    box = page.query_selector(".image3d").bounding_box()  # type: ignore[union-attr]  # it is there
+    shown = decode(page.query_selector(".image3d").screenshot())  # type: ignore[union-attr]  # the same
+    assert (box["width"], box["height"]) == (256, 256)  # type: ignore[index]  # the same
+    assert psnr(shown[:200], still_of(torus("coloured"))[:200]) >= 30
+    assert (seen.errors, seen.strangers()) == ([], [])

@@ -6,6 +6,7 @@ import tempfile
 import webbrowser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,6 +51,15 @@ def test_without_a_name_the_page_is_a_temporary_file_that_stays(
     assert page.parent.parent == Path(tempfile.gettempdir())
     assert "a b&amp;c.ply" in page.read_text("utf-8")
     assert opened == []
+
+
+def test_a_mesh_has_a_page_too(opened: list[str], tmp_path: Path) -> None:
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
+    i3d.save(i3d.Mesh(corners, np.array([[0, 1, 2]])), tmp_path / "mesh.glb")
+    assert main(["view", str(tmp_path / "mesh.glb"), "-o", str(tmp_path / "mesh.html")]) == 0
+    expected = i3d.save_html(i3d.load(tmp_path / "mesh.glb"), tmp_path / "expected.html", title="mesh.glb")
+    assert (tmp_path / "mesh.html").read_bytes() == expected.read_bytes()
+    assert len(opened) == 1
 
 
 def test_where_no_browser_is_the_page_is_named(

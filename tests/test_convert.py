@@ -15,7 +15,6 @@ import image3d_nb as i3d
 from image3d_nb import Gaussians, convert, io
 from image3d_nb.cli import main
 from image3d_nb.cli._paths import READABLE, expand, plan
-from image3d_nb.conversion import CONVENTIONS
 from image3d_nb.errors import Cancelled, FormatError, InputError
 
 from .standing import ball
@@ -31,8 +30,9 @@ def put(path: Path, degree: int = 0, seed: int = 0) -> Path:
 
 
 def tree(folder: Path) -> list[str]:
-    """All files in and below a folder, hidden ones too."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All files in and below a folder, and whatever is hidden there."""
+    found = [path for path in folder.rglob("*") if path.is_file() or path.name.startswith(".")]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 # ---------------------------------------------------------------- one file
@@ -366,4 +366,3 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.Captu
 
 def test_every_format_is_looked_for_in_folders() -> None:
     assert {info.suffix for info in io.formats() if info.read} <= set(READABLE)
-    assert set(CONVENTIONS) >= {"3dgs", "opengl"}

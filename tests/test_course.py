@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
 import image3d_nb as i3d
-from image3d_nb.course import check, lesson_00, lesson_07, lesson_11, start_again
+from image3d_nb.course import check, lesson_00, lesson_07, lesson_08, lesson_09, lesson_11, start_again
 from image3d_nb.errors import InputError
+from image3d_nb.meshing import Grid, marching_cubes
 from image3d_nb.training.loop import TrainSettings
 from image3d_nb.training.muon import orthogonalize
 
-NUMBERS = [exercise.number for lesson in (lesson_00, lesson_07, lesson_11) for exercise in lesson.EXERCISES]
+LESSONS = (lesson_00, lesson_07, lesson_08, lesson_09, lesson_11)
+NUMBERS = [exercise.number for lesson in LESSONS for exercise in lesson.EXERCISES]
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +102,51 @@ def without_warmup(seen: int, settings: TrainSettings) -> float:
     return TrainSettings(settings.samples, settings.batch_size, "muon", settings.learning_rate, 0).rate_at(seen)
 
 
+def rings(count: int) -> i3d.Mesh:
+    """So many rings in a row, grown together."""
+    line = np.linspace(-1.2, 1.2, 60)
+    x, y, z = np.meshgrid(line, line, line, indexing="ij")
+    places = 0.66 * (np.arange(count) - (count - 1) / 2)
+    distance = np.min([np.hypot(np.hypot(x - place, y) - 0.3, z) - 0.12 for place in places], axis=0)
+    grid = Grid(np.full(3, -1.2), float(line[1] - line[0]), distance.shape)
+    return i3d.Mesh(*marching_cubes(distance.astype(np.float32), grid))
+
+
+def apart() -> i3d.Mesh:
+    """Two rings that do not touch: genus 2, but two parts."""
+    one = rings(1)
+    move = np.eye(4)
+    move[0, 3] = 3
+    return i3d.Mesh.merge([one, one.transform(move)])
+
+
+def stl(size: float, mesh: i3d.Mesh | None = None) -> Path:
+    path = Path(tempfile.mkdtemp()) / "thing.stl"
+    i3d.save(rings(1) if mesh is None else mesh, path, scale_mm=size)
+    return path
+
+
+def spz(reach: float, count: int = 200) -> Path:
+    """Gaussians at up to ``reach`` from the origin."""
+    path = Path(tempfile.mkdtemp()) / "thing.spz"
+    rows = torch.full((1, count, 14), 0.5)
+    rows[..., :3] = torch.linspace(0, reach / 3**0.5, count)[:, None]
+    i3d.save(i3d.Gaussians.from_lgm(rows), path)
+    return path
+
+
+def opened() -> i3d.Mesh:
+    whole = rings(1)
+    return i3d.Mesh(whole.vertices, whole.faces[1:])
+
+
+def over(colours: np.ndarray, opacities: np.ndarray) -> np.ndarray:
+    total, light = np.zeros(3), 1.0
+    for colour, alpha in zip(colours, opacities, strict=True):
+        total, light = total + light * alpha * colour, light * (1 - alpha)
+    return total + light
+
+
 RIGHT: dict[str, Callable[[], Any]] = {
     "00.1": lambda: i3d.prepare_image(i3d.sample("mug"), size=128, ratio=0.6),
     "00.2": lambda: result(0, 1),
@@ -108,6 +157,15 @@ RIGHT: dict[str, Callable[[], Any]] = {
     "07.3": lambda: quaternions,
     "07.4": lambda: lambda gaussians: gaussians.transform(torch.diag(torch.tensor([1.0, -1.0, -1.0]))),
     "07.5": lambda: pose,
+    "08.1": lambda: lambda a, b: a / (a - b),
+    "08.2": lambda: lambda vertices, faces: np.linalg.det(vertices[faces]).sum() / 6,
+    "08.3": lambda: lambda faces: 1 - (len(np.unique(faces)) - len(faces) // 2) // 2,
+    "08.4": lambda: rings(2),
+    "08.5": lambda: stl(60.0),
+    "09.1": lambda: lambda logit: 1 / (1 + np.exp(-logit)),
+    "09.2": lambda: lambda colour, alpha: bytes(np.rint(255 * np.array([*colour, alpha])).astype(np.uint8)),
+    "09.3": lambda: over,
+    "09.4": lambda: spz(0.4),
     "11.1": lambda: lambda average, weights, decay: decay * average + (1 - decay) * weights,
     "11.2": lambda: lambda seen, settings: settings.rate_at(seen),
     "11.3": lambda: lambda views, noise, signal: signal**0.5 * views + (1 - signal) ** 0.5 * noise,
@@ -163,6 +221,38 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("11.1", lambda: lambda average, weights, decay: average.mul_(decay).add_(weights * (1 - decay)), "in place"),
     ("11.2", lambda: lambda seen, settings: settings.learning_rate, "in the warm-up"),
     ("11.2", lambda: without_warmup, "in the warm-up"),
+    ("08.1", lambda: lambda a, b: b / (b - a), "far end"),
+    ("08.1", lambda: lambda a, b: 0.5, "it must be 0.25"),
+    ("08.1", lambda: lambda a, b: "half", "one number"),
+    ("08.2", lambda: lambda v, f: np.linalg.det(v[f]).sum(), "six times"),
+    ("08.2", lambda: lambda v, f: -np.linalg.det(v[f]).sum() / 6, "sign is wrong"),
+    ("08.2", lambda: lambda v, f: np.abs(np.linalg.det(v[f])).sum() / 6, "away from the origin"),
+    ("08.2", lambda: lambda v, f: 1.0, "A ring of volume"),
+    ("08.3", lambda: lambda f: len(np.unique(f)) - len(f) // 2, "what is g"),
+    ("08.3", lambda: lambda f: 5, "A tetrahedron has genus 0"),
+    ("08.3", lambda: lambda f: 1 - (int(f.max()) + 1 - len(f) // 2) // 2, "not the highest number"),
+    ("08.4", lambda: rings(1), "this one has genus 1"),
+    ("08.4", apart, "one part; it has 2"),
+    ("08.4", opened, "watertight and manifold"),
+    ("08.4", lambda: 3, "a Mesh"),
+    ("08.5", lambda: stl(50.0), "it is 50"),
+    ("08.5", lambda: stl(60.0, opened()), "must be printable"),
+    ("08.5", lambda: Path("nowhere.stl"), "there is none"),
+    ("08.5", lambda: spz(0.4), "must end in .stl"),
+    ("09.1", lambda: lambda logit: 1 / (1 + np.exp(logit)), "look at the sign"),
+    ("09.1", lambda: lambda logit: logit, "means"),
+    ("09.1", lambda: lambda logit: np.array([logit]), "one number"),
+    ("09.2", lambda: lambda colour, alpha: bytes(int(255 * v) for v in (*colour, alpha)), "nearest byte"),
+    ("09.2", lambda: lambda colour, alpha: bytes(4), "must be"),
+    ("09.2", lambda: lambda colour, alpha: bytes(3), "four bytes"),
+    ("09.2", lambda: lambda colour, alpha: (0, 0, 0, 0), "must be bytes"),
+    ("09.3", lambda: lambda c, a: over(c[::-1], a[::-1]), "the nearest"),
+    ("09.3", lambda: lambda c, a: over(c, a) - np.prod(1 - a), "give"),
+    ("09.3", lambda: lambda c, a: c, "One colour"),
+    ("09.4", lambda: spz(0.8), "one is 0.8"),
+    ("09.4", lambda: spz(0.4, 20), "at least 100"),
+    ("09.4", lambda: Path("nowhere.spz"), "there is none"),
+    ("09.4", lambda: stl(60.0), "must end in .spz"),
     ("11.2", lambda: lambda seen, settings: settings.rate_at(min(seen, 500)), "after the warm-up"),
     ("11.2", lambda: lambda seen, settings: "fast", "one number"),
     ("11.2", lambda: lambda seen, settings: float("nan"), "finite"),

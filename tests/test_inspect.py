@@ -114,6 +114,10 @@ def sizes_in_a_scene() -> dict[str, np.ndarray]:
     return table | {name: 100 * table[name] for name in "xyz"}
 
 
+def enlarged(factor: float) -> Gaussians:
+    return ball(2000).transform(factor * torch.eye(3))
+
+
 def with_rows(name: str, values: Any, count: int = 12) -> dict[str, np.ndarray]:
     table = {key: np.array(column) for key, column in columns(ball()).items()}
     table[name][:count] = values
@@ -126,10 +130,8 @@ CASES: dict[str, tuple[Any, set[str]]] = {
         {"linear_scales"},
     ),
     "sizes for logarithms in a scene": (sizes_in_a_scene, {"linear_scales"}),
-    "a scene in millimetres": (
-        lambda: columns(i3d.Gaussians(*_enlarged(ball(2000), 1000.0))),  # logarithms of 5 to 35, all positive
-        set(),
-    ),
+    "a scene in millimetres": (lambda: columns(enlarged(1000.0)), set()),  # logarithms of 5 to 35, all positive
+    "a scene in half metres": (lambda: columns(enlarged(50.0)), set()),  # of 0.25 to 1.75, of either sign
     "opacities for logits": (lambda: columns(ball()) | {"opacity": ball().opacities.numpy()}, {"probabilities"}),
     "NaN": (lambda: with_rows("y", np.nan), {"bad_rows"}),
     "infinite": (lambda: with_rows("f_dc_1", -np.inf), {"bad_rows"}),
@@ -143,10 +145,6 @@ CASES: dict[str, tuple[Any, set[str]]] = {
     "glaring colours": (lambda: with_rows("f_dc_0", 30.0, 12), {"colours"}),
     "as a fit leaves colours": (lambda: with_rows("f_dc_0", 30.0, 2), set()),
 }  # fmt: skip
-
-
-def _enlarged(gaussians: Gaussians, factor: float) -> tuple[torch.Tensor, ...]:
-    return gaussians.means * factor, gaussians.quats, gaussians.scales * factor, gaussians.opacities, gaussians.sh
 
 
 @pytest.mark.parametrize("case", CASES)

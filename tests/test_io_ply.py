@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.lib.recfunctions import drop_fields
 from plyfile import PlyData, PlyElement
 
 from image3d_nb import io as io3d
@@ -113,7 +114,7 @@ def test_columns_are_the_published_ones(tmp_path: Path) -> None:
 
 def test_layout_can_be_chosen() -> None:
     gaussians = example()
-    data = ply.write(gaussians, "a.ply", layout="inria")["a.ply"]
+    data = bytes(ply.write(gaussians, "a.ply", layout="inria")["a.ply"])
     assert b"property float nx\n" in data[:400]
     assert_same(ply.read(memoryview(data), lambda _: b""), gaussians)
     for wrong, degree in (("lgm", 1), ("kiui", 0)):
@@ -160,7 +161,7 @@ def test_infinite_logits_and_log_scales_mean_the_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [{"text": True}, {"byte_order": ">"}, {"comments": ["made by a test"], "obj_info": ["num_cols 3"]}]
 )
-@pytest.mark.parametrize("degree", [0, 3])
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_other_encodings(tmp_path: Path, options: dict[str, Any], degree: int) -> None:
     gaussians = example(degree=degree)
     plyfile_write(tmp_path / "a.ply", gaussians, **options)
@@ -178,6 +179,49 @@ def test_doubles_integers_extra_columns_lists_and_elements(tmp_path: Path) -> No
         elements=(PlyElement.describe(faces, "face"),),
     )
     assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
+
+
+def big_endian(value: Any) -> bytes:
+    array = np.asarray(value)
+    content = array.astype(array.dtype.newbyteorder(">")).tobytes()
+    return content if array.ndim == 0 else bytes([len(array)]) + content
+
+
+@pytest.mark.parametrize("degree", [0, 2])
+@pytest.mark.parametrize("options", [{}, {"byte_order": ">"}, {"text": True}])
+def test_everything_at_once(tmp_path: Path, options: dict[str, Any], degree: int) -> None:
+    """Doubles, an element before the vertices, a list among their columns, and one after them."""
+    gaussians = example(degree=degree)
+    columns = stored(gaussians)
+    dtype = [("before", "u1"), *((name, "f8") for name in columns), ("neighbours", "O"), ("after", "i4")]
+    rows = np.empty(50, dtype)
+    for name, column in columns.items():
+        rows[name] = column
+    rows["before"], rows["after"] = 7, -7
+    rows["neighbours"] = [np.arange(1 + i % 3, dtype=np.int32) for i in range(50)]
+    chunk, face = np.zeros(3, [("low", "f4"), ("high", "f8")]), np.array([([0, 1, 2],)], [("vertex_indices", "O")])
+    elements = [PlyElement.describe(chunk, "chunk"), PlyElement.describe(rows, "vertex")]
+    PlyData([*elements, PlyElement.describe(face, "face")], **options).write(str(tmp_path / "a.ply"))
+    if options == {"byte_order": ">"}:  # plyfile 1.1 writes numbers beside lists little-endian
+        header = (tmp_path / "a.ply").read_bytes().partition(b"end_header\n")[0] + b"end_header\n"
+        vertices = [big_endian(value) for row in rows for value in row]
+        triangle = big_endian(np.arange(3, dtype=np.int32))
+        (tmp_path / "a.ply").write_bytes(header + bytes(3 * 12) + b"".join(vertices) + triangle)
+    assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
+    without = PlyElement.describe(drop_fields(rows, "neighbours"), "vertex")
+    PlyData([elements[0], without, PlyElement.describe(face, "face")], **options).write(str(tmp_path / "b.ply"))
+    assert_same(io3d.load(tmp_path / "b.ply", "opengl"), gaussians)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_doubles_too_large_for_float32_are_bad_rows(tmp_path: Path, text: bool) -> None:
+    gaussians = example(5)
+    plyfile_write(tmp_path / "a.ply", gaussians, kinds={"x": "f8"}, text=text)
+    data = PlyData.read(str(tmp_path / "a.ply"), mmap=False)
+    data["vertex"]["x"][2] = 1e300
+    data.write(str(tmp_path / "a.ply"))
+    with pytest.raises(FormatError, match=r"1 of 5 rows are not \(the first is row 2\)"):
+        io3d.load(tmp_path / "a.ply")
 
 
 def test_extra_float_columns_and_another_order(tmp_path: Path) -> None:
@@ -219,7 +263,7 @@ def test_result_owns_its_memory(tmp_path: Path) -> None:
 
 
 def body_and_header(gaussians: Gaussians) -> tuple[bytes, bytes]:
-    header, mark, body = ply.write(gaussians, "a")["a"].partition(b"end_header\n")
+    header, mark, body = bytes(ply.write(gaussians, "a")["a"]).partition(b"end_header\n")
     return header + mark, body
 
 
@@ -255,7 +299,7 @@ def test_wrong_counts(tmp_path: Path, count: bytes, text: bool) -> None:
 
 
 def test_padding_after_the_rows_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / "a.ply").write_bytes(ply.write(example(), "a")["a"] + b"\0\0\n")
+    (tmp_path / "a.ply").write_bytes(bytes(ply.write(example(), "a")["a"]) + b"\0\0\n")
     assert len(io3d.load(tmp_path / "a.ply")) == 50
 
 
@@ -266,6 +310,31 @@ def test_missing_columns_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.ply").write_bytes(encoded(list(columns.values()), list(columns)))
     with pytest.raises(FormatError, match=rf"lacks {name} and has"):
         io3d.load(tmp_path / "a.ply")
+
+
+def test_a_compressed_one_is_named(tmp_path: Path) -> None:
+    packed = np.zeros(4, [(f"packed_{name}", "u4") for name in ("position", "rotation", "scale", "color")])
+    PlyData([PlyElement.describe(packed, "vertex")]).write(str(tmp_path / "a.ply"))
+    with pytest.raises(FormatError, match=r"lacks x y z .*: it is a compressed\.ply of PlayCanvas"):
+        io3d.load(tmp_path / "a.ply")
+
+
+def test_the_mark_leaves_meshes_alone() -> None:
+    header = b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\n"
+    faces = b"element face 1\nproperty list uchar int vertex_indices\n"
+    end = b"end_header\n"
+
+    def marked(*parts: bytes) -> bool:
+        content = b"".join(parts)
+        return ply.sniff(memoryview(content)) and ply.sniff(memoryview(content.replace(b"\n", b"\r\n")))
+
+    assert marked(header, end)  # a point cloud is told what it lacks
+    assert marked(header, b"property float f_dc_0\n", faces, end)
+    assert marked(header, faces.replace(b"face 1", b"face 0"), end)
+    assert marked(b"ply\n")  # cut off
+    assert not marked(header, faces, end)
+    assert not marked(header, b"comment f_dc_0 is not here\n" * 1000, faces, end)
+    assert not marked(b"PLY\n", header[4:], end)
 
 
 def test_a_mesh_or_point_cloud_is_told_apart(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def change(gaussians: Gaussians, name: str, value: float) -> Gaussians:
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / f"a{suffix}"
     io3d.save(example(), path)
-    before = path.read_bytes()
+    before, there = path.read_bytes(), {p.name for p in tmp_path.iterdir()}
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -177,7 +177,29 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, suffix: str, monkeypa
     with pytest.raises(OSError, match="No space left"):
         io3d.save(example(seed=1), path)
     assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert {p.name for p in tmp_path.iterdir()} == there
+
+
+def test_what_examiners_get_is_unturned_and_whole(tmp_path: Path) -> None:
+    gaussians = example(20)
+    io3d.save(gaussians, tmp_path / "a.splat")
+    content = bytearray((tmp_path / "a.splat").read_bytes())
+    content[28:32] = bytes([128] * 4)  # an orientation of length 0
+    (tmp_path / "a.splat").write_bytes(content)
+    known, stored = io3d.read_stored(tmp_path / "a.splat")
+    assert known.suffix == ".splat"
+    assert len(stored) == 20
+    kept = io3d.load(tmp_path / "a.splat", "opengl", drop_bad_rows=True)
+    assert torch.equal(stored.means[1:], kept.means)
+    (tmp_path / "b.ply").write_bytes(b"nothing known")
+    with pytest.raises(FormatError, match=r"b\.ply: .*must be one of"):
+        io3d.read_stored(tmp_path / "b.ply")
+
+
+def test_arguments_that_do_not_fit_the_object(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"scale_mm sets the size of a mesh; got Gaussians: to_mesh"):
+        io3d.save(example(), tmp_path / "a.ply", scale_mm=50)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

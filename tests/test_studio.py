@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import importlib
 import io
+import json
 import re
 import struct
 import sys
 import threading
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,8 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
+from nbconvert import HTMLExporter
 from PIL import Image
 
 import image3d_nb as i3d
@@ -351,7 +355,9 @@ def test_what_is_no_complete_run_is_left_alone(missing: str, done: Studio, tmp_p
             (folder / path.name).write_bytes(path.read_bytes())
     if missing == "damaged":
         assert len(runs_in(tmp_path / "runs")) == 1
-        (folder / "result.json").write_text('{"files": {"../../x.ply": 1}}')
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        (folder / "result.json").write_text(json.dumps(record | {"files": {"../../x.ply": {"sha256": ""}}}))
+        (tmp_path / "x.ply").write_text("somebody else's")
     with pytest.raises(FormatError, match="must hold what the studio wrote"):
         Run(folder)
     assert i3d.studio(tmp_path / "runs").runs == []
@@ -373,7 +379,9 @@ def test_every_format_that_can_be_written_is_offered() -> None:
 
 @pytest.mark.parametrize("what", downloads.choices(), ids=lambda what: what.file("mug"))
 def test_every_download_opens(what: downloads.Choice, done: Studio) -> None:
-    path = done.download(what.suffix, what.holds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what .stl leaves out
+        path = done.download(what.suffix, what.holds)
     run = done.runs[0]
     assert run.folder in (path.parent, path.parent.parent)
     assert path.name == what.file("mug")
@@ -408,6 +416,16 @@ def test_a_glb_is_the_mesh_and_is_offered_as_a_link(done: Studio) -> None:
     assert base64.b64decode(link.partition("base64,")[2].partition('"')[0]) == path.read_bytes()
 
 
+def test_what_a_format_leaves_out_is_told(done: Studio) -> None:
+    (done.runs[0].folder / "mug.stl").unlink(missing_ok=True)
+    done.start_download(".stl")
+    path = done.wait()
+    assert done.notice.text.startswith(f"mug.stl is in {path.parent}. mug.stl: STL cannot hold")
+    path.unlink()
+    with pytest.warns(UserWarning, match="STL cannot hold"):
+        assert done.download("stl") == path
+
+
 def test_companions_come_in_one_zip(done: Studio) -> None:
     path = done.download(".obj")
     assert path.parent == done.runs[0].folder / "mug_obj"
@@ -426,6 +444,12 @@ def test_a_large_file_waits_in_the_folder(done: Studio, monkeypatch: pytest.Monk
     assert "mug.ply is too large for a link" in words
     assert str(run.folder) in words
     assert "<a" not in words
+    hostile = run.folder / "a\"'><b>.bin"  # as a record of somebody else's may name it
+    hostile.write_bytes(bytes(10))
+    assert '<a class="i3d-link" download="a&quot;&#x27;&gt;&lt;b&gt;.bin" href="data:' in downloads.link(run, hostile)
+    hostile.write_bytes(bytes(1001))
+    assert downloads.link(run, hostile).startswith("a&quot;&#x27;&gt;&lt;b&gt;.bin is too large")
+    hostile.unlink()
 
 
 def test_a_download_that_fails_leaves_nothing(done: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -510,6 +534,9 @@ def test_a_saved_notebook_keeps_a_picture_and_a_text(done: Studio, tmp_path: Pat
     assert 400 < picture.width <= 512
     assert np.asarray(picture.convert("L")).min() < 200
     assert done._repr_mimebundle_()["image/png"] == bundle["image/png"]
+    cell = nbformat.v4.new_code_cell("studio", outputs=[nbformat.v4.new_output("display_data", data=bundle)])
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    assert bundle["image/png"][:200] in page  # the widgets' state is not there: the picture is shown in their place
     fresh = i3d.studio(tmp_path / "runs")
     assert "image/png" in fresh._repr_mimebundle_()
     fresh.upload(as_bytes(Image.new("RGB", (64, 64), "white")), "snow.png")  # cannot be prepared

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Frame, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Frame, Page
 
 import image3d_nb as i3d
 from tests import browser as harness
 from tests.browser import Lab, Watch, covered, picture_of, wait_until
-from tests.test_browser import write_notebook
+from tests.test_browser_lab import write_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -27,22 +27,16 @@ STICKING_OUT = """() => {
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with harness.jupyter_lab(tmp_path_factory.mktemp("lab")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def opened(lab: Lab, playwright: Playwright) -> Iterator[tuple[Page, Watch]]:
+def opened(lab: Lab, browser: Browser) -> Iterator[tuple[Page, Watch]]:
     """A notebook with a studio in it: one for all tests, as a learner goes on with his."""
-    browser = harness.launch(playwright)
-    page = browser.new_context(viewport={"width": 1000, "height": 1400}, accept_downloads=True).new_page()
+    context = browser.new_context(viewport={"width": 1000, "height": 1400}, accept_downloads=True)
+    page = context.new_page()
     seen = harness.watch(page)
     notebook = lab.folder / "studio.ipynb"
     write_notebook(notebook, ["import image3d_nb as i3d\nstudio = i3d.studio('runs')\nstudio"])
@@ -51,7 +45,7 @@ def opened(lab: Lab, playwright: Playwright) -> Iterator[tuple[Page, Watch]]:
     assert {"image/png", "text/plain"} < set(cells[0]["outputs"][0]["data"])
     wait_until(page, IDLE)
     yield page, seen
-    browser.close()
+    context.close()
 
 
 @pytest.fixture
@@ -70,9 +64,9 @@ def choose_file(page: Page, content: bytes, name: str) -> None:
     chooser.value.set_files({"name": name, "mimeType": "image/png", "buffer": content})
 
 
-def viewer_in(page: Page) -> Frame:
-    """The first viewer, once it is there and has drawn."""
-    page.wait_for_selector(".i3d-studio iframe[srcdoc]", timeout=60_000)
+def viewer_of(page: Page, run: str) -> Frame:
+    """The viewer of a run's splats, once it is there and has drawn."""
+    page.wait_for_selector(f'.i3d-studio iframe[srcdoc][title="{run}"]', timeout=60_000)
     return harness.viewers_in(page)[0]
 
 
@@ -112,15 +106,14 @@ def test_cancel_and_a_second_click_do_what_they_should(page: Page, lab: Lab) -> 
 
 
 def test_from_an_upload_to_a_glb_and_on_to_another_run(page: Page, lab: Lab, tmp_path: Path) -> None:
-    choose_file(page, i3d.sample("robot").read_bytes(), "my <b>robot</b>.png")
-    wait_until(page, f"{SAYS}.includes('pixels')")
-    assert "my <b>robot</b>.png" in page.evaluate(SAYS)
+    choose_file(page, i3d.sample("robot").read_bytes(), "my <b>robot.png")
+    wait_until(page, f"{SAYS}.startsWith('my <b>robot.png: ')")
     field(page, "steps", "")
     page.click(".i3d-run")
     page.click(".i3d-run", force=True)  # greyed by now, or not yet: harmless
     wait_until(page, f"{IDLE} && {SAYS}.includes('Gaussians in')", 300)
     run = runs_of(lab)[-1]
-    viewer = viewer_in(page)
+    viewer = viewer_of(page, "Run 1: my _b_robot")
     assert covered(picture_of(viewer)) > 0.05
     views = page.locator(".i3d-views")
     assert views.evaluate("image => image.naturalWidth > image.naturalHeight")
@@ -144,11 +137,12 @@ def test_from_an_upload_to_a_glb_and_on_to_another_run(page: Page, lab: Lab, tmp
     wait_until(page, f"{SAYS}.startsWith('mug.png')")
     page.click(".i3d-run")
     wait_until(page, f"{IDLE} && {SAYS}.includes(': mug: ')", 300)
-    assert page.locator(".i3d-again").all_inner_texts()[:2] == ["Run 2: mug", "Run 1: my _b_robot_b_"]
+    wait_until(page, "document.querySelector('.i3d-again').innerText === 'Run 2: mug'")
+    assert page.locator(".i3d-again").all_inner_texts() == ["Run 2: mug", "Run 1: my _b_robot"]
     assert page.locator(".i3d-views").get_attribute("src") != first
     page.locator(".i3d-again").nth(1).click()
     wait_until(page, f"{SAYS}.startsWith('Run 1:')")
-    viewer_in(page)
+    viewer_of(page, "Run 1: my _b_robot")
     for width in (1000, 620):  # nothing sticks out, at a notebook's width and in a narrow window
         page.set_viewport_size({"width": width, "height": 1400})
         page.wait_for_timeout(200)

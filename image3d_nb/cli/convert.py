@@ -16,7 +16,10 @@ from ._paths import Job, plan
 if TYPE_CHECKING:
     from ._console import Commands
 
-_WORDS = {"read": "reading", "write": "writing"}
+_WORDS = {
+    "read": "reading", "views": "looking from all around", "volume": "making a volume", "surface": "finding the skin",
+    "simplify": "simplifying", "texture": "painting", "write": "writing",
+}  # fmt: skip
 _GO_ON = "The same command with --skip goes on where it stopped."
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._files import CONVENTIONS
 from ..errors import InputError, WeightsError
-from ..generate import FORMATS, MEMORY, GenerateSettings, generate_one, picture_name
+from ..generate import FORMATS, MEMORY, USUAL_FORMATS, GenerateSettings, generate_one, picture_name
 from ._console import FAILED, Progress, complain, say, sentence
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--candidates", type=int, default=1, metavar="N", help="make N, write the best (default: 1)")
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's)")
     parser.add_argument("--guidance", type=float, metavar="X", help="1 is none (default: the model's)")
-    formats = f"any of {','.join(FORMATS)} (default: all)"
-    parser.add_argument("--formats", type=_names, default=FORMATS, metavar="A,B", help=formats)
+    formats = f"any of {','.join(FORMATS)} (default: {','.join(USUAL_FORMATS)})"
+    parser.add_argument("--formats", type=_names, default=USUAL_FORMATS, metavar="A,B", help=formats)
     parser.add_argument(
         "--convention", choices=CONVENTIONS, default="3dgs", help="world of the splats in files"
     )

@@ -9,14 +9,13 @@ from collections import Counter
 from typing import Any
 
 from ..errors import InputError
-from . import lesson_00, lesson_07, lesson_11
+from . import lesson_00, lesson_07, lesson_08, lesson_09, lesson_11
 from ._exercise import Exercise, Unanswered, Verdict, Wrong
 
 __all__ = ["Verdict", "check", "start_again"]
 
-_EXERCISES: dict[str, Exercise] = {
-    exercise.number: exercise for lesson in (lesson_00, lesson_07, lesson_11) for exercise in lesson.EXERCISES
-}
+_LESSONS = (lesson_00, lesson_07, lesson_08, lesson_09, lesson_11)
+_EXERCISES: dict[str, Exercise] = {exercise.number: exercise for lesson in _LESSONS for exercise in lesson.EXERCISES}
 _wrong_so_far: Counter[str] = Counter()
 """Wrong answers to each exercise in this session: they choose the hint."""
 

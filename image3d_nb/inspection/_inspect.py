@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,9 +123,10 @@ def _layout(viewers: tuple[Viewer, ...]) -> Iterator[Finding]:
 
 
 def _of_mesh(mesh: Mesh, suffix: str, unit_mm: float, about: dict[str, Any]) -> Inspection:
+    from ..meshing import mesh_report
     from ._viewers import mesh_viewers
 
-    report = importlib.import_module("..meshing", __package__).mesh_report(mesh, unit_mm)
+    report = mesh_report(mesh, unit_mm)
     facts = {name: getattr(report, name) for name in _MESH_FACTS}
     findings = []
     if report.missing:

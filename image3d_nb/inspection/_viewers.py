@@ -149,14 +149,23 @@ _REFUSALS: dict[str, Callable[[Header], str]] = {
 _LOADERS = {".glb": "GLTFLoader", ".gltf": "GLTFLoader", ".obj": "OBJLoader", ".stl": "STLLoader", ".ply": "PLYLoader"}
 
 
+_GRADIO = {
+    ".stl": "; grey, and mirrored in depth",
+    ".obj": "; colours by a texture only, and only where its companions are served (set_static_paths)",
+    ".gltf": "; only where its companions are served (set_static_paths)",
+}
+
+
 def mesh_viewers(suffix: str, mesh: Mesh) -> tuple[Viewer, ...]:
     """The table for a file of a mesh."""
-    gradio = Viewer("gradio Model3D", "yes", "upright, where y is up")
+    told = "upright, where y is up" + _GRADIO.get(suffix, "")
+    gradio = Viewer("gradio Model3D", "yes", told)
     if suffix == ".obj" and mesh.normals is None:
         gradio = Viewer("gradio Model3D", "no", "a black silhouette: the file has no normals")
+    lying = "lying on its back until you turn it: .stl is z up" if suffix == ".stl" else "upright, where y is up"
     return (
         gradio,
         Viewer(PLAYCANVAS, "no", "they show splats alone"),
-        Viewer("three.js", "yes", f"{_LOADERS.get(suffix, 'a loader')}; upright, where y is up"),
+        Viewer("three.js", "yes", f"{_LOADERS.get(suffix, 'a loader')}; {lying}"),
         Viewer(SPZ, "no", "it reads splats alone"),
     )

@@ -15,11 +15,11 @@ live in the world of :mod:`image3d_nb.cameras` (OpenGL, y up).
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import mmap
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +30,9 @@ from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
 from . import gltf, obj, ply, ply_mesh, splat, spz, stl
-from ._format import Asset, Format, FormatInfo, FormatTable
+from ._format import Asset, Content, Format, FormatInfo, FormatTable, Sibling
 
-__all__ = ["formats", "load", "read_stored", "save"]
+__all__ = ["CONVENTIONS", "formats", "load", "read_stored", "save"]
 
 _FORMATS: tuple[Format, ...] = (
     ply.FORMAT,
@@ -80,7 +80,7 @@ def save(
         path: e.g. "mug.ply"; the folder must exist; a file there is replaced once the new one is complete. Some
             formats write companions beside it (.obj: .mtl and .png).
         convention: the world of the numbers in a file of Gaussians: "3dgs" (what 3DGS tools expect of the format),
-            "opengl" (y up) or "ydown"; see this module's text. Meshes are always y up.
+            "opengl" (y up) or "ydown"; see this module's text. Meshes are y up (in .stl z up, as printers take it).
         scale_mm: the longest side of a mesh in millimetres, as printers need it; None keeps the numbers as they are.
         strict: refuse what the format cannot hold in full, instead of a warning that says what was left out.
 
@@ -101,7 +101,8 @@ def save(
             raise InputError("scale_mm sets the size of a mesh; got Gaussians: to_mesh(gaussians) makes one of them")
         obj = _checked(_filled(obj).detach().to("cpu", torch.float32))
     else:
-        obj = _sized(_filled_mesh(obj), scale_mm, known)
+        obj = _filled_mesh(obj)
+        obj = obj if scale_mm is None else obj.scaled_to_mm(scale_mm, known.unit_mm)
     lost = known.losses(obj)
     if lost and strict:
         raise FormatError(f"{path.name}: {known.name} cannot hold {'; '.join(lost)} (strict=False leaves that out)")
@@ -114,7 +115,7 @@ def save(
     _put(path, files)
 
 
-def _put(path: Path, files: dict[str, bytes]) -> None:
+def _put(path: Path, files: Mapping[str, Content]) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "what is saved must get a file's name; a folder has it", str(path))
     try:
@@ -152,15 +153,6 @@ def _filled_mesh(obj: Mesh) -> Mesh:
     return obj
 
 
-def _sized(obj: Mesh, scale_mm: float | None, known: Format) -> Mesh:
-    if scale_mm is None:
-        return obj
-    longest = float(np.ptp(obj.bounds, axis=0).max())
-    if not (np.isfinite(scale_mm) and scale_mm > 0 and longest > 0):
-        raise InputError(f"scale_mm must be above 0, of a mesh with a size; got {scale_mm} and {longest:g}")
-    return dataclasses.replace(obj, vertices=obj.vertices * (scale_mm / longest / known.unit_mm))
-
-
 def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_rows: bool = False) -> Asset:
     """Read a file. Its content says what it is; the suffix decides only where the content does not (.splat).
 
@@ -185,21 +177,17 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
     path = Path(path)
     _check_convention(convention)
     try:
-        known, obj = _read(path)
+        buffer = _content(path)
+        known = _recognise(buffer, path)
+        assert known.read is not None  # _recognise looks among the readable ones only
+        obj = known.read(buffer, _siblings(path))
+        del buffer  # before anything else takes memory
         if not isinstance(obj, Gaussians):
             return obj
         obj = _drawable(obj, drop_bad_rows)
     except FormatError as error:
         raise FormatError(f"{path.name}: {error}") from error
     return _turned_in_place(obj) if _turns(convention, known) else obj
-
-
-def _read(path: Path) -> tuple[Format, Asset]:
-    """The object in the axes of the file; the file's bytes are let go before anything else takes memory."""
-    buffer = _content(path)
-    known = _recognise(buffer, path)
-    assert known.read is not None  # _recognise looks among the readable ones only
-    return known, known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
 
 
 def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
@@ -214,10 +202,13 @@ def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
         buffer = _content(path)
         known = _recognise(buffer, path)
         assert known.read is not None  # _recognise looks among the readable ones only
-        return known, known.read(buffer, lambda name: (path.parent / Path(name).name).read_bytes())
+        return known, known.read(buffer, _siblings(path))
     except FormatError as error:
-        prefix = f"{path.name}: "
-        raise FormatError(prefix + str(error).removeprefix(prefix)) from error
+        raise FormatError(f"{path.name}: {error}") from error
+
+
+def _siblings(path: Path) -> Sibling:
+    return lambda name: (path.parent / Path(name).name).read_bytes()
 
 
 def _content(path: Path) -> memoryview:

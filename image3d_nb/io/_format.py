@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from ..mesh import Mesh
 
 Asset = Gaussians | Mesh
 """What files hold."""
+Content = bytes | memoryview
+"""Of one file to write."""
 Sibling = Callable[[str], bytes]
 """Gives the content of a companion: a file of that name beside the one being read (an .obj has a .mtl)."""
 
@@ -50,7 +52,7 @@ class Format:
     holds: type[Gaussians] | type[Mesh]
     sniff: Callable[[memoryview], bool] | None
     read: Callable[[memoryview, Sibling], Asset] | None
-    write: Callable[[Any, str], dict[str, bytes]] | None
+    write: Callable[[Any, str], Mapping[str, Content]] | None
     losses: Callable[[Any], list[str]] = _nothing_lost
     turns: bool = True
     unit_mm: float = 1.0

@@ -7,7 +7,7 @@ Specification: http://paulbourke.net/dataformats/obj/ and http://paulbourke.net/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,9 @@ _WORDS = frozenset({"v", "vt", "vn", "vp", "f", "l", "p", "o", "g", "s", "mg", "
 """Those for curves and surfaces are missing: such files have vertices enough to be known by."""
 _READ = ("v", "vt", "vn", "f")
 _LOOKED_AT = 1 << 16
+_LONGEST = 1 << 20
+"""Characters of a line: nobody draws polygons of 100,000 corners."""
+_AT_ONCE = 1 << 15
 _OPTIONS = {"-o": 3, "-s": 3, "-t": 3, "-mm": 2}
 """Options of map_Kd with that many numbers at most; all others have one word."""
 
@@ -58,10 +61,12 @@ class Scene:
         kinds = np.array([numbers[name] for name in names])
         lines = np.array([line for line, _ in self.switches], np.int64)
         of_face = kinds[np.searchsorted(lines, self.starts)]  # [F]
-        used, first = np.unique(of_face, return_index=True)
+        order = np.argsort(of_face, kind="stable")
+        ends = np.flatnonzero(np.diff(of_face[order], append=-1)) + 1
+        groups = [order[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         by_number = list(numbers)
-        for kind in used[np.argsort(first)]:
-            yield by_number[kind], self.faces[of_face == kind]
+        for group in sorted(groups, key=lambda group: int(group[0])):
+            yield by_number[of_face[group[0]]], self.faces[group]
 
 
 def sniff(buffer: memoryview) -> bool:
@@ -121,6 +126,9 @@ def _lines(content: bytes) -> list[str]:
             joined.append(f" {line}\n{end}{rest}" if end else f" {line}")
         text = "".join(joined)
     lines = text.split("\n")
+    longest = max(map(len, lines))
+    if longest > _LONGEST:
+        raise FormatError(f"the lines of an .obj must have at most {_LONGEST:,} characters; one has {longest:,}")
     return [line.lstrip() for line in lines] if "\n " in text or "\n\t" in text else lines
 
 
@@ -130,14 +138,23 @@ def _named(line: str) -> tuple[str, str]:
     return word, rest.strip()
 
 
-def _split(lines: list[str], at: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """All words of some lines without the first of each, one after the other, and [n] how many a line has."""
-    chosen = [lines[i] for i in at.tolist()]
+def _blocks(lines: list[str], at: np.ndarray) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
+    """The words of some lines without the first of each, how many a line has, and the lines, so many at a time.
+
+    As objects of Python's, the words of all lines of a large file would fill the memory.
+    """
+    for start in range(0, len(at), _AT_ONCE):
+        some = at[start : start + _AT_ONCE]
+        words, sizes = _split([lines[i] for i in some.tolist()])
+        yield words, sizes, some
+
+
+def _split(chosen: list[str]) -> tuple[list[str], np.ndarray]:
     text = "\n".join(chosen)
     words = text.split()
-    width = len(words) // max(len(chosen), 1)
+    width = len(words) // len(chosen)
     # the first words stand at every width-th place: then all lines have as many, and the quick way is right
-    if "#" not in text and chosen and words[::width].count(words[0]) == len(chosen) == len(words) / width:
+    if "#" not in text and words[::width].count(words[0]) == len(chosen) == len(words) / width:
         del words[::width]
         return words, np.full(len(chosen), width - 1)
     rows = [line.partition("#")[0].split()[1:] for line in chosen]
@@ -146,30 +163,29 @@ def _split(lines: list[str], at: np.ndarray) -> tuple[list[str], np.ndarray]:
 
 def _numbers(lines: list[str], at: np.ndarray, word: str, least: int) -> np.ndarray:
     """[n, columns] float32 of the lines that begin with a word; as many columns as the shortest has."""
-    tokens, sizes = _split(lines, at)
-    if not len(sizes):
+    if not len(at):
         return np.empty((0, least), np.float32)
+    blocks, widths = [], []
+    for words, sizes, some in _blocks(lines, at):
+        if sizes.min() < least:
+            raise _wrong(lines, some[sizes.argmin()], f"{least} numbers after {word!r}")
+        try:
+            with np.errstate(over="ignore"):
+                values = np.array(list(map(float, words)), np.float32)
+        except ValueError as error:
+            bad = next(i for i, text in enumerate(words) if not _is_number(text))
+            raise _wrong(lines, np.repeat(some, sizes)[bad], f"numbers after {word!r}") from error
+        if not np.isfinite(values).all():
+            raise _wrong(lines, np.repeat(some, sizes)[~np.isfinite(values)][0], "finite numbers")
+        blocks.append(values)
+        widths.append(sizes)
+    values, sizes = np.concatenate(blocks), np.concatenate(widths)
     width = int(sizes.min())
-    if width < least:
-        wrong = at[sizes.argmin()]
-        raise FormatError(f"line {wrong + 1} must have {least} numbers after {word!r}; got {lines[wrong][:80]!r}")
-    try:
-        with np.errstate(over="ignore"):
-            values = np.array(list(map(float, tokens)), np.float32)
-    except ValueError as error:
-        raise _wrong_line(lines, np.repeat(at, sizes), tokens, f"numbers after {word!r}", _is_number) from error
-    if not np.isfinite(values).all():
-        wrong = np.repeat(at, sizes)[~np.isfinite(values)][0]
-        raise FormatError(f"line {wrong + 1} must have finite numbers; got {lines[wrong][:80]!r}")
     first = (np.cumsum(sizes) - sizes)[:, None]
     return values[first + np.arange(width)] if (sizes > width).any() else values.reshape(-1, width)
 
 
-def _wrong_line(
-    lines: list[str], of_token: np.ndarray, tokens: list[str], wanted: str, fits: Callable[[str], bool]
-) -> FormatError:
-    """Names the line of the first token that does not fit."""
-    line = int(of_token[next(i for i, token in enumerate(tokens) if not fits(token))])
+def _wrong(lines: list[str], line: int, wanted: str) -> FormatError:
     return FormatError(f"line {line + 1} must have {wanted}; got {lines[line][:80]!r}")
 
 
@@ -177,11 +193,15 @@ def _faces(
     lines: list[str], at: np.ndarray, counts: list[np.ndarray], totals: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """[F, 3, 3] corners, and [F] which of the face lines ``at`` each triangle came from."""
-    tokens, sizes = _split(lines, at)
-    if not len(sizes) or sizes.min() < 3:
-        wrong = f"line {at[sizes.argmin()] + 1} has {sizes.min()}" if len(sizes) else "there is no line of a face"
-        raise FormatError(f'an .obj must have faces, lines "f", of at least 3 corners; {wrong}')
-    corners = _corners(lines, at, tokens, sizes)  # [sum of sizes, 3]
+    if not len(at):
+        raise FormatError('an .obj must have faces, lines "f"; there is none')
+    blocks, counted = [], []
+    for words, sizes, some in _blocks(lines, at):
+        if sizes.min() < 3:
+            raise _wrong(lines, some[sizes.argmin()], "at least 3 corners")
+        blocks.append(_corners(lines, some, words, sizes))
+        counted.append(sizes)
+    corners, sizes = np.concatenate(blocks), np.concatenate(counted)  # [n, 3], [lines]
     of_corner = np.repeat(np.arange(len(sizes)), sizes)
     for k, (count, total) in enumerate(zip(counts, totals, strict=True)):
         given = corners[:, k].copy()
@@ -189,9 +209,7 @@ def _faces(
         corners[:, k] = column = np.where(given < 0, given + count[of_corner], given - 1)
         bad = (column >= total) | ((column < 0) & ((given != 0) | (k == 0)))
         if bad.any():
-            line = int(at[of_corner[bad.argmax()]])
-            kind = ("v", "vt", "vn")[k]
-            raise FormatError(f"line {line + 1} must name one of the {total} {kind!r} lines; got {lines[line][:80]!r}")
+            raise _wrong(lines, at[of_corner[bad.argmax()]], f"numbers of the {total} {_READ[k]!r} lines")
     triangles = sizes - 2
     of_line = np.repeat(np.arange(len(sizes)), triangles)
     first = (np.cumsum(sizes) - sizes)[of_line]
@@ -214,8 +232,8 @@ def _corners(lines: list[str], at: np.ndarray, tokens: list[str], sizes: np.ndar
         parts = [[int(part or 0) for part in f"{token}//".split("/")[:3]] for token in tokens]
         return np.array(parts, np.int64).reshape(-1, 3)
     except (ValueError, OverflowError) as error:
-        wanted = "corners like 1, 1/2, 1//3 or 1/2/3"
-        raise _wrong_line(lines, np.repeat(at, sizes), tokens, wanted, _is_corner) from error
+        bad = next(i for i, token in enumerate(tokens) if not _is_corner(token))
+        raise _wrong(lines, np.repeat(at, sizes)[bad], "corners like 1, 1/2, 1//3 or 1/2/3") from error
 
 
 def _is_corner(token: str) -> bool:

@@ -7,6 +7,7 @@ a structured one. Lists and text go through plyfile.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ _KINDS = {
     **dict.fromkeys(("float", "float32"), "f4"),
     **dict.fromkeys(("double", "float64"), "f8"),
 }
+_COUNT = re.compile("[0-9]{1,19}")
 _HEADER_LIMIT = 1 << 20
 """Nobody's header is longer than a megabyte; a damaged file should not be searched to its end."""
 _USUAL_HEADER = 1 << 13
@@ -143,7 +145,7 @@ def _parse_header(buffer: memoryview) -> _Header:
                 continue
             case ["format", ("ascii" | "binary_little_endian" | "binary_big_endian") as encoding, "1.0"]:
                 continue
-            case ["element", name, count] if count.isdecimal() and len(count) < 20:
+            case ["element", name, count] if _COUNT.fullmatch(count):
                 elements.append(_Element(name, int(count), []))
             case ["property", "list", length, kind, name] if elements and length in _KINDS and kind in _KINDS:
                 elements[-1].properties.append((name, f"list {length} {kind}"))
@@ -190,8 +192,9 @@ def _read_with_plyfile(header: _Header, buffer: memoryview, names: tuple[str, ..
     from plyfile import PlyData, PlyParseError  # 0.1 s to import, and rarely needed
 
     try:
-        vertex = PlyData.read(io.BytesIO(buffer))["vertex"]
-        columns = [np.asarray(vertex[name]).astype(np.float32) for name in names]
+        with np.errstate(over="ignore"):  # as in Columns.take
+            vertex = PlyData.read(io.BytesIO(buffer))["vertex"]
+            columns = [np.asarray(vertex[name]).astype(np.float32) for name in names]
     except (PlyParseError, ValueError, OverflowError) as error:
         raise FormatError(
             f"a .ply must hold what its header says ({header.encoding}); after byte {header.size}: {error}"

@@ -43,7 +43,11 @@ def read(buffer: memoryview, sibling: Sibling) -> Mesh:
     groups = list(scene.by_material())
     if not missing:
         missing += [f"the material {name[:80]!r}" for name, _ in groups if name and name not in materials]
-    parts = [_part(scene, name, faces, materials) for name, faces in groups]
+    surfaces: dict[tuple[tuple[float, float, float], str], list[np.ndarray]] = {}
+    for name, faces in groups:  # materials that look alike are one
+        material = materials.get(name, Material())
+        surfaces.setdefault((material.color, material.picture), []).append(faces)
+    parts = [(_part(scene, np.concatenate(faces), color), name) for (color, name), faces in surfaces.items()]
     mesh = join(_with_pictures(parts, sibling, missing), notes)
     for trouble, lines in (("has parts that are not there", missing), ("is more than a Mesh can hold", notes)):
         if lines:
@@ -64,27 +68,24 @@ def _materials(scene: Scene, sibling: Sibling, missing: list[str]) -> dict[str, 
     return materials
 
 
-def _part(scene: Scene, name: str, faces: np.ndarray, materials: dict[str, Material]) -> tuple[Part, str]:
-    """The faces [F, 3, 3] (position, texture coordinate, normal; -1: none) of a material, and its picture's name."""
+def _part(scene: Scene, faces: np.ndarray, color: tuple[float, float, float]) -> Part:
+    """The faces [F, 3, 3] (position, texture coordinate, normal; -1: none) of a material, whose colour is given."""
     corners = faces.reshape(-1, 3)
     # sorted by position first: vertices keep their order where none is split
     sizes = np.array([len(scene.positions), len(scene.uvs) + 1, len(scene.normals) + 1])
     keys = (corners[:, 0] * sizes[1] + corners[:, 1] + 1) * sizes[2] + corners[:, 2] + 1
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     at, uv, normal = corners[first].T
-    material = materials.get(name, Material())
-    count = len(first)
     colors = scene.colors[at] if scene.colors is not None else None
-    if colors is None and material.color != (1.0, 1.0, 1.0):
-        colors = np.broadcast_to(np.array(material.color, np.float32), (count, 3))
-    part = Part(
+    if colors is None and color != (1.0, 1.0, 1.0):
+        colors = np.broadcast_to(np.array(color, np.float32), (len(first), 3))
+    return Part(
         vertices=scene.positions[at],
         faces=inverse.reshape(-1, 3),
         normals=scene.normals[normal] if len(scene.normals) and (normal >= 0).all() else None,
         uvs=scene.uvs[uv] if len(scene.uvs) and (uv >= 0).all() else None,
         colors=colors,
     )
-    return part, material.picture
 
 
 def _with_pictures(parts: list[tuple[Part, str]], sibling: Sibling, missing: list[str]) -> list[Part]:

@@ -9,8 +9,7 @@ Specifications: http://paulbourke.net/dataformats/ply/ (the file), https://githu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from ..errors import FormatError, InputError
 from ..gaussians import SH_C0, Gaussians
 from ._format import Format, Sibling
 from ._ply_table import Columns, header_bytes, read_table
+from ._rows import BLOCK, blocks, copy_columns, copy_fours, room, tables
 
 _POSITION = ("x", "y", "z")
 _DC = ("f_dc_0", "f_dc_1", "f_dc_2")
@@ -36,11 +36,6 @@ _CLEAR = -80.0
 _POINT = float(np.log(np.finfo(np.float32).tiny))
 """The log scale written for scale 0, -87.3: it reads back as 1.2e-38, the smallest normal float32."""
 
-_BLOCK = 4096
-"""Rows that fit into the processor's cache: the columns of one row share a cache line, so blocks fetch it once."""
-_FOUR = np.dtype("c16")
-"""Four float32 side by side: numpy moves such a number of 16 bytes as fast as one of 4. It is never computed with."""
-
 
 def inria_columns(sh_degree: int) -> tuple[str, ...]:
     """The columns of Inria's code: 62 for SH degree 3 (normals are always 0)."""
@@ -52,8 +47,9 @@ def sniff(buffer: memoryview) -> bool:
     """Whether it is a .ply, but for meshes: point clouds and damaged ones are told here what they lack."""
     if bytes(buffer[:4]) not in (b"ply\n", b"ply\r"):
         return False
-    words = header_bytes(buffer).split()
-    return b"f_dc_0" in words or not any(a == b"face" and n != b"0" for a, n in pairwise(words))
+    lines = [line.split() for line in header_bytes(buffer).splitlines()]
+    has_faces = any(line[:2] == [b"element", b"face"] and line[2:] != [b"0"] for line in lines)
+    return not has_faces or any(line[:1] == [b"property"] and line[-1] == b"f_dc_0" for line in lines)
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (every format gets it)
@@ -66,25 +62,35 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (e
     """
     columns = read_table(buffer, _wanted)
     count = len(columns.rows)
-    activated = np.empty((count, 4), np.float32)  # opacity, scales
-    if set(columns.names) == set(LGM_COLUMNS) and not columns.rows.dtype.names:
+    if columns.names == LGM_COLUMNS and not columns.rows.dtype.names:
         # one copy of everything, of which the fields are views: 4x as fast as by columns
-        columns = Columns(columns.names, np.array(columns.rows, np.float32))
-        means, quats, sh = (columns.take(names) for names in (_POSITION, _ROT, _DC))
-        sh = sh[:, None]  # [N, 1, 3]
+        table, activated = tables(count, len(LGM_COLUMNS), 4)
+        stored, out = table.numpy(), activated.numpy()
+        np.copyto(stored, columns.rows)
+        for rows in blocks(count):
+            _activate(stored[rows, 6:-4], out[rows])
+        means, sh, quats = table[:, :3], table[:, None, 3:6], table[:, -4:]
     else:
-        rest = [name for name in _wanted(columns.names) if name.startswith("f_rest_")]
-        means, quats = np.empty((count, 3), np.float32), np.empty((count, 4), np.float32)
-        sh = np.empty((count, 1 + len(rest) // 3, 3), np.float32)
-        for rows in _blocks(count):
-            means[rows], quats[rows], sh[rows, 0] = (columns.take(names, rows) for names in (_POSITION, _ROT, _DC))
-            if rest:
-                by_channel = columns.take(rest, rows).reshape(len(means[rows]), 3, -1)  # [n, 3, K - 1]
-                sh[rows, 1:] = by_channel.transpose(0, 2, 1)
-    for rows in _blocks(count):
-        _activate(columns.take(("opacity", *_SCALE), rows), activated[rows])
-    fields = (means, quats, activated[:, 1:], activated[:, 0], sh)
-    return Gaussians(*map(torch.from_numpy, fields))
+        means, quats, sh, activated = tables(count, 3, 4, 3 + len(_rest(columns.names)), 4)
+        sh = sh.view(count, -1, 3)  # [N, K, 3]
+        arrays = [field.numpy() for field in (means, quats, sh, activated)]
+        for rows in blocks(count):
+            _read_rows(columns, rows, *(array[rows] for array in arrays))
+    return Gaussians(means, quats, activated[:, 1:], activated[:, 0], sh)
+
+
+def _read_rows(
+    columns: Columns, rows: slice, means: np.ndarray, quats: np.ndarray, sh: np.ndarray, activated: np.ndarray
+) -> None:
+    """Fill the fields of n Gaussians, of which the last is opacity and scales [n, 4]."""
+    copy_columns(columns.take(_POSITION, rows), means)
+    copy_fours(columns.take(_ROT, rows), quats)
+    copy_columns(columns.take(_DC, rows), sh[:, 0])
+    rest = _rest(columns.names)
+    if rest:
+        by_channel = columns.take(rest, rows).reshape(len(means), 3, -1)  # [n, 3, K - 1]
+        sh[:, 1:] = by_channel.transpose(0, 2, 1)
+    _activate(columns.take(("opacity", *_SCALE), rows), activated)
 
 
 def _activate(stored: np.ndarray, out: np.ndarray) -> None:
@@ -92,24 +98,12 @@ def _activate(stored: np.ndarray, out: np.ndarray) -> None:
 
     numpy and not torch: on a busy machine, waking torch's threads takes longer than all of this.
     """
-    _copy_fours(stored, out)
+    copy_fours(stored, out)
     np.subtract(0, out[:, 0], out=out[:, 0])  # numpy 2.4's negative is wrong from strided float32 to strided float32
     with np.errstate(over="ignore"):  # exp(inf) = inf is meant: sigmoid(-inf) = 0; scales are checked by the caller
         np.exp(out, out=out)
     opacity = out[:, 0] + 1  # sigmoid(x) = 1 / (1 + exp(-x))
     np.divide(1, opacity, out=out[:, 0])
-
-
-def _copy_fours(source: np.ndarray, target: np.ndarray) -> None:
-    """target = source, both [n, 4] float32 with the four side by side."""
-    if source.strides[1] == target.strides[1] == source.itemsize == 4:
-        target.view(_FOUR)[:] = source.view(_FOUR)
-    else:
-        _copy_columns(source, target)
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
 
 
 def _wanted(names: Sequence[str]) -> tuple[str, ...]:
@@ -120,11 +114,14 @@ def _wanted(names: Sequence[str]) -> tuple[str, ...]:
     """
     missing = [name for name in LGM_COLUMNS if name not in names]
     if missing:
+        reason = "it may hold a mesh or a plain point cloud"
+        if "packed_position" in names:
+            reason = "it is a compressed.ply of PlayCanvas, which splat-transform turns into a plain one"
         raise FormatError(
-            f"a .ply of Gaussians must have the columns {' '.join(LGM_COLUMNS)}; it lacks {' '.join(missing)} and has "
-            f"{' '.join(names)}: it may hold a mesh or a plain point cloud"
+            f"a .ply of Gaussians must have the columns {' '.join(LGM_COLUMNS)}; its header, from byte 0 on, lacks "
+            f"{' '.join(missing)} and has {' '.join(names)}: {reason}"
         )
-    rest = sorted((name for name in names if name.startswith("f_rest_")), key=lambda name: (len(name), name))
+    rest = _rest(names)
     if len(rest) not in (0, 9, 24, 45) or rest != [f"f_rest_{i}" for i in range(len(rest))]:
         raise FormatError(
             f"f_rest must be columns 0 to 8, 23 or 44 (SH degree 1, 2, 3), or absent; got {len(rest)}: {' '.join(rest)}"
@@ -132,7 +129,12 @@ def _wanted(names: Sequence[str]) -> tuple[str, ...]:
     return (*LGM_COLUMNS, *rest)
 
 
-def write(gaussians: Gaussians, name: str, layout: str = "auto") -> dict[str, bytes]:
+def _rest(names: Sequence[str]) -> list[str]:
+    """The columns of SH degree 1 to 3, in order."""
+    return sorted((name for name in names if name.startswith("f_rest_")), key=lambda name: (len(name), name))
+
+
+def write(gaussians: Gaussians, name: str, layout: str = "auto") -> dict[str, memoryview]:
     """The file's bytes: little-endian float32, LF line ends, as the strictest readers (gsplat.js, gradio) need it.
 
     Opacities 0 and 1 and scales 0, whose logit or logarithm is infinite, are written as -80, 20 and -87.3: they
@@ -163,46 +165,43 @@ def _fill(
     """Put what is stored of n Gaussians into a table [n, 14], or [n, C] of Inria's columns."""
     dc = 3 if table.shape[1] == len(LGM_COLUMNS) else 6
     table[:, 3:dc] = 0  # normals
-    _copy_columns(means, table[:, :3])
-    _copy_columns(sh[:, 0], table[:, dc : dc + 3])
+    copy_columns(means, table[:, :3])
+    copy_columns(sh[:, 0], table[:, dc : dc + 3])
     if sh.shape[1] > 1:
         by_channel = sh[:, 1:].transpose(0, 2, 1)  # [n, 3, K - 1]
         table[:, dc + 3 : -8] = by_channel.reshape(len(sh), -1)
     _deactivate(opacities, scales, table[:, -8:-4])
-    _copy_fours(quats, table[:, -4:])
+    copy_fours(quats, table[:, -4:])
 
 
 def _deactivate(opacities: np.ndarray, scales: np.ndarray, out: np.ndarray) -> None:
     """Opacities to logits, scales to logarithms, into a table [n, 4]; infinite ones are limited."""
     logs = np.empty(out.shape, np.float32)
-    _copy_columns(scales, logs[:, 1:])
+    copy_columns(scales, logs[:, 1:])
     with np.errstate(divide="ignore"):  # infinite for 0 and 1, which are limited right away
         np.divide(opacities, 1 - opacities, out=logs[:, 0])
         np.log(logs, out=logs)
     np.maximum(logs, _POINT, out=logs)
     logs[:, 0] = logs[:, 0].clip(_CLEAR, _OPAQUE)
-    _copy_fours(logs, out)
+    copy_fours(logs, out)
 
 
-def _copy_columns(source: np.ndarray, target: np.ndarray) -> None:
-    """target = source, both [n, C]: thin rows are copied by columns in a third of the time."""
-    for i in range(source.shape[1]):
-        target[:, i] = source[:, i]
-
-
-def _encode(count: int, names: Sequence[str], fill: Callable[[slice, np.ndarray], None]) -> bytes:
+def _encode(count: int, names: Sequence[str], fill: Callable[[slice, np.ndarray], None]) -> memoryview:
     """A whole .ply of ``count`` rows; ``fill`` gets a slice of them, and the table to put their numbers in.
 
     In blocks of rows that fit into the processor's cache: fresh memory costs more than the numbers that go into it.
     """
     properties = "".join(f"property float {name}\n" for name in names)
-    parts = [f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n".encode()]
-    block = np.empty((min(count, _BLOCK), len(names)), "<f4")
-    for rows in _blocks(count):
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n".encode()
+    content = room(len(header) + 4 * count * len(names))
+    content[: len(header)] = np.frombuffer(header, np.uint8)
+    block = np.empty((min(count, BLOCK), len(names)), "<f4")
+    for rows in blocks(count):
         table = block[: rows.stop - rows.start]
         fill(rows, table)
-        parts.append(table.tobytes())
-    return b"".join(parts)
+        at = len(header) + rows.start * table.strides[0]
+        content[at : at + table.nbytes] = table.view(np.uint8).ravel()
+    return content.data
 
 
 def lgm_table(gaussians: Tensor | np.ndarray, min_opacity: float = 0.005) -> np.ndarray:
@@ -225,7 +224,7 @@ def lgm_table(gaussians: Tensor | np.ndarray, min_opacity: float = 0.005) -> np.
     return np.stack(_lgm_columns(_lgm_rows(gaussians, min_opacity)), axis=1)
 
 
-def lgm_bytes(gaussians: Tensor | np.ndarray, min_opacity: float = 0.005) -> bytes:
+def lgm_bytes(gaussians: Tensor | np.ndarray, min_opacity: float = 0.005) -> memoryview:
     """The whole .ply of :func:`lgm_table`, in the axes of the tensor."""
     kept = _lgm_rows(gaussians, min_opacity)
 

@@ -35,6 +35,7 @@ _CORNERS = ("vertex_indices", "vertex_index")
 
 _LOOKED_AT = 1 << 16
 _FACES = re.compile(rb"\nelement face 0*[1-9]")
+_SIGNED = re.compile(rb"(property[ \t]+list[ \t]+)(char|int8|short|int16|int|int32)\b")
 _TEXTURE = re.compile(rb"[\r\n]comment TextureFile ([^\r\n]+)")
 
 
@@ -127,8 +128,13 @@ def _even_rows(buffer: memoryview, start: int, element: _Element, order: str) ->
 def _read_with_plyfile(header: _Header, buffer: memoryview) -> dict[str, np.ndarray]:
     from plyfile import PlyData, PlyParseError  # 0.1 s to import, and rarely needed
 
+    # plyfile takes a negative length for "all that is left"; unsigned, it is beyond the end of the file
+    text = _SIGNED.sub(rb"\1u\2", bytes(buffer[: header.size]))
     try:
-        return {element.name: element.data for element in PlyData.read(io.BytesIO(buffer)).elements}
+        return {
+            element.name: element.data
+            for element in PlyData.read(io.BytesIO(b"".join([text, buffer[header.size :]]))).elements
+        }
     except (PlyParseError, ValueError, OverflowError, MemoryError) as error:
         raise FormatError(f"a .ply must hold what its header says ({header.encoding}); {error}") from error
 

@@ -9,7 +9,9 @@ Specification: https://www.loc.gov/preservation/digital/formats/fdd/fdd000504.sh
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -22,6 +24,7 @@ _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute
 _HEADER = b"image3d_nb: binary STL, counter-clockwise seen from outside"
 """Not to begin with "solid", which is how a text begins."""
 _START = 84
+_AT_ONCE = 1 << 15
 
 _TEXT = re.compile(rb"\s*solid\b")
 _CORNER = re.compile(rb"\bvertex[ \t]+(\S+)[ \t]+(\S+)[ \t]+(\S+)", re.IGNORECASE)
@@ -79,18 +82,25 @@ def _read_binary(buffer: memoryview) -> np.ndarray:
 
 def _read_text(buffer: memoryview) -> np.ndarray:
     text = bytes(buffer)
-    found = _CORNER.findall(text)
-    facets = len(_END.findall(text))
-    if not found or len(found) != 3 * facets or b"endsolid" not in text[-4096:].lower():
+    corners = list(_text_corners(text))
+    found, facets = sum(map(len, corners)), sum(1 for _ in _END.finditer(text))
+    if not found or found != 3 * facets or b"endsolid" not in text[-4096:].lower():
         raise FormatError(
-            f'an .stl must have 3 lines "vertex x y z" a facet, and end with "endsolid"; got {len(found)} in {facets} '
+            f'an .stl must have 3 lines "vertex x y z" a facet, and end with "endsolid"; got {found} in {facets} '
             "whole facets: it is cut off or damaged"
         )
-    try:
-        with np.errstate(over="ignore"):
-            return np.array([list(map(float, corner)) for corner in found], np.float32)
-    except ValueError as error:
-        raise FormatError(f"the corners of an .stl must be numbers; {error}") from error
+    return np.concatenate(corners)
+
+
+def _text_corners(text: bytes) -> Iterator[np.ndarray]:
+    """[n, 3] at a time: as objects of Python's, all of a large file's numbers would fill the memory."""
+    matches = _CORNER.finditer(text)
+    while some := [match.groups() for match in itertools.islice(matches, _AT_ONCE)]:
+        try:
+            with np.errstate(over="ignore"):
+                yield np.array([float(number) for corner in some for number in corner], np.float32).reshape(-1, 3)
+        except ValueError as error:
+            raise FormatError(f"the corners of an .stl must be numbers; {error}") from error
 
 
 def write(mesh: Mesh, name: str) -> dict[str, bytes]:

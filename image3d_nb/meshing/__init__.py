@@ -17,10 +17,12 @@ to no object. The other files are the stages of :func:`to_mesh`; each can be cal
 
 from __future__ import annotations
 
+from .cleaning import Cleaned, clean
 from .cloud import Cloud, Grid, find_object, visible
 from .depth import DepthView, depth_views, hidden_light, view_directions
 from .haze import Haze, measure_haze, solidify
 from .report import MeshReport, Shell, mesh_report
+from .sampling import to_gaussians
 from .splats_to_mesh import to_mesh
 from .surface import (
     distinct,
@@ -36,6 +38,7 @@ from .texture import bake, colors_at, even_colors, grid_atlas, longest_edge_last
 from .volume import Fusion, drop_floaters, fill_cavities, fuse, smooth
 
 __all__ = [
+    "Cleaned",
     "Cloud",
     "DepthView",
     "Fusion",
@@ -44,6 +47,7 @@ __all__ = [
     "MeshReport",
     "Shell",
     "bake",
+    "clean",
     "colors_at",
     "depth_views",
     "distinct",
@@ -65,6 +69,7 @@ __all__ = [
     "smooth",
     "solidify",
     "taubin",
+    "to_gaussians",
     "to_mesh",
     "vertex_normals",
     "view_directions",

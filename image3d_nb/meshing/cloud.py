@@ -139,8 +139,10 @@ def _dense_box(means: Floats) -> tuple[Floats, Floats]:
     if not span > 0:
         low, high = means.min(0), means.max(0)
         span = float((high - low).max())
+    if not span > 0:
+        return low, high
     index = np.floor((means - (low + high) / 2) / (2 * span) * COARSE + COARSE / 2)  # [N, 3], twice the span
-    inside = ((index >= 0) & (index < COARSE)).all(1) if span > 0 else np.zeros(len(means), bool)
+    inside = ((index >= 0) & (index < COARSE)).all(1)
     if not inside.any():
         return low, high
     flat = np.ravel_multi_index(tuple(index[inside].astype(int).T), (COARSE,) * 3)

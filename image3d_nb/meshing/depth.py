@@ -155,7 +155,7 @@ def _near_to_far(depths: NDArray[np.float32]) -> NDArray[np.int64]:
 def _project(
     means: Any, covariances: Any, opacities: Any, rotation: Any, corner: Any, pixel: float, splats: Any
 ) -> None:
-    """Fill ``splats`` [N, 11]: centre x, y, half width, height (pixels); conic xx, xy, yy; reach; depth, its slopes.
+    """Fill ``splats`` [N, 11]: centre x, y, half width, height (pixels); conic xx, xy, yy; reach; depth and its slopes.
 
     The reach is the q up to which opacity exp(-q/2) is at least ALPHA_MIN; the slopes are a pixel in x and in y.
     """

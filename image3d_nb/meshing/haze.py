@@ -1,7 +1,7 @@
 """How far a set of Gaussians is from a thin opaque skin, and what to do about it before one looks at it.
 
-A scan-like set (or LGM's, at 65,536) is a skin: what is seen lies where the centres lie. A small model's is a haze,
-some cells deep, with gaps that show only from directions in which it was never looked at.
+A scan-like set (or that of LGM at its full size) is a skin: what is seen lies where the centres lie. A small model's is
+a haze, some cells deep, with gaps that show only from directions in which it was never looked at.
 
 Shapes: N Gaussians.
 """
@@ -48,7 +48,7 @@ def measure_haze(cloud: Cloud, grid: Grid) -> Haze:
     depths = [np.median(hidden_light(cloud, grid, axis)) for axis in np.eye(3)]
     return Haze(
         depth=float(np.sqrt(np.maximum(np.median(flattest), 0))),
-        faintness=float(np.clip(OPAQUE / max(np.mean(depths), 1e-6), 1, MOST)),
+        faintness=float(np.clip(OPAQUE / max(float(np.mean(depths)), 1e-6), 1, MOST)),
     )
 
 

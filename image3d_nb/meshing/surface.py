@@ -45,7 +45,7 @@ def marching_cubes(volume: Volume, grid: Grid) -> tuple[Floats, Ints]:
 
 
 def is_manifold(faces: Ints) -> bool:
-    """Whether faces [F, 3] close: each edge has two, one along it and one back, and each vertex one fan of them."""
+    """Whether faces [F, 3] close: each edge has two, one along it and one back, and each vertex has a single fan."""
     topology = Topology.of(faces)
     paired = bool((topology.counts == 2).all() and topology.balanced.all())
     return paired and len(np.unique(topology.fan)) == len(np.unique(faces))

@@ -44,7 +44,7 @@ class Fusion:
         start = view.rotation @ self.grid.origin
         start[:2] = (start[:2] - view.corner) / view.pixel  # right and down in pixels from here on
         steps[:2] /= view.pixel
-        _add(self.total, self.count, start, steps, view.front, view.back, 1 / (self.band * self.grid.cell))
+        _add(self.total, self.count, start, steps, view.front, view.back, self.band * self.grid.cell)
 
     def unseen(self) -> float:
         """The share of the border of the inside that no view has seen: open space meets there what is out of sight.
@@ -124,11 +124,11 @@ def fill_cavities(volume: Volume) -> Volume:
 
 
 @_jit
-def _add(total: Any, count: Any, start: Any, steps: Any, front: Any, back: Any, scale: float) -> None:
-    """One view. ``scale``: 1 / the band's width, 1 / world units."""
+def _add(total: Any, count: Any, start: Any, steps: Any, front: Any, back: Any, band: float) -> None:
+    """One view. ``band``: its width on each side, world units."""
     height, width = front.shape
     carved = np.float32(np.inf)
-    one, scale = np.float32(1), np.float32(scale)
+    one, scale = np.float32(1), np.float32(1 / band)
     for i in range(total.shape[0]):
         for j in range(total.shape[1]):
             u = start[0] + i * steps[0, 0] + j * steps[0, 1]
@@ -158,7 +158,7 @@ def _add(total: Any, count: Any, start: Any, steps: Any, front: Any, back: Any, 
 
 @_jit
 def _borders(total: Any, count: Any) -> tuple[int, int]:
-    """How many points not seen lie beside open space (0.9 of the band or more), and how many inside beside outside."""
+    """How many points (not seen, seen inside) have open space, further than 0.9 of the band, or outside beside them."""
     false = true = 0
     X, Y, Z = total.shape
     for i in range(1, X - 1):

@@ -6,6 +6,7 @@ import base64
 import html
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from .runs import Run
     from .worker import Asked, OnStep
 
-MAX_LINK = 30_000_000
-"""Bytes of a file that a link can hold; a larger one waits in the run's folder."""
+MAX_LINK = 15_000_000
+"""Bytes of a file that a link can hold (tried in Chromium); a larger one waits in the run's folder."""
 _FIRST = {".ply": "Gaussians"}  # what a suffix stands for where it has two formats; the others: the mesh
 _WORDS = {"Gaussians": "splats", "Mesh": "mesh"}
 
@@ -47,12 +48,13 @@ class Choice:
 
 
 def choices() -> tuple[Choice, ...]:
-    """Every format that can be written, splats first, and a page and a picture that turn."""
+    """Every format that can be written, and a page and a picture that turn; what is asked for seldom stands last."""
     known = [info for info in formats() if info.write]
     found = [_choice(info.suffix, info.name, info.holds, [k.holds for k in known if k.suffix == info.suffix])
              for info in sorted(known, key=lambda info: info.holds)]  # fmt: skip
-    page = Choice(".html", "a page that turns, to open in any browser", "Gaussians")
-    return (*found, page, Choice(".gif", "a turning picture", "Gaussians"))
+    found.append(Choice(".html", "a page that turns, to open in any browser", "Gaussians"))
+    found.append(Choice(".gif", "a turning picture", "Gaussians"))
+    return tuple(sorted(found, key=lambda each: each.extra != ""))
 
 
 def _choice(suffix: str, name: str, holds: str, held: list[str]) -> Choice:
@@ -76,10 +78,14 @@ def choice(suffix: str, holds: str | None = None) -> Choice:
     return min(fitting, key=lambda each: each.extra != "")
 
 
-def make(run: Run, what: Choice, on_step: OnStep | None = None, cancelled: Asked | None = None) -> Path:
+def make(
+    run: Run, what: Choice, on_step: OnStep | None = None, cancelled: Asked | None = None
+) -> tuple[Path, list[str]]:
     """The file of a format in the run's folder; made where it is not there yet. All or nothing is written.
 
-    A format with companions (.obj: .mtl and .png) has a folder of its own in there.
+    Returns:
+        The file, in a folder of its own where the format has companions (.obj: .mtl and .png); and a sentence for
+        each thing that the format could not hold.
 
     Raises:
         Cancelled: ``cancelled`` said so while the mesh was made.
@@ -90,7 +96,7 @@ def make(run: Run, what: Choice, on_step: OnStep | None = None, cancelled: Asked
     several = run.folder / target.name.replace(".", "_") / target.name
     for path in (target, several):
         if path.is_file():
-            return path
+            return path, []
     obj = run.gaussians if what.holds == "Gaussians" else run.mesh(on_step, cancelled)
     if cancelled is not None and cancelled():
         raise Cancelled("the download was cancelled; nothing has been written")
@@ -104,12 +110,16 @@ def make(run: Run, what: Choice, on_step: OnStep | None = None, cancelled: Asked
     with tempfile.TemporaryDirectory(prefix=".making-", dir=run.folder) as temporary:
         folder = Path(temporary) / several.parent.name
         folder.mkdir()
-        write(folder / target.name)
+        # Python's list of filters belongs to all threads: they share this one for the moment that writing takes
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            write(folder / target.name)
+        lost = [str(each.message) for each in caught]
         if len(list(folder.iterdir())) == 1:
             os.replace(folder / target.name, target)
-            return target
+            return target, lost
         os.replace(folder, several.parent)
-        return several
+        return several, lost
 
 
 def link(run: Run, path: Path) -> str:

@@ -23,16 +23,23 @@ if TYPE_CHECKING:
 
     from .runs import Run
 
-VIEWER = 310  # pixels; two fit side by side into a notebook
+VIEWER = 330  # pixels at most; two stand side by side in a notebook
 SQUARE = 150  # pixels of the picture, and of what the model sees
 CARD = 128  # pixels of a picture in the history
 MOST_CARDS = 24  # runs in the history; older ones are in the folder
 MOST_SEED = 2**53 - 1  # a browser's whole numbers end there
+UPLOADS = "Uploads end at 10 MB: Jupyter drops what is larger without a word. studio.upload(bytes, name) takes it."
 MODELS = ("tiny", "dylanebert/LGM-full")
 _STAGES = {
-    "load": "Loading the model (the first time takes longest)", "generate": "Denoising the views",
+    "load": "Loading the model (the first time takes longest)",
+    "generate": "Denoising the views",
     "files": "Writing files",
-}  # fmt: skip
+    "views": "The mesh: looking from all around",
+    "volume": "The mesh: filling the volume",
+    "surface": "The mesh: its surface",
+    "simplify": "The mesh: fewer triangles",
+    "texture": "The mesh: its texture",
+}  # of generate_one and of to_mesh
 _STYLE = """<style>
 .i3d-studio { max-width: 720px; }
 .i3d-studio .i3d-head { font-weight: 600; }
@@ -44,7 +51,7 @@ _STYLE = """<style>
 .i3d-studio .i3d-error { background: #fbe0dd; color: #6b1510; }
 .i3d-studio .i3d-small { font-size: 11px; line-height: 1.35; overflow-wrap: anywhere; }
 .i3d-studio .i3d-link { font-weight: 600; text-decoration: underline; }
-.i3d-studio iframe { display: block; }
+.i3d-studio iframe { display: block; width: 100%; height: auto; aspect-ratio: 1; }
 </style>"""
 
 
@@ -94,7 +101,9 @@ class Panel:
 
     def _field(self, kind: str, words: str, width: str, **options: Any) -> Any:
         style = {"description_width": "initial"}
-        return getattr(self._w, kind)(description=words, style=style, layout={"width": width}, **options)
+        return getattr(self._w, kind)(
+            description=words, style=style, layout={"width": width, "max_width": "98%"}, **options
+        )
 
     def _cell(self, caption: str, content: Any, width: int) -> Any:
         cell = self._box([content, self._w.HTML(_text(caption, "i3d-small"))], "column", max_width=f"{width + 14}px")
@@ -106,7 +115,9 @@ class Panel:
 
     def _picture_part(self) -> list[Any]:
         names = [entry["name"] for entry in json.loads((data_dir() / "images" / "index.json").read_text("utf-8"))]
-        self.upload = self._w.FileUpload(accept="image/*", description="Upload", layout={"width": "auto"})
+        self.upload = self._w.FileUpload(
+            accept="image/*", description="Upload", tooltip=UPLOADS, layout={"width": "auto"}
+        )
         self.upload.add_class("i3d-upload")
         self.upload.observe(self._on_upload, "value")
         self.sample = self._field("Dropdown", "or a sample", "190px", options=[("-", ""), *((n, n) for n in names)])
@@ -122,7 +133,8 @@ class Panel:
         self.picture, self.seen, self.fault = self._image("auto"), self._image("auto"), self._w.HTML()
         for image in (self.picture, self.seen):
             image.layout.height = f"{SQUARE}px"
-        controls = [self._box([self.upload, self.sample]), self.background, self.ratio, self.fault]
+        limit = self._w.HTML(_text(UPLOADS, "i3d-small"))
+        controls = [self._box([self.upload, self.sample]), limit, self.background, self.ratio, self.fault]
         return [
             self._head("1. Picture"),
             self._box([
@@ -156,7 +168,8 @@ class Panel:
     def _result_part(self) -> list[Any]:
         self.title, self.views = self._w.HTML(), self._image("100%")
         self.views.add_class("i3d-views")
-        self.splats, self.mesh = self._box([], "column"), self._box([], "column")
+        share = {"flex": "1 1 240px", "max_width": f"{VIEWER + 14}px"}
+        self.splats, self.mesh = self._box([], "column", **share), self._box([], "column", **share)
         self.make_mesh = self._button("mesh", "Make the mesh", self.session.start_mesh, icon="cube")
         self.format = self._field(
             "Dropdown", "download", "350px", options=[(each.label, i) for i, each in enumerate(self._choices)]
@@ -223,18 +236,19 @@ class Panel:
         return True
 
     def _refresh_run(self) -> None:
-        worker, notice = self.session.worker, self.session.notice
+        worker = self.session.worker
         busy = bool(worker.doing)
+        notice = self.session.notice  # read after that, and sent before: whoever sees it end has the last word, too
+        self.notice.value = f'<div role="status">{_text(notice.text, f"i3d-say i3d-{notice.kind}")}</div>'
         for button in (self.run, self.make_mesh, self.make):
             button.disabled = busy
         self.cancel.disabled = not busy or worker.cancelling
         stage, done, total = worker.progress or ("", 0, 1)
         with self.progress.hold_sync():
             self.progress.max, self.progress.value = max(total, 1), done
-            self.progress.layout.visibility = "visible" if busy else "hidden"
+            self.progress.layout.display = "flex" if busy else "none"
         words = _STAGES.get(stage, stage) + (f": {done} of {total}" if total > 1 else "")
         self.stage.value = _text(words if busy else "", "i3d-small")
-        self.notice.value = f'<div role="status">{_text(notice.text, f"i3d-say i3d-{notice.kind}")}</div>'
 
     def _refresh_picture(self) -> None:
         session = self.session

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,6 @@ BACKGROUNDS = ("auto", "polynomial", "grabcut", "rembg", "keep")
 RATIO = 0.8  # prepare_image's
 LONGEST = 800  # characters of an error that are shown
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12, B.4.1: what phones write
-_CLEAR = 0.01  # of a cut-out's pixels; prepare_image surely takes its transparency as it is
 
 
 @dataclass(frozen=True)
@@ -184,11 +184,7 @@ class Session:
             return prepare_image(picture, background="keep")
         if self.background not in self._cut:  # cutting out takes seconds, placing takes none
             self._cut[self.background] = remove_background(picture, self.background)
-        cut = self._cut[self.background]
-        clear = sum(cut.getchannel("A").histogram()[:128])
-        if clear >= _CLEAR * cut.width * cut.height:
-            return prepare_image(cut, ratio=self.ratio)
-        return prepare_image(picture, ratio=self.ratio, background=self.background)
+        return prepare_image(self._cut[self.background], ratio=self.ratio)
 
     # ------------------------------------------------------------ runs
 
@@ -206,8 +202,6 @@ class Session:
         if unknown:
             raise InputError(f"a run's settings must be those of GenerateSettings; got {', '.join(sorted(unknown))}")
         settings = dataclasses.replace(self.settings, **changes)
-        if self.worker.doing:
-            raise InputError(f"one thing at a time: {self.worker.doing} is under way; wait for it, or cancel it")
         with self._lock:
             seen = self.what_the_model_sees()
             note = {**self._source, "background": self.background, "ratio": self.ratio}
@@ -273,12 +267,17 @@ class Session:
             holds: "Gaussians" or "Mesh", where a format can hold either; None: what it is mostly used for.
             run: None is the one shown.
 
+        A warning says what the format cannot hold, when it is made.
+
         Raises:
             InputError: no such format, or no run yet.
         """
         from .downloads import choice, make
 
-        return make(self._that(run), choice(suffix, holds))
+        path, lost = make(self._that(run), choice(suffix, holds))
+        for each in lost:
+            warnings.warn(each, UserWarning, stacklevel=2)
+        return path
 
     def start_download(self, suffix: str, holds: str | None = None) -> None:
         """As :meth:`download`, of the run shown, and return at once; :meth:`wait` gives the path."""
@@ -287,9 +286,9 @@ class Session:
         run, what = self._that(None), choice(suffix, holds)
 
         def job(on_step: OnStep, cancelled: Asked) -> Path:
-            path = make(run, what, on_step, cancelled)
+            path, lost = make(run, what, on_step, cancelled)
             self.made = run, path
-            self._say(f"{path.name} is in {path.parent}.", "done")
+            self._say(" ".join([f"{path.name} is in {path.parent}.", *(f"{each}." for each in lost)]), "done")
             return path
 
         self._start(f"making {what.file(run.name)}", job)

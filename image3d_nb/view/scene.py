@@ -27,6 +27,7 @@ from .pictures import as_pictures
 MANY = 200_000  # Gaussians; beyond it a page is large and slow
 MANY_FACES = 300_000
 MOST_RAYS = 16  # along each side of a camera's picture
+CLOSEST = 0.12  # world units; the renderers draw no Gaussian nearer than 0.1
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
@@ -169,12 +170,13 @@ def frame(
         return View(elevation, azimuth, radius, fovy=fovy)
     points = _points(scene)
     low, high = points.min(0), points.max(0)
-    if 0.1 <= np.linalg.norm(points, axis=1).max() <= 1:
+    if 0.25 <= np.linalg.norm(points, axis=1).max() <= 1:  # from the origin
         return View(elevation, azimuth, fovy=fovy)
     middle = (low + high) / 2
     reach = max(float(np.linalg.norm(points - middle, axis=1).max()), 1e-6)
+    fitting = 1.05 * reach / float(np.sin(np.radians(fovy) / 2))
     x, y, z = (float(value) for value in middle)
-    return View(elevation, azimuth, 1.05 * reach / float(np.sin(np.radians(fovy) / 2)), (x, y, z), fovy)
+    return View(elevation, azimuth, max(fitting, reach + CLOSEST), (x, y, z), fovy)
 
 
 def _points(scene: Scene) -> NDArray[np.floating]:

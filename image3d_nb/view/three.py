@@ -27,7 +27,7 @@ from . import frusta
 from ._panel import check_size, object_scene, with_still
 from ._three_splats import FRAGMENT_SHADER, splat_table, vertex_numbers, vertex_shader
 from .pictures import as_pictures
-from .scene import Scene, as_colour, frame, make_scene
+from .scene import Scene, View, as_colour, frame, make_scene
 from .stills import draw
 
 NEAR, FAR = 1 / 150, 100.0  # of the picture's depth, in distances from the camera to what it looks at
@@ -59,7 +59,8 @@ def preview_mesh(
         fovy: degrees.
 
     Returns:
-        ``pythreejs.Renderer``; its ``scene.children`` and ``camera`` are live.
+        ``pythreejs.Renderer``; its ``scene.children`` and ``camera`` are live. What lies far from the origin is moved
+        there, in a ``pythreejs.Group``.
 
     Raises:
         InputError: not a mesh, one without faces, or a number out of its range.
@@ -83,8 +84,8 @@ def preview_splats(
     """Gaussians to turn with the mouse: a pythreejs Renderer, which goes into any box of ipywidgets.
 
     They are real anisotropic splats, drawn from the back to the front in one of 16 orders that were sorted beforehand:
-    nearly right from everywhere, and exact from LGM's four views. :func:`image3d_nb.show` sorts for each view, is
-    faster and sends a quarter of the data; this one mixes with meshes, cameras and widgets.
+    nearly right from everywhere, and exact from LGM's four views. :func:`image3d_nb.show` sorts for each view and
+    sends a quarter of the data; this one mixes with meshes, cameras and widgets.
 
     Args:
         gaussians: N Gaussians, world units; one colour each, without view dependence.
@@ -191,17 +192,20 @@ def _preview(scene: Scene, look: _Look, text: str) -> Any:
     """A pythreejs scene with a camera that the mouse turns, and the same picture of our own for a saved notebook."""
     check_size(look.size)
     colour = as_colour(look.background)
-    view = frame(scene, look.elevation, look.azimuth, look.radius, look.fovy)
-    seen_from = view.cameras(look.size)  # checks the angles
+    view = _around_origin(frame(scene, look.elevation, look.azimuth, look.radius, look.fovy))
+    seen_from = dataclasses.replace(view, target=(0.0, 0.0, 0.0)).cameras(look.size)  # checks the angles
     three, paint = _three(), _paint(colour)
     camera = three.PerspectiveCamera(
         position=seen_from.positions[0].tolist(), quaternion=_turn(look.elevation, look.azimuth),
         fov=look.fovy, aspect=1.0, near=NEAR * view.radius, far=FAR * view.radius,
     )  # fmt: skip
     smooth = scene.gaussians is None or scene.lines is not None  # edges are drawn four times as fine; splats have none
+    parts = _parts(scene, look)
+    if any(view.target):
+        parts = [three.Group(children=parts, position=[-value for value in view.target])]
     renderer = three.Renderer(
-        camera=camera, scene=three.Scene(children=[*_parts(scene, look), camera], background=paint),
-        controls=[three.OrbitControls(controlling=camera, target=view.target)],
+        camera=camera, scene=three.Scene(children=[*parts, camera], background=paint),
+        controls=[three.OrbitControls(controlling=camera)],
         width=look.size, height=look.size, antialias=smooth, clearColor=paint,
     )  # fmt: skip
 
@@ -209,6 +213,18 @@ def _preview(scene: Scene, look: _Look, text: str) -> Any:
         return as_pictures(draw(scene, view.cameras(min(look.size, MAX_STILL)), colour, look.light))[0]
 
     return with_still(renderer, still, f"preview of {text}")
+
+
+def _around_origin(view: View) -> View:
+    """The same view about the origin, a little farther away, if it was about a point near it.
+
+    OrbitControls look at the origin until the mouse moves, whatever their ``target``; what is far from there must be
+    moved there, and then the numbers in the scene are no longer those of the world.
+    """
+    distance = math.dist(view.target, (0, 0, 0))
+    if distance > 0.3 * view.radius:
+        return view
+    return dataclasses.replace(view, radius=view.radius + distance, target=(0.0, 0.0, 0.0))
 
 
 def _parts(scene: Scene, look: _Look) -> list[Any]:

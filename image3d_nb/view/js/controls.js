@@ -6,11 +6,11 @@ const PAN_STEP = 0.04; // of the shorter side
 
 // What the panel of settings tells of it; the settings name their own keys.
 export const HELP = [
-  ["drag · arrows", "turn"],
-  ["wheel · pinch · + −", "zoom"],
-  ["right-drag · two fingers · Shift", "move"],
-  ["double-click", "look at that point"],
-  ["space", "turn on its own"],
+  ["drag \u00b7 arrows", "turn"],
+  ["wheel \u00b7 pinch \u00b7 + \u2212", "zoom"],
+  ["right-drag \u00b7 two fingers \u00b7 Shift", "move"],
+  ["double-click", "look there"],
+  ["space", "keep turning"],
   ["R", "first view"],
   ["F", "full screen"],
   ["H", "this panel"],

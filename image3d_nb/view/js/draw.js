@@ -25,15 +25,17 @@ export function createPainter(canvas, smooth) {
   let lines = null;
   let edges = null; // made when they are first asked for
 
-  const makeEdges = () => scene.surfaces.map((surface) => surface.lit && linePass.upload(edgesOf(surface), EDGE_COLOUR, store));
+  const uploadEdges = (surface) => linePass.upload(edgesOf(surface), EDGE_COLOUR, store);
 
   function drawSolids(view, look, ratio) {
     gl.enable(gl.DEPTH_TEST);
-    for (const surface of surfaces) surfacePass.draw(surface, view, look.light, look.wireframe && surface.lit ? FADE : 0);
+    for (const surface of surfaces) {
+      surfacePass.draw(surface, view, look.light, look.wireframe && surface.lit ? FADE : 0);
+    }
     if (lines) linePass.draw(lines, view, LINE_WIDTH * ratio);
     if (!look.wireframe) return;
-    edges = edges || makeEdges();
-    for (const own of edges) if (own) linePass.draw(own, view, EDGE_WIDTH * ratio);
+    edges = edges || scene.surfaces.filter((surface) => surface.lit).map(uploadEdges);
+    for (const own of edges) linePass.draw(own, view, EDGE_WIDTH * ratio);
   }
 
   return {

@@ -32,29 +32,32 @@ const toHex = (rgb) => "#" + rgb.map((value) => Math.round(255 * value).toString
 const fromHex = (hex) => [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16) / 255);
 
 function hintFor({ embedded = false }) {
-  if (matchMedia("(pointer: coarse)").matches) return "Drag: turn · pinch: zoom · two fingers: move";
-  return `Drag: turn · ${embedded ? "click, then wheel" : "wheel"}: zoom · right-drag: move · H: more`;
+  if (matchMedia("(pointer: coarse)").matches) return "Drag: turn \u00b7 pinch: zoom \u00b7 two fingers: move";
+  if (embedded) return "Drag: turn \u00b7 click, then wheel: zoom \u00b7 H: more";
+  return "Drag: turn \u00b7 wheel: zoom \u00b7 right-drag: move \u00b7 H: more";
 }
 
 // The panel of settings; each control shows what `look` says and changes it.
 function makePanel(viewer) {
   const change = (name, read) => ({ target }) => viewer.setLook({ [name]: read(target) });
-  const check = (name) => make("input", { type: "checkbox", className: name, oninput: change(name, (box) => box.checked) });
+  const check = (name) =>
+    make("input", { type: "checkbox", className: name, oninput: change(name, (box) => box.checked) });
   const background = make("input", { type: "color", className: "background",
     oninput: change("background", (input) => fromHex(input.value)) });
   const splatScale = make("input", { type: "range", className: "splatScale", min: 0, max: 2, step: 0.05,
     oninput: change("splatScale", (input) => Number(input.value)) });
   const boxes = { points: check("points"), light: check("light"), wireframe: check("wireframe") };
   const row = (kind, text, key, control) =>
-    make("label", { className: kind }, make("span", {}, text, " ", make("kbd", {}, key)), control);
-  const keys = HELP.flatMap(([key, meaning]) => [make("dt", {}, key), make("dd", {}, meaning)]);
+    make("label", { className: kind }, make("span", {}, text, " ", make("span", { className: "faint" }, key)), control);
+  // Plain elements: a notebook has a style of its own for lists of terms.
+  const keys = HELP.flatMap(([key, meaning]) => [make("span", {}, key), make("span", { className: "faint" }, meaning)]);
   const panel = make("div", { className: "panel", hidden: true },
     row("", "Background", "", background),
     row("for-splats", "Splat size", "[ ]", splatScale),
     row("for-splats", "Points", "P", boxes.points),
     row("for-meshes", "Light", "L", boxes.light),
     row("for-meshes", "Wireframe", "W", boxes.wireframe),
-    make("dl", {}, ...keys));
+    make("div", { className: "keys" }, ...keys));
   viewer.on("look", show);
   show(viewer.look);
 
@@ -98,7 +101,9 @@ export function mountViewer(root, scene, options) {
 
   const panel = makePanel(viewer);
   const hint = make("p", { className: "hint" }, hintFor(options));
-  const turning = makeButton("turning", "Turn on its own (space)", () => viewer.setLook({ turning: !viewer.look.turning }));
+  const toggleTurning = () => viewer.setLook({ turning: !viewer.look.turning });
+  const turning = makeButton("turning", "Turn on its own (space)", toggleTurning);
+  const reset = makeButton("reset", "Back to the first view (R)", viewer.reset);
   const more = makeButton("more", "Settings and keys (H)", togglePanel);
   const full = makeButton("fullscreen", "Full screen (F)", toggleFullScreen);
   full.hidden = !document.fullscreenEnabled; // a frame may forbid it
@@ -122,8 +127,7 @@ export function mountViewer(root, scene, options) {
     root.classList.toggle("has-mesh", viewer.hasMesh());
   }
 
-  root.append(make("div", { className: "tools" }, turning, makeButton("reset", "Back to the first view (R)", viewer.reset), full, more),
-    panel, hint);
+  root.append(make("div", { className: "tools" }, turning, reset, full, more), panel, hint);
   panel.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     showPanel(false);

@@ -15,7 +15,7 @@ const minus = (a, b) => [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 
-// Distance to the nearest triangle, or Infinity. Source: Möller and Trumbore 1997.
+// Distance to the nearest triangle, or Infinity. Source: Moeller and Trumbore 1997.
 function surfaceHit({ vertices, faces }, { origin, direction }) {
   const corner = (i) => vertices.subarray(3 * faces[i], 3 * faces[i] + 3);
   let nearest = Infinity;

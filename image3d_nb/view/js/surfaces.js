@@ -76,8 +76,9 @@ export function createSurfacePass(gl) {
 
 function uploadPicture(gl, picture, store) {
   const largest = gl.getParameter(gl.MAX_TEXTURE_SIZE);
-  if (Math.max(picture.width, picture.height) > largest) {
-    throw new Error(`this browser takes textures of at most ${largest} pixels; got ${picture.width} x ${picture.height}`);
+  const { width, height } = picture;
+  if (Math.max(width, height) > largest) {
+    throw new Error(`this browser takes textures of at most ${largest} pixels; got ${width} x ${height}`);
   }
   const texture = store.texture();
   gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);

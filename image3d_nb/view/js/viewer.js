@@ -210,7 +210,8 @@ export function createViewer(canvas, source, options = {}, press = () => false) 
     focus,
     setScene,
     setLook,
-    // Events: scene(), drawn(frames), camera({ elevation, azimuth, radius, target }), look({ ... }), touched(), lost(isLost).
+    // Events: scene(), drawn(frames), camera({ elevation, azimuth, radius, target }), look({ ... }), touched(),
+    // lost(isLost).
     on: (name, listener) => (listeners[name] = listeners[name] || []).push(listener),
     hasSplats: () => scene.rows !== null,
     hasMesh: () => scene.surfaces.some((surface) => surface.lit),

@@ -1,0 +1,123 @@
+"""How long until Gaussians can be seen in JupyterLab: by `preview_splats` (pythreejs) and by `show`, in one run.
+
+    python benchmarks/bench_previews.py [--repeat 3] [--size 512]
+
+From the start of the cell to the first picture on the canvas, in headless Chromium with software WebGL (a real GPU is
+faster): the kernel's work, the way through the server, and the drawing. Both leave a PNG in the notebook, and both are
+timed alike: the page is asked every 20 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from playwright.sync_api import ElementHandle, Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from image3d_nb import Gaussians
+from tests.browser import jupyter_lab, launch, run_in_lab
+
+COUNTS = (4_096, 16_384)
+SETUP = """
+import sys
+sys.path.insert(0, {folder!r})
+import image3d_nb as i3d
+from bench_previews import shell
+clouds = {{count: shell(count) for count in {counts}}}
+for cloud in clouds.values():
+    i3d.render(cloud, i3d.orbit_cameras(size=64))
+    i3d.preview_splats(cloud)
+"""
+CALL = "i3d.{path}(clouds[{count}], size={size})"
+PATHS = ("preview_splats", "show")
+RUN = """async (number) => {
+  jupyterapp.shell.currentWidget.content.activeCellIndex = number;
+  await jupyterapp.commands.execute('notebook:run-cell');
+}"""
+CLEAR = "jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
+DRAWN = """canvas => {
+  const small = document.createElement('canvas');
+  small.width = small.height = 32;
+  const pen = small.getContext('2d');
+  pen.drawImage(canvas, 0, 0, 32, 32);
+  return pen.getImageData(0, 0, 32, 32).data.some((value, i) => i % 4 < 3 && value < 240);
+}"""
+
+
+def shell(n: int) -> Gaussians:
+    """n small discs on an ellipsoid, as LGM makes them."""
+    g = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(n, 3, generator=g), dim=-1)  # [N, 3]
+    quats = torch.stack((1 + normals[:, 2], -normals[:, 1], normals[:, 0], torch.zeros(n)), -1)  # z onto the normal
+    scales = (4 * torch.pi * 0.16 / n) ** 0.5 * torch.tensor([0.8, 0.8, 0.2]).expand(n, 3)
+    opacities = 0.5 + 0.5 * torch.rand(n, 1, generator=g)
+    means = normals * torch.tensor([0.5, 0.4, 0.3])
+    return Gaussians.from_lgm(torch.cat((means, opacities, scales, quats, 0.5 + 0.5 * normals), -1))
+
+
+def has_drawn(output: ElementHandle, path: str) -> bool:
+    """Whether a cell's output shows a picture."""
+    if path == "show":
+        element = output.query_selector("iframe[srcdoc]")
+        frame = element.content_frame() if element else None
+        return bool(frame and frame.evaluate("window.image3dViewer?.drawn > 0"))
+    canvas = output.query_selector(".jupyter-threejs canvas")
+    return bool(canvas and canvas.evaluate(DRAWN))
+
+
+def first_picture(page: Page, number: int, path: str) -> float:
+    """Seconds from the start of a cell to its picture."""
+    cell = page.query_selector_all(".jp-Notebook .jp-CodeCell")[number]
+    cell.scroll_into_view_if_needed()
+    start = time.perf_counter()
+    page.evaluate(f"(number) => {{ ({RUN})(number) }}", number)  # not awaited
+    while not has_drawn(cell, path):
+        page.wait_for_timeout(20)
+        if time.perf_counter() - start > 120:
+            raise TimeoutError(f"{path} drew nothing within two minutes")
+    seconds = time.perf_counter() - start
+    page.evaluate(CLEAR)
+    page.wait_for_timeout(500)
+    return seconds
+
+
+def write(path: Path, sources: list[str]) -> None:
+    empty: dict[str, object] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    cells = [{**empty, "id": f"cell-{i}", "source": source} for i, source in enumerate(sources)]
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    path.write_text(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--size", type=int, default=512, help="pixels")
+    chosen = parser.parse_args()
+    cases = [(path, count) for count in COUNTS for path in PATHS]
+    with tempfile.TemporaryDirectory() as name, jupyter_lab(Path(name)) as lab, sync_playwright() as playwright:
+        browser = launch(playwright)
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        setup = SETUP.format(folder=str(Path(__file__).resolve().parent), counts=COUNTS)
+        write(lab.folder / "setup.ipynb", [setup, *(CALL.format(path=p, count=c, size=chosen.size) for p, c in cases)])
+        run_in_lab(page, lab, lab.folder / "setup.ipynb")
+        page.evaluate(CLEAR)
+        print(f"Chromium {browser.version}, software WebGL, {chosen.size} x {chosen.size} pixels; median (fastest)")
+        runs: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
+        for _ in range(chosen.repeat):  # taking turns: whatever else the machine does meets both
+            for number, case in enumerate(cases, 1):
+                runs[case].append(first_picture(page, number, case[0]))
+        for (path, count), seconds in runs.items():
+            print(f"{path:16}{count:8,} Gaussians {statistics.median(seconds):7.2f} s  ({min(seconds):.2f} s)")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""What belongs to no object: Gaussians that are faint, giant, far from all others, or outside of where one looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import InputError
+from ..gaussians import Gaussians
+
+MIN_OPACITY = 0.02
+LARGEST = 0.25  # a standard deviation over the object's longest side: wider ones are haze
+SMALLEST_PART = 0.01  # of the largest connected part: less is a floater
+REACH = 3.0  # neighbours are connected up to this many times the usual distance
+NEIGHBOURS = 6
+
+Box = tuple[Sequence[float], Sequence[float]]
+Sphere = tuple[Sequence[float], float]
+
+
+@dataclass(frozen=True, repr=False)
+class Cleaned:
+    """What :func:`clean` has kept, and what it has taken out. Prints as a table.
+
+    Attributes:
+        gaussians: those that are left, in their order.
+        kept: [N] bool, which of those given they are.
+        removed: reason -> how many, in the order of the steps; each Gaussian counts once.
+    """
+
+    gaussians: Gaussians
+    kept: Tensor
+    removed: Mapping[str, int]
+
+    def __repr__(self) -> str:
+        lines = [f"Cleaned: {len(self.gaussians):,} of {len(self.kept):,} Gaussians kept"]
+        width = max(map(len, self.removed), default=0)
+        return "\n".join([*lines, *(f"  {reason.ljust(width)}  {count:,}" for reason, count in self.removed.items())])
+
+
+def clean(
+    gaussians: Gaussians,
+    *,
+    min_opacity: float | None = MIN_OPACITY,
+    max_scale: float | None = LARGEST,
+    floaters: float | None = SMALLEST_PART,
+    box: Box | None = None,
+    sphere: Sphere | None = None,
+) -> Cleaned:
+    """Take out Gaussians that belong to no object, and tell how many for which reason. None leaves a step out.
+
+    The steps, in this order: outside of the box, outside of the sphere, faint, giant, floating.
+
+    Args:
+        gaussians: on any device.
+        min_opacity: fainter ones go, in [0, 1].
+        max_scale: those whose largest standard deviation is more than this share of the object's longest side go. The
+            object is the box of the middle 98 % of the means.
+        floaters: connected parts of less than this share of the largest one's Gaussians go. Two are connected when they
+            are no further apart than three times the usual distance to the sixth neighbour.
+        box: (low [3], high [3]), world space: means outside of it go.
+        sphere: (centre [3], radius), world space and units: means outside of it go.
+
+    Returns:
+        What is left, and what went.
+
+    Raises:
+        InputError: no Gaussians, NaN in them, or an argument out of its range.
+
+    Example:
+        >>> clean(Gaussians.from_lgm(torch.full((1, 5, 14), 0.5)))
+        Cleaned: 5 of 5 Gaussians kept
+          faint     0
+          giant     0
+          floating  0
+    """
+    if not isinstance(gaussians, Gaussians) or not len(gaussians):
+        got = "0" if isinstance(gaussians, Gaussians) else type(gaussians).__name__
+        raise InputError(f"clean needs at least one Gaussian; got {got}")
+    gaussians.validate()
+    _check(min_opacity=min_opacity, floaters=floaters)
+    if max_scale is not None and not max_scale > 0:
+        raise InputError(f"max_scale must be above 0, or None; got {max_scale}")
+    kept = torch.ones(len(gaussians), dtype=torch.bool, device=gaussians.device)
+    removed: dict[str, int] = {}
+
+    def take_out(reason: str, bad: Tensor) -> None:
+        removed[reason] = int((kept & bad).sum())
+        kept.logical_and_(~bad)
+
+    if box is not None:
+        take_out("outside the box", ~gaussians.in_box(*box))
+    if sphere is not None:
+        take_out("outside the sphere", ~gaussians.in_sphere(*sphere))
+    if min_opacity is not None:
+        take_out("faint", gaussians.opacities < min_opacity)
+    if max_scale is not None and bool(kept.any()):
+        take_out("giant", gaussians.scales.max(-1).values > max_scale * _longest_side(gaussians.means[kept]))
+    if floaters is not None and bool(kept.any()):
+        bad = torch.zeros_like(kept)
+        bad[kept] = torch.from_numpy(_floating(gaussians.means[kept], floaters)).to(kept.device)
+        take_out("floating", bad)
+    return Cleaned(gaussians[kept], kept, removed)
+
+
+def _longest_side(means: Tensor) -> float:
+    low, high = np.quantile(means.detach().cpu().double().numpy(), [0.01, 0.99], axis=0)
+    side = float((high - low).max())
+    return side if side > 0 else np.inf  # a single point: nothing to compare with
+
+
+def _floating(means: Tensor, smallest: float) -> NDArray[np.bool_]:
+    """[n] bool: in a connected part of less than ``smallest`` of the largest one's count."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    points = means.detach().cpu().double().numpy()
+    count = min(NEIGHBOURS, len(points) - 1)
+    if not count:
+        return np.zeros(len(points), bool)
+    distance, index = cKDTree(points).query(points, count + 1)  # [n, k + 1], each point's own first
+    near = distance <= REACH * np.median(distance[:, -1])
+    start = np.repeat(np.arange(len(points)), count + 1)[near.ravel()]
+    links: Any = coo_matrix((np.ones(len(start), bool), (start, index[near])), (len(points),) * 2)
+    _, part = connected_components(links, directed=False)
+    sizes = np.bincount(part)
+    return sizes[part] < smallest * sizes.max()
+
+
+def _check(**shares: float | None) -> None:
+    for name, value in shares.items():
+        if value is not None and not 0 <= value <= 1:
+            raise InputError(f"{name} must be in [0, 1], or None; got {value}")

@@ -1,0 +1,120 @@
+"""What belongs to no object goes, and nothing else does."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import image3d_nb as i3d
+from image3d_nb.errors import InputError
+from image3d_nb.gaussians import Gaussians
+
+
+def ball(count: int = 3000, radius: float = 0.4, center: tuple[float, float, float] = (0, 0, 0)) -> Gaussians:
+    """Gaussians evenly on a sphere: a Fibonacci spiral."""
+    k = torch.arange(count) + 0.5
+    height, turn = 1 - 2 * k / count, k * math.pi * (3 - math.sqrt(5))
+    out = torch.stack([(1 - height**2).sqrt() * turn.cos(), height, (1 - height**2).sqrt() * turn.sin()], 1)
+    return dots(out * radius + torch.tensor(center))
+
+
+def dots(means: torch.Tensor, opacity: float = 0.9, scale: float = 0.01) -> Gaussians:
+    n = len(means)
+    quats = torch.tensor([1.0, 0, 0, 0]).repeat(n, 1)
+    return Gaussians(means.float(), quats, torch.full((n, 3), scale), torch.full((n,), opacity), torch.zeros(n, 1, 3))
+
+
+def at(*places: tuple[float, float, float]) -> torch.Tensor:
+    return torch.tensor(places)
+
+
+def test_exactly_what_was_planted_goes() -> None:
+    faint = dots(ball(40).means * 1.01, opacity=0.01)
+    giant = dots(at((0, 0, 0), (0.1, 0, 0.2)), scale=0.3)
+    floating = dots(at((0.9, 0, 0), (0, -0.8, 0.1), (0, 0, 2), (0.01, 0, 2)))
+    planted = Gaussians.merge([ball(), faint, giant, floating])
+    cleaned = i3d.clean(planted)
+    assert dict(cleaned.removed) == {"faint": 40, "giant": 2, "floating": 4}
+    assert torch.equal(cleaned.kept, torch.arange(len(planted)) < 3000)
+    assert torch.equal(cleaned.gaussians.means, ball().means)
+    assert repr(cleaned).splitlines() == [
+        "Cleaned: 3,000 of 3,046 Gaussians kept", "  faint     40", "  giant     2", "  floating  4",
+    ]  # fmt: skip
+
+
+def test_a_clean_object_stays() -> None:
+    cleaned = i3d.clean(ball())
+    assert len(cleaned.gaussians) == 3000
+    assert sum(cleaned.removed.values()) == 0
+
+
+def test_thin_and_separate_parts_stay() -> None:
+    antenna = dots(torch.stack([torch.zeros(40), 0.4 + 0.01 * torch.arange(40), torch.zeros(40)], 1))
+    beside = ball(500, 0.15, (0.9, 0, 0))  # a part of its own, far from the rest
+    whole = Gaussians.merge([ball(), antenna, beside])
+    assert len(i3d.clean(whole).gaussians) == len(whole)
+
+
+def test_steps_can_be_left_out() -> None:
+    planted = Gaussians.merge([ball(), dots(at((0, 0, 2)), 0.01), dots(at((0, 0, 3)), scale=0.5)])
+    assert dict(i3d.clean(planted, min_opacity=None, max_scale=None, floaters=None).removed) == {}
+    assert dict(i3d.clean(planted, max_scale=None, floaters=None).removed) == {"faint": 1}
+    assert dict(i3d.clean(planted, min_opacity=None, floaters=None).removed) == {"giant": 1}
+
+
+def test_box_and_sphere_report_too() -> None:
+    only = {"min_opacity": None, "max_scale": None, "floaters": None}
+    right = i3d.clean(ball(), box=((0, -1, -1), (1, 1, 1)), **only)
+    assert right.removed["outside the box"] + len(right.gaussians) == 3000
+    assert torch.equal(right.gaussians.means, ball().crop((0, -1, -1), (1, 1, 1)).means)
+    near = i3d.clean(ball(), sphere=((0.4, 0, 0), 0.2), **only)
+    assert 0 < len(near.gaussians) < 300
+    assert near.removed["outside the sphere"] == 3000 - len(near.gaussians)
+    assert torch.equal(near.gaussians.means, ball().crop_sphere((0.4, 0, 0), 0.2).means)
+    assert bool(((near.gaussians.means - torch.tensor([0.4, 0, 0])).norm(dim=1) <= 0.2).all())
+
+
+def test_small_sets() -> None:
+    assert len(i3d.clean(dots(at((0, 0, 0)))).gaussians) == 1
+    assert len(i3d.clean(dots(at((0, 0, 0), (1, 1, 1)))).gaussians) == 2
+    assert len(i3d.clean(dots(at((0, 0, 0)), opacity=0.0)).gaussians) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"min_opacity": 1.5}, "min_opacity must be in"),
+        ({"floaters": -0.1}, "floaters must be in"),
+        ({"max_scale": 0.0}, "max_scale must be above 0"),
+        ({"max_scale": float("nan")}, "max_scale must be above 0"),
+        ({"sphere": ((0, 0), 1)}, "center must be"),
+        ({"sphere": ((0, 0, 0), -1)}, "radius 0 or more"),
+        ({"box": ((1, 1, 1), (0, 0, 0))}, "low <= high"),
+    ],
+)
+def test_bad_arguments(arguments: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        i3d.clean(ball(50), **arguments)
+
+
+def test_bad_gaussians() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        i3d.clean(ball(10)[:0])
+    with pytest.raises(InputError, match="at least one Gaussian; got int"):
+        i3d.clean(3)  # type: ignore[arg-type]
+    broken = ball(10)
+    broken.means[3] = float("nan")
+    with pytest.raises(InputError, match="means must be finite"):
+        i3d.clean(broken)
+
+
+def test_the_tiny_model_s_mug_keeps_its_shape(tiny_pipe: i3d.LGMFullPipeline) -> None:
+    mug = tiny_pipe(i3d.load_image(i3d.sample("mug")), generator=i3d.generator(0)).gaussians
+    cleaned = i3d.clean(mug)
+    assert cleaned.removed["giant"] == 0
+    assert cleaned.removed["floating"] < 0.02 * len(mug)
+    cameras = i3d.orbit_cameras(elevation=20, azimuth=(30, 150), size=96)
+    drawn = [i3d.render(g, cameras).permute(0, 3, 1, 2) for g in (mug, cleaned.gaussians)]
+    assert i3d.metrics.psnr(*drawn).min() > 30
