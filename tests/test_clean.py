@@ -57,6 +57,33 @@ def test_thin_and_separate_parts_stay() -> None:
     assert len(i3d.clean(whole).gaussians) == len(whole)
 
 
+def test_a_wire_of_a_few_long_ones_is_one_piece() -> None:
+    """Their means are far apart, but they touch: all stay. A gap that nothing bridges parts them from the ball."""
+    count = 8
+    for half, gap in ((0.05, 0.12), (0.2, 0.45)):  # standard deviation, distance of the means
+        length = torch.tensor([0.004, half, 0.004])
+        for start, kept in ((0.42, 3000 + count), (0.55 + 2 * half, 3000)):
+            places = torch.stack([torch.zeros(count), start + gap * torch.arange(count), torch.zeros(count)], 1)
+            wire = dots(places)
+            turned = Gaussians(wire.means, wire.quats, length.repeat(count, 1), wire.opacities, wire.sh)
+            assert len(i3d.clean(Gaussians.merge([ball(), turned]), max_scale=None).gaussians) == kept
+    length = torch.tensor([0.004, 0.05, 0.004])
+    # the same wire, lying along x by its orientations, no longer fills the gaps in y
+    quarter = torch.tensor([math.sqrt(0.5), 0, 0, math.sqrt(0.5)]).repeat(count, 1)
+    wire = dots(torch.stack([torch.zeros(count), 0.42 + 0.12 * torch.arange(count), torch.zeros(count)], 1))
+    across = Gaussians(wire.means, quarter, length.repeat(count, 1), wire.opacities, wire.sh)
+    assert i3d.clean(Gaussians.merge([ball(), across])).removed["floating"] == count - 1
+
+
+def test_rings_that_are_linked_and_a_handle_stay() -> None:
+    turn = torch.linspace(0, 2 * math.pi, 1500)
+    flat = torch.stack([turn.cos(), turn.sin(), 0 * turn], 1) * 0.3
+    upright = flat[:, [0, 2, 1]] + torch.tensor([0.3, 0, 0])
+    handle = torch.stack([0.4 + 0.15 * turn[:750].sin(), 0.2 * turn[:750].cos(), 0 * turn[:750]], 1)
+    for parts in ([dots(flat), dots(upright)], [ball(), dots(handle[::10])]):
+        assert len(i3d.clean(Gaussians.merge(parts)).gaussians) == sum(map(len, parts))
+
+
 def test_steps_can_be_left_out() -> None:
     planted = Gaussians.merge([ball(), dots(at((0, 0, 2)), 0.01), dots(at((0, 0, 3)), scale=0.5)])
     assert dict(i3d.clean(planted, min_opacity=None, max_scale=None, floaters=None).removed) == {}

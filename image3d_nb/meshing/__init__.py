@@ -34,7 +34,7 @@ from .surface import (
     taubin,
     vertex_normals,
 )
-from .texture import bake, colors_at, grid_atlas, longest_edge_last
+from .texture import bake, colors_at, even_colors, grid_atlas, longest_edge_last
 from .volume import Fusion, drop_floaters, fill_cavities, fuse, smooth
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "depth_views",
     "distinct",
     "drop_floaters",
+    "even_colors",
     "fill_cavities",
     "find_object",
     "fuse",

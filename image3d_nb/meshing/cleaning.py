@@ -19,6 +19,7 @@ LARGEST = 0.25  # a standard deviation over the object's longest side: wider one
 SMALLEST_PART = 0.01  # of the largest connected part: less is a floater
 REACH = 3.0  # neighbours are connected up to this many times the usual distance
 NEIGHBOURS = 6
+MOST_STEPS = 50  # points along half of a long Gaussian
 
 Box = tuple[Sequence[float], Sequence[float]]
 Sphere = tuple[Sequence[float], float]
@@ -63,7 +64,8 @@ def clean(
         max_scale: those whose largest standard deviation is more than this share of the object's longest side go. The
             object is the box of the middle 98 % of the means.
         floaters: connected parts of less than this share of the largest one's Gaussians go. Two are connected when they
-            are no further apart than three times the usual distance to the sixth neighbour.
+            are no further apart than three times the usual distance to the sixth neighbour; a long one, from any place
+            within two standard deviations.
         box: (low [3], high [3]), world space: means outside of it go.
         sphere: (centre [3], radius), world space and units: means outside of it go.
 
@@ -104,7 +106,7 @@ def clean(
         take_out("giant", gaussians.scales.max(-1).values > max_scale * _longest_side(gaussians.means[kept]))
     if floaters is not None and bool(kept.any()):
         bad = torch.zeros_like(kept)
-        bad[kept] = torch.from_numpy(_floating(gaussians.means[kept], floaters)).to(kept.device)
+        bad[kept] = torch.from_numpy(_floating(gaussians[kept], floaters)).to(kept.device)
         take_out("floating", bad)
     return Cleaned(gaussians[kept], kept, removed)
 
@@ -115,23 +117,58 @@ def _longest_side(means: Tensor) -> float:
     return side if side > 0 else np.inf  # a single point: nothing to compare with
 
 
-def _floating(means: Tensor, smallest: float) -> NDArray[np.bool_]:
+def _floating(gaussians: Gaussians, smallest: float) -> NDArray[np.bool_]:
     """[n] bool: in a connected part of less than ``smallest`` of the largest one's count."""
+    means = gaussians.means.detach().cpu().double().numpy()
+    if len(means) < 2:
+        return np.zeros(len(means), bool)
+    part, reach = _parts(means)
+    small = _small(part, smallest)
+    if small.any():  # a wire of a few long Gaussians is one piece, though their means are far apart
+        # where both ends of a gap have less than half the reach, their means are near enough
+        owner, along = _along_the_long_ones(gaussians, means, reach, np.where(small, reach / 2, reach))
+        part, _ = _parts(np.concatenate([means, along]), reach, owner)
+        small = _small(part[: len(means)], smallest)
+    return small
+
+
+def _small(part: NDArray[np.integer], smallest: float) -> NDArray[np.bool_]:
+    sizes = np.bincount(part)
+    return sizes[part] < smallest * sizes.max()
+
+
+def _parts(
+    points: NDArray[np.float64], reach: float | None = None, owner: NDArray[np.integer] | None = None
+) -> tuple[NDArray[np.integer], float]:
+    """Which connected part each of the points [m, 3] is in, and the reach; the last ones also hang on their owners."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
 
-    points = means.detach().cpu().double().numpy()
     count = min(NEIGHBOURS, len(points) - 1)
-    if not count:
-        return np.zeros(len(points), bool)
-    distance, index = cKDTree(points).query(points, count + 1)  # [n, k + 1], each point's own first
-    near = distance <= REACH * np.median(distance[:, -1])
-    start = np.repeat(np.arange(len(points)), count + 1)[near.ravel()]
-    links: Any = coo_matrix((np.ones(len(start), bool), (start, index[near])), (len(points),) * 2)
-    _, part = connected_components(links, directed=False)
-    sizes = np.bincount(part)
-    return sizes[part] < smallest * sizes.max()
+    distance, index = cKDTree(points).query(points, count + 1)  # [m, k + 1], each point's own first
+    reach = REACH * float(np.median(distance[:, -1])) if reach is None else reach
+    near = distance <= reach
+    start, end = np.repeat(np.arange(len(points)), count + 1)[near.ravel()], index[near]
+    if owner is not None:
+        start, end = np.append(start, np.arange(len(points) - len(owner), len(points))), np.append(end, owner)
+    links: Any = coo_matrix((np.ones(len(start), bool), (start, end)), (len(points),) * 2)
+    return connected_components(links, directed=False)[1], reach
+
+
+def _along_the_long_ones(
+    gaussians: Gaussians, means: NDArray[np.float64], reach: float, least: NDArray[np.float64]
+) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
+    """Owners [m] and points [m, 3] along axes, up to two standard deviations, where that is more than ``least`` [n]."""
+    half = 2 * gaussians.scales.detach().cpu().double().numpy()  # [n, 3]
+    owner, axis = np.nonzero(half > least[:, None])
+    axes = gaussians[torch.from_numpy(owner).to(gaussians.device)].rotations().detach().cpu().double().numpy()
+    ends = axes[np.arange(len(owner)), :, axis] * half[owner, axis, None]  # [l, 3]
+    steps = np.clip(half[owner, axis] / max(reach, 1e-12) + 1, 1, MOST_STEPS).astype(np.int64)
+    which = np.repeat(np.arange(len(owner)), steps)
+    share = (np.arange(len(which)) - np.repeat(np.cumsum(steps) - steps, steps) + 1) / steps[which]  # 1/s, 2/s, ..., 1
+    offset = share[:, None] * ends[which]
+    return np.tile(owner[which], 2), np.concatenate([means[owner[which]] + offset, means[owner[which]] - offset])
 
 
 def _check(**shares: float | None) -> None:

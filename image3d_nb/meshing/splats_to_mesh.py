@@ -28,7 +28,7 @@ from .surface import (
     taubin,
     vertex_normals,
 )
-from .texture import bake, colors_at, grid_atlas, longest_edge_last
+from .texture import bake, colors_at, even_colors, grid_atlas, longest_edge_last
 from .volume import BAND, SIGMA, Fusion, Volume, drop_floaters, fill_cavities, smooth
 
 OnStep: TypeAlias = Callable[[str, int, int], object]
@@ -106,7 +106,8 @@ def to_mesh(
         places = distinct(vertices, faces)
         steps.report("simplify", 1, 1)
         steps.report("texture", 0, 1)
-        mesh = _painted(places, faces, cloud, texture, texture_size)
+        paint = cloud if haze.faintness == 1 else even_colors(cloud)
+        mesh = _painted(places, faces, paint, texture, texture_size)
         steps.report("texture", 1, 1)
     finally:
         steps.end()

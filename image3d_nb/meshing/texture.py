@@ -6,6 +6,7 @@ Shapes: V vertices, F faces, N Gaussians.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ Ints = NDArray[np.integer[Any]]
 
 CELL = 9  # texels along the cell that two triangles share, where the texture's size is not given
 LEAST_CELL = 6  # texels; the atlas makes none smaller
-BLEND = 4  # nearest Gaussians whose colours are mixed
+BLEND = 4  # nearest Gaussians whose colours are mixed at a point
+BLEND_HAZE = 32  # and where what one sees is made of many: fewer, and faint ones of odd colours make blotches
 
 
 def grid_atlas(faces: int, size: int | None = None) -> GridAtlas:
@@ -52,20 +54,26 @@ def longest_edge_last(vertices: Floats, faces: Ints) -> Ints:
     return np.take_along_axis(faces, turned, 1)
 
 
-def colors_at(points: Floats, cloud: Cloud) -> Floats:
-    """Mix the colours of the four Gaussians nearest to each point, by opacity and by distance.
+def colors_at(points: Floats, cloud: Cloud, neighbours: int = BLEND) -> Floats:
+    """Mix the colours of the Gaussians nearest to each point, by opacity and by distance.
 
     Args:
         points: [n, 3], world units.
         cloud: N Gaussians.
+        neighbours: how many.
 
     Returns:
         [n, 3], sRGB in [0, 1].
     """
-    distances, index = cloud.tree.query(points, min(BLEND, len(cloud)))  # [n, k]
+    distances, index = cloud.tree.query(points, min(neighbours, len(cloud)))  # [n, k]
     squares = distances**2
     weights = cloud.opacities[index] * np.exp(-2 * squares / np.maximum(squares.mean(1, keepdims=True), 1e-30))
     return np.einsum("nk,nkc->nc", weights, cloud.colors[index]) / weights.sum(1, keepdims=True)
+
+
+def even_colors(cloud: Cloud) -> Cloud:
+    """The Gaussians of a haze, each with the mean colour of the 32 around it."""
+    return replace(cloud, colors=colors_at(cloud.means, cloud, BLEND_HAZE))
 
 
 def bake(vertices: Floats, faces: Ints, atlas: GridAtlas, cloud: Cloud) -> NDArray[np.uint8]:
