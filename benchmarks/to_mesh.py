@@ -58,7 +58,7 @@ def _add_density(means: Any, inverses: Any, opacities: Any, radii: Any, origin: 
 
 
 def density_mesh(gaussians: Gaussians, resolution: int = 128) -> Mesh:
-    """The rival: the Gaussians' density on the same grid, marching cubes, the outer shells, colours of the nearest four.
+    """The rival: the density on the same grid, marching cubes, the outer shells, colours of the nearest four.
 
     Blur and level are those with the best figures on these shapes: less, and the skin has pinholes through which its
     outer and its inner side are one.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
-import threading
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -337,24 +337,27 @@ def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureF
     assert message in capsys.readouterr().err
 
 
-def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_leaves_nothing_half_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = put(tmp_path / "one.ply").read_bytes()
     (tmp_path / "in").mkdir()
     for number in range(200):
         (tmp_path / "in" / f"{number:03}.ply").write_bytes(content)
     out = tmp_path / "out"
 
-    def press_when_it_works() -> None:
-        end = time.monotonic() + 120
-        while time.monotonic() < end and not (out / "002.splat").exists():
-            time.sleep(0.0005)
-        os.kill(os.getpid(), signal.SIGINT)
+    module = importlib.import_module("image3d_nb.cli.convert")
+    real = module.convert
 
-    watcher = threading.Thread(target=press_when_it_works)
-    watcher.start()
+    def press_after_the_third(source: Path, target: Path, **options: Any) -> Any:
+        report = real(source, target, **options)
+        if Path(target).name == "002.splat":
+            os.kill(os.getpid(), signal.SIGINT)
+        return report
+
+    monkeypatch.setattr(module, "convert", press_after_the_third)
     command = ["convert", str(tmp_path / "in"), str(out), "--to", ".splat"]
     assert main(command) == 130
-    watcher.join()
     assert "nothing half-written is left. The same command with --skip goes on" in capsys.readouterr().err
     made = tree(out)
     assert 3 <= len(made) < 200
