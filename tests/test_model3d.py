@@ -98,7 +98,8 @@ def show(page: Page, name: str, good: Callable[[np.ndarray], bool]) -> np.ndarra
     field = page.locator("#name textarea, #name input").first
     for text in ("", name):  # nothing in between: the next one may look the same
         field.fill(text)
-        field.press("Enter")
+        with page.expect_response("**/run/predict*", timeout=1000 * SECONDS):  # two at once may change places
+            field.press("Enter")
         page.wait_for_selector("#model canvas", state="visible" if text else "detached", timeout=1000 * SECONDS)
     end = time.monotonic() + SECONDS
     while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +122,32 @@ def test_a_later_run_sees_other_objects(tmp_path: Path) -> None:
     settings = TrainSettings(samples=20, batch_size=10, first_sample=700)
     Trainer(nn.Linear(1, 1), loss_of, lambda net: {}, tmp_path, settings).run()
     assert asked == [700, 710]
+
+
+def test_bf16_is_of_the_trained_network_alone(tmp_path: Path) -> None:
+    with torch.no_grad():
+        net = nn.Linear(1, 1, bias=False)
+        net.weight.fill_(1 + 2**-10)  # bfloat16 has no such number: it rounds to 1
+    answers = []
+
+    def loss_of(net: nn.Module, first: int, count: int):
+        one = torch.linspace(0, 1, 2)[1:]  # what a sample is made of, before the network
+        answers.append((one.dtype, net(torch.ones(1, 1)).detach(), (one @ one).dtype))
+        return net.weight.square().sum(), {}
+
+    settings = TrainSettings(samples=1, batch_size=1, bf16=True)
+    averaged = Trainer(net, loss_of, lambda net: {}, tmp_path, settings).run()
+    assert answers == [(torch.float32, torch.ones(1, 1), torch.float32)]
+    assert answers[0][1].dtype == torch.float32
+    assert averaged(torch.ones(1, 1)) == averaged.weight != 1
+
+
+def test_bf16_draws_and_trains_both_stages(tmp_path: Path) -> None:
+    short = SHORT | {"bf16": True}
+    train_views(tmp_path / "views", replace(VIEWS_SETTINGS, **short))
+    train_lgm(tmp_path / "lgm", replace(LGM_SETTINGS, **short))
+    for stage in ("views", "lgm"):
+        assert math.isfinite(json.loads((tmp_path / stage / LOG).read_text())["loss"])
 
 
 def test_divergence_is_an_error(tmp_path: Path) -> None:

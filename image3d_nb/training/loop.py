@@ -95,6 +95,8 @@ class Trainer:
         self.folder = folder
         self.settings = settings
         self.ema = AveragedModel(self.network, use_buffers=True)
+        if settings.bf16:  # the trained one only: pictures, losses and the averaged network stay in float32
+            _forward_in_bf16(self.network, settings.device)
         self.optimizers = _optimizers(self.network, settings)
         self.seen = 0
         self.seconds = 0.0
@@ -130,9 +132,8 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.settings.rate_at(self.seen)
-        with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16, enabled=self.settings.bf16):
-            first = self.settings.first_sample + self.seen
-            loss, numbers = self.loss_of(self.network, first, self.settings.batch_size)
+        first = self.settings.first_sample + self.seen
+        loss, numbers = self.loss_of(self.network, first, self.settings.batch_size)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
@@ -177,6 +178,12 @@ class Trainer:
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         self.seen, self.seconds = state["seen"], state["seconds"]
+
+
+def _forward_in_bf16(network: nn.Module, device: str) -> None:
+    """Let a network multiply in bfloat16 and answer in float32."""
+    forward = torch.autocast(torch.device(device).type, torch.bfloat16)(network.forward)
+    network.forward = lambda *inputs, **named: forward(*inputs, **named).float()
 
 
 def _optimizers(network: nn.Module, settings: TrainSettings) -> list[torch.optim.Optimizer]:
