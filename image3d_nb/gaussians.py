@@ -6,8 +6,8 @@ World space and quaternion order are those of :mod:`image3d_nb.cameras`. Shapes:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ from .errors import InputError
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic, 1 / (2 sqrt(pi)): colour = 0.5 + SH_C0 * sh[:, 0]."""
+
+
+TENSORS = ("means", "quats", "scales", "opacities", "sh")
+"""The fields of :class:`Gaussians` that hold a row a Gaussian."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,6 +33,7 @@ class Gaussians:
         scales: [N, 3], standard deviations along the local axes, **linear** world units, not log.
         opacities: [N], in [0, 1], not logits.
         sh: [N, K, 3], spherical-harmonic colours, K = 1, 4, 9 or 16; colour = 0.5 + SH_C0 * sh[:, 0] + ...
+        removed: reason -> how many :meth:`prune`, :meth:`crop`, :meth:`crop_sphere` and ``clean`` took out on the way.
 
     Source:
         Kerbl et al. 2023, 3D Gaussian Splatting, section 4.
@@ -44,6 +49,7 @@ class Gaussians:
     scales: Tensor
     opacities: Tensor
     sh: Tensor
+    removed: Mapping[str, int] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         n = self.means.shape[0] if self.means.ndim else -1
@@ -59,11 +65,13 @@ class Gaussians:
         return self.means.shape[0]
 
     def __repr__(self) -> str:
-        return f"Gaussians(n={len(self)}, sh_degree={self.sh_degree}, device={self.device})"
+        told = ", ".join(f"{count:,} {reason}" for reason, count in self.removed.items() if count) or "nothing"
+        removed = f", removed: {told}" if self.removed else ""
+        return f"Gaussians(n={len(self)}, sh_degree={self.sh_degree}, device={self.device}{removed})"
 
     def __getitem__(self, index: Tensor | slice) -> Gaussians:
         """The Gaussians at a boolean mask [N], an index tensor or a slice."""
-        return Gaussians(*(getattr(self, field.name)[index] for field in fields(self)))
+        return self._each(lambda values: values[index])
 
     @property
     def device(self) -> torch.device:
@@ -87,11 +95,14 @@ class Gaussians:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Gaussians:
         """The same Gaussians on another device or in another float type."""
-        return Gaussians(*(getattr(self, field.name).to(device=device, dtype=dtype) for field in fields(self)))
+        return self._each(lambda values: values.to(device=device, dtype=dtype))
 
     def detach(self) -> Gaussians:
         """The same Gaussians, cut from the autograd graph."""
-        return Gaussians(*(getattr(self, field.name).detach() for field in fields(self)))
+        return self._each(Tensor.detach)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Gaussians:
+        return Gaussians(*(change(getattr(self, name)) for name in TENSORS), removed=self.removed)
 
     def validate(self) -> Gaussians:
         """Return self, or raise when a number makes no sense.
@@ -99,11 +110,11 @@ class Gaussians:
         Raises:
             InputError: NaN or infinity, a negative scale, an opacity outside [0, 1], a quaternion of length 0.
         """
-        for field in fields(self):
-            values = getattr(self, field.name)
+        for name in TENSORS:
+            values = getattr(self, name)
             rows = torch.isfinite(values.reshape(len(self), math.prod(values.shape[1:]))).all(-1)
             if not bool(rows.all()):
-                raise InputError(f"{field.name} must be finite; {int((~rows).sum())} of {len(self)} rows are not")
+                raise InputError(f"{name} must be finite; {int((~rows).sum())} of {len(self)} rows are not")
         if bool((self.scales < 0).any()):
             raise InputError(f"scales must be >= 0 (linear, not log); the smallest is {float(self.scales.min()):.4g}")
         if bool(((self.opacities < 0) | (self.opacities > 1)).any()):
@@ -152,39 +163,36 @@ class Gaussians:
         rotation = linear / scale
         turn = _product_matrix(_quaternion_of(rotation)).to(self.quats)  # [4, 4]
         means = _product(self.means, linear.T.to(self.means))
-        return Gaussians(
+        return replace(
+            self,
             means=means + move.to(means) if move.any() else means,
             quats=_product(self.quats, turn.T),
             scales=self.scales * scale if scale != 1 else self.scales,
-            opacities=self.opacities,
             sh=_rotate_sh(self.sh, rotation),
         )
 
     def prune(self, min_opacity: float = 0.005) -> Gaussians:
         """The Gaussians whose opacity is at least ``min_opacity``; 0.005 is what LGM's save_ply drops below."""
-        return self[self.opacities >= min_opacity]
+        return self.without("faint", ~(self.opacities >= min_opacity))
 
     def crop(self, low: Sequence[float] | Tensor, high: Sequence[float] | Tensor) -> Gaussians:
         """The Gaussians whose means lie in a box, ``low`` [3] <= mean <= ``high`` [3], world space."""
-        return self[self.in_box(low, high)]
-
-    def crop_sphere(self, center: Sequence[float] | Tensor, radius: float) -> Gaussians:
-        """The Gaussians whose means are at most ``radius`` world units from ``center`` [3]."""
-        return self[self.in_sphere(center, radius)]
-
-    def in_box(self, low: Sequence[float] | Tensor, high: Sequence[float] | Tensor) -> Tensor:
-        """[N] bool: whose means lie in a box, ``low`` [3] <= mean <= ``high`` [3], world space."""
         least, most = (torch.as_tensor(corner).to(self.means) for corner in (low, high))
         if least.shape != (3,) or most.shape != (3,) or not bool((least <= most).all()):
             raise InputError(f"low and high must be [3] with low <= high; got {low} and {high}")
-        return ((self.means >= least) & (self.means <= most)).all(-1)
+        return self.without("outside the box", ~((self.means >= least) & (self.means <= most)).all(-1))
 
-    def in_sphere(self, center: Sequence[float] | Tensor, radius: float) -> Tensor:
-        """[N] bool: whose means are at most ``radius`` world units from ``center`` [3]."""
+    def crop_sphere(self, center: Sequence[float] | Tensor, radius: float) -> Gaussians:
+        """The Gaussians whose means are at most ``radius`` world units from ``center`` [3]."""
         middle = torch.as_tensor(center).to(self.means)
         if middle.shape != (3,) or not radius >= 0:
             raise InputError(f"center must be [3] and radius 0 or more; got {center} and {radius}")
-        return (self.means - middle).norm(dim=-1) <= radius
+        return self.without("outside the sphere", ~((self.means - middle).norm(dim=-1) <= radius))
+
+    def without(self, reason: str, bad: Tensor) -> Gaussians:
+        """Those that are not at ``bad``, a mask [N]; ``removed`` tells how many went for that reason."""
+        count = self.removed.get(reason, 0) + int(bad.sum())
+        return replace(self[~bad], removed={**self.removed, reason: count})
 
     @staticmethod
     def merge(parts: Sequence[Gaussians]) -> Gaussians:

@@ -114,6 +114,24 @@ def test_prune_crop_and_merge() -> None:
     assert both.sh[: len(kept), 1:].abs().max() == 0
 
 
+def test_what_takes_some_out_tells_how_many() -> None:
+    gaussians = some(50)
+    assert gaussians.removed == {}
+    faint, ball = gaussians.prune(0.5), gaussians.crop_sphere([1, 0, 0], 2)
+    box = gaussians.crop([-1, -1, -1], [1, 1, 1])
+    for left, reason in ((faint, "faint"), (box, "outside the box"), (ball, "outside the sphere")):
+        assert left.removed == {reason: 50 - len(left)}
+        assert repr(left).endswith(f", removed: {50 - len(left)} {reason})")
+    both = faint.crop([-1, -1, -1], [1, 1, 1]).transform(2 * torch.eye(3)).prune(0.9)
+    assert sum(both.removed.values()) == 50 - len(both)
+    assert list(both.removed) == ["faint", "outside the box"]
+    assert repr(gaussians.prune(0.0)).endswith(", removed: nothing)")
+    assert ((ball.means - torch.tensor([1.0, 0, 0])).norm(dim=1) <= 2).all()
+    unknown = some(3)
+    unknown.opacities[0] = math.nan
+    assert len(unknown.prune(0.0)) == 2
+
+
 def test_repr_has_no_address() -> None:
     assert repr(some(5, degree=1)) == "Gaussians(n=5, sh_degree=1, device=cpu)"
 
@@ -164,6 +182,10 @@ def test_bad_calls() -> None:
         some().transform(torch.eye(2))
     with pytest.raises(InputError, match="low <= high"):
         some().crop([1, 0, 0], [0, 1, 1])
+    with pytest.raises(InputError, match="radius 0 or more"):
+        some().crop_sphere([0, 0, 0], -1)
+    with pytest.raises(InputError, match="center must be"):
+        some().crop_sphere([0, 0], 1)
     with pytest.raises(InputError, match="at least one"):
         Gaussians.merge([])
     with pytest.raises(InputError, match="LGM's layout"):

@@ -205,6 +205,21 @@ def test_materials_with_spaces_options_and_backslashes() -> None:
     np.testing.assert_array_equal(mesh.texture, PIXELS)
 
 
+def test_companions_lie_in_the_folder_or_below_it(tmp_path: Path) -> None:
+    (tmp_path / "mug" / "textures").mkdir(parents=True)
+    (tmp_path / "mug" / "mug.obj").write_text("mtllib mug.mtl\n" + QUADS + "usemtl m\nf 1/1 2/2 3/3\n")
+    (tmp_path / "mug" / "textures" / "a.png").write_bytes(png(PIXELS))
+    (tmp_path / "mug" / "here.png").write_bytes(png(PIXELS))
+    (tmp_path / "out.png").write_bytes(png(255 - PIXELS))
+    for name in ("textures/a.png", "./textures/../textures/a.png", "../here.png", "/models/here.png"):
+        (tmp_path / "mug" / "mug.mtl").write_text(f"newmtl m\nmap_Kd {name}\n")
+        np.testing.assert_array_equal(io3d.load(tmp_path / "mug" / "mug.obj").texture, PIXELS)
+    for name in ("../out.png", "textures/../../out.png", str(tmp_path / "out.png")):
+        (tmp_path / "mug" / "mug.mtl").write_text(f"newmtl m\nmap_Kd {name}\n")
+        with pytest.warns(UserWarning, match="parts that are not there"):
+            assert io3d.load(tmp_path / "mug" / "mug.obj").texture is None
+
+
 def test_plain_materials_become_vertex_colours() -> None:
     files = {"a.mtl": b"newmtl red\nKd 1 0 0\nnewmtl half\nKd 0.5 0.5 0.5\nnewmtl odd\nKd spectral file.rfl\n"}
     mesh = read("mtllib a.mtl\n" + SQUARE + "usemtl red\nf 1 2 3\nusemtl half\nf 1 3 4\nusemtl odd\nf 1 2 4\n", files)

@@ -27,7 +27,7 @@ import torch
 
 from .._files import CONVENTIONS, atomic_write
 from ..errors import FormatError, InputError
-from ..gaussians import Gaussians
+from ..gaussians import TENSORS, Gaussians
 from ..mesh import Mesh
 from . import gltf, obj, ply, ply_mesh, splat, spz, stl
 from ._format import Asset, Content, Format, FormatInfo, FormatTable, Sibling
@@ -208,7 +208,14 @@ def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
 
 
 def _siblings(path: Path) -> Sibling:
-    return lambda name: (path.parent / Path(name).name).read_bytes()
+    """Its companions, in its folder and those below; a name that leads out of it is looked for in the folder itself."""
+
+    def read(name: str) -> bytes:
+        inside = Path(os.path.normpath(name))
+        out = inside.is_absolute() or ".." in inside.parts
+        return (path.parent / (inside.name if out else inside)).read_bytes()
+
+    return read
 
 
 def _content(path: Path) -> memoryview:
@@ -224,10 +231,12 @@ def _content(path: Path) -> memoryview:
 def _recognise(buffer: memoryview, path: Path) -> Format:
     readable = [known for known in _FORMATS if known.read]
     by_suffix = [known for known in readable if known.suffix == path.suffix.lower()]
-    found = [known for known in readable if known.sniff and known.sniff(buffer)]
-    by_name = [known for known in by_suffix if known.sniff is None or known.suffix_tells]
-    for known in [*(f for f in by_suffix if f in found), *found, *by_name]:
-        return known
+    for known in [*by_suffix, *readable]:
+        if known.sniff and known.sniff(buffer):
+            return known
+    for known in by_suffix:
+        if known.sniff is None or known.suffix_tells:
+            return known
     raise FormatError(f"a file to load must be one of {_suffixes()}; its first bytes are {bytes(buffer[:8])!r}")
 
 
@@ -249,8 +258,9 @@ def _good_rows(obj: Gaussians) -> np.ndarray:
     """[N] bool: finite, and an orientation longer than 0."""
     quats = obj.quats.numpy()
     good = quats[:, 0] != 0
-    if not good.all():
-        good = (quats != 0).any(1)
+    if not good.all():  # the others of these few only: rows of four take long
+        few = np.flatnonzero(~good)
+        good[few] = (quats[few] != 0).any(1)
     fields = [obj.means, obj.quats, obj.scales, obj.opacities[:, None], obj.sh.flatten(1)]
     if _all_finite(fields):
         return good
@@ -287,8 +297,9 @@ def _turned_in_place(obj: Gaussians) -> Gaussians:
         return obj.transform(_HALF_TURN)
     for start in range(0, len(obj), _TURN_AT_ONCE):
         part = obj[start : start + _TURN_AT_ONCE]
-        for name, turned in vars(part.transform(_HALF_TURN)).items():
-            getattr(part, name)[:] = turned
+        turned = part.transform(_HALF_TURN)
+        for name in TENSORS:
+            getattr(part, name)[:] = getattr(turned, name)
     return obj
 
 

@@ -63,11 +63,3 @@ def unit_planes(quats: np.ndarray) -> np.ndarray:
         squares = np.square(planes.astype(np.float64)).sum(0)
     planes /= np.sqrt(squares).astype(np.float32)
     return planes
-
-
-def nearest_bytes(values: np.ndarray) -> np.ndarray:
-    """uint8 of ``values``, which are changed; halves go to the even neighbour, as in JavaScript's clamped arrays."""
-    np.rint(values, out=values)
-    np.maximum(values, 0, out=values)
-    np.minimum(values, 255, out=values)
-    return values.astype(np.uint8)

@@ -7,16 +7,16 @@ https://github.com/huggingface/gsplat.js.
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from ..errors import FormatError
 from ..gaussians import SH_C0, Gaussians
 from ._format import Format, Sibling
-from ._rows import blocks, copy_columns, nearest_bytes, room, tables, unit_planes
+from ._rows import blocks, room, tables, unit_planes
 
 ROW = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])
 """32 bytes: position; linear scales; red green blue opacity; (w x y z) * 128 + 128."""
 
-_INDEX = np.uint64(0xFFFFFFFF)
 _LIMIT = 1e18
 """Beyond this a square overflows float32, so no renderer could draw it: such bytes are text or pixels, not numbers."""
 
@@ -82,50 +82,31 @@ def packed(gaussians: Gaussians) -> memoryview:
     Colours and opacities become the nearest bytes (the original converter cuts decimals off, which darkens by half a
     step), orientations four bytes of a unit quaternion.
     """
-    fields = (gaussians.means, gaussians.scales, gaussians.sh, gaussians.opacities, gaussians.quats)
-    means, scales, sh, opacities, quats = (field.numpy() for field in fields)
-    table, ordered = (room(len(gaussians) * ROW.itemsize).view("<f4").reshape(-1, 8) for _ in range(2))
-    keys = np.empty(len(gaussians), np.uint64)
-    for rows in blocks(len(gaussians)):
-        _write_rows(table[rows], means[rows], scales[rows], sh[rows], opacities[rows], quats[rows])
-        keys[rows] = _keys(scales[rows], opacities[rows], rows.start)
-    keys.sort()
-    keys &= _INDEX
-    np.take(table, keys.view(np.int64), axis=0, out=ordered, mode="clip")  # clip: without a copy in between
+    rgba = torch.cat([gaussians.sh[:, 0] * SH_C0 + 0.5, gaussians.opacities[:, None]], 1)  # [N, 4]
+    wxyz = torch.from_numpy(unit_planes(gaussians.quats.numpy()))  # [4, N]
+    as_floats = [_nearest_bytes(rgba.mul_(255)), _nearest_bytes(wxyz.mul_(128).add_(128)).T.contiguous()]
+    table = torch.cat([gaussians.means, gaussians.scales, *(four.view(torch.float32) for four in as_floats)], 1).numpy()
+    ordered = room(table.nbytes).view("<f4").reshape(table.shape)
+    order = _order(gaussians.scales.numpy(), gaussians.opacities.numpy())
+    np.take(table, order, axis=0, out=ordered, mode="clip")  # clip: without a copy in between
     return ordered.data.cast("B")
 
 
-def _write_rows(
-    table: np.ndarray, means: np.ndarray, scales: np.ndarray, sh: np.ndarray, opacities: np.ndarray, quats: np.ndarray
-) -> None:
-    """Put n Gaussians into a table [n, 8], the last two columns of which are four bytes each."""
-    copy_columns(means, table[:, :3])
-    copy_columns(scales, table[:, 3:6])
-    rgba = np.empty((4, len(table)), np.float32)
-    rgba[:3] = sh[:, 0].T
-    rgba[:3] *= SH_C0
-    rgba[:3] += 0.5
-    rgba[3] = opacities
-    rgba *= 255
-    rotation = unit_planes(quats)
-    rotation *= 128
-    rotation += 128
-    as_bytes = table.view(np.uint8)  # [n, 32]
-    copy_columns(nearest_bytes(rgba).T, as_bytes[:, 24:28])
-    copy_columns(nearest_bytes(rotation).T, as_bytes[:, 28:])
+def _nearest_bytes(values: torch.Tensor) -> torch.Tensor:
+    """uint8 of ``values``, which are changed; halves go to the even neighbour, as in JavaScript's clamped arrays."""
+    return values.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _keys(scales: np.ndarray, opacities: np.ndarray, start: int) -> np.ndarray:
-    """[n] uint64 that sort as descending exp(sum of log scales) * opacity; equal ones stay as they are.
+def _order(scales: np.ndarray, opacities: np.ndarray) -> np.ndarray:
+    """[N], by descending exp(sum of log scales) * opacity; equal ones stay as they are.
 
-    The bits of a positive float32 sort as it does: they stand above the index of the row. To sort that takes a sixth of
-    the time of a stable argsort.
+    The bits of a positive float32 sort as it does; numpy sorts numbers of 16 bits by counting them, so the lower half
+    and then the upper one take a fourth of the time of all 32.
     """
     volumes = scales[:, 0].astype(np.float64) * scales[:, 1] * scales[:, 2]
-    weights = (volumes * opacities).astype(np.float32)
-    keys = (~weights.view(np.uint32)).astype(np.uint64)
-    keys <<= np.uint64(32)
-    return keys | np.arange(start, start + len(keys), dtype=np.uint64)
+    bits = ~(volumes * opacities).astype(np.float32).view(np.uint32)
+    by_lower = np.argsort(bits.astype(np.uint16), kind="stable")
+    return by_lower[np.argsort((bits >> np.uint32(16)).astype(np.uint16)[by_lower], kind="stable")]
 
 
 def losses(gaussians: Gaussians) -> list[str]:

@@ -17,7 +17,7 @@ to no object. The other files are the stages of :func:`to_mesh`; each can be cal
 
 from __future__ import annotations
 
-from .cleaning import Cleaned, clean
+from .cleaning import clean
 from .cloud import Cloud, Grid, find_object, visible
 from .depth import DepthView, depth_views, hidden_light, view_directions
 from .haze import Haze, measure_haze, solidify
@@ -38,7 +38,6 @@ from .texture import bake, colors_at, even_colors, grid_atlas, longest_edge_last
 from .volume import Fusion, drop_floaters, fill_cavities, fuse, smooth
 
 __all__ = [
-    "Cleaned",
     "Cloud",
     "DepthView",
     "Fusion",

@@ -1,9 +1,7 @@
-"""What belongs to no object: Gaussians that are faint, giant, far from all others, or outside of where one looks."""
+"""What belongs to no object: Gaussians that are faint, giant, or far from all others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,42 +19,14 @@ REACH = 3.0  # neighbours are connected up to this many times the usual distance
 NEIGHBOURS = 6
 MOST_STEPS = 50  # points along half of a long Gaussian
 
-Box = tuple[Sequence[float], Sequence[float]]
-Sphere = tuple[Sequence[float], float]
-
-
-@dataclass(frozen=True, repr=False)
-class Cleaned:
-    """What :func:`clean` has kept, and what it has taken out. Prints as a table.
-
-    Attributes:
-        gaussians: those that are left, in their order.
-        kept: [N] bool, which of those given they are.
-        removed: reason -> how many, in the order of the steps; each Gaussian counts once.
-    """
-
-    gaussians: Gaussians
-    kept: Tensor
-    removed: Mapping[str, int]
-
-    def __repr__(self) -> str:
-        lines = [f"Cleaned: {len(self.gaussians):,} of {len(self.kept):,} Gaussians kept"]
-        width = max(map(len, self.removed), default=0)
-        return "\n".join([*lines, *(f"  {reason.ljust(width)}  {count:,}" for reason, count in self.removed.items())])
-
-
 def clean(
     gaussians: Gaussians,
     *,
     min_opacity: float | None = MIN_OPACITY,
     max_scale: float | None = LARGEST,
     floaters: float | None = SMALLEST_PART,
-    box: Box | None = None,
-    sphere: Sphere | None = None,
-) -> Cleaned:
-    """Take out Gaussians that belong to no object, and tell how many for which reason. None leaves a step out.
-
-    The steps, in this order: outside of the box, outside of the sphere, faint, giant, floating.
+) -> Gaussians:
+    """Take out Gaussians that belong to no object: first faint ones, then giants, then floaters. None leaves one out.
 
     Args:
         gaussians: on any device.
@@ -66,21 +36,17 @@ def clean(
         floaters: connected parts of less than this share of the largest one's Gaussians go. Two are connected when they
             are no further apart than three times the usual distance to the sixth neighbour; a long one, from any place
             within two standard deviations.
-        box: (low [3], high [3]), world space: means outside of it go.
-        sphere: (centre [3], radius), world space and units: means outside of it go.
 
     Returns:
-        What is left, and what went.
+        What is left, in its order; ``removed`` tells how many went for which reason.
 
     Raises:
         InputError: no Gaussians, NaN in them, or an argument out of its range.
 
     Example:
-        >>> clean(Gaussians.from_lgm(torch.full((1, 5, 14), 0.5)))
-        Cleaned: 5 of 5 Gaussians kept
-          faint     0
-          giant     0
-          floating  0
+        >>> faint = torch.tensor([1, 1, 1, 1, 0, 1, 1, 1]) * 0.5
+        >>> clean(Gaussians.from_lgm(faint[:, None].expand(8, 14)), floaters=None)
+        Gaussians(n=7, sh_degree=0, device=cpu, removed: 1 faint)
     """
     if not isinstance(gaussians, Gaussians) or not len(gaussians):
         got = "0" if isinstance(gaussians, Gaussians) else type(gaussians).__name__
@@ -89,26 +55,15 @@ def clean(
     _check(min_opacity=min_opacity, floaters=floaters)
     if max_scale is not None and not max_scale > 0:
         raise InputError(f"max_scale must be above 0, or None; got {max_scale}")
-    kept = torch.ones(len(gaussians), dtype=torch.bool, device=gaussians.device)
-    removed: dict[str, int] = {}
-
-    def take_out(reason: str, bad: Tensor) -> None:
-        removed[reason] = int((kept & bad).sum())
-        kept.logical_and_(~bad)
-
-    if box is not None:
-        take_out("outside the box", ~gaussians.in_box(*box))
-    if sphere is not None:
-        take_out("outside the sphere", ~gaussians.in_sphere(*sphere))
     if min_opacity is not None:
-        take_out("faint", gaussians.opacities < min_opacity)
-    if max_scale is not None and bool(kept.any()):
-        take_out("giant", gaussians.scales.max(-1).values > max_scale * _longest_side(gaussians.means[kept]))
-    if floaters is not None and bool(kept.any()):
-        bad = torch.zeros_like(kept)
-        bad[kept] = torch.from_numpy(_floating(gaussians[kept], floaters)).to(kept.device)
-        take_out("floating", bad)
-    return Cleaned(gaussians[kept], kept, removed)
+        gaussians = gaussians.prune(min_opacity)
+    if max_scale is not None and len(gaussians):
+        gaussians = gaussians.without(
+            "giant", gaussians.scales.max(-1).values > max_scale * _longest_side(gaussians.means)
+        )
+    if floaters is not None and len(gaussians):
+        gaussians = gaussians.without("floating", _floating(gaussians, floaters))
+    return gaussians
 
 
 def _longest_side(means: Tensor) -> float:
@@ -117,11 +72,11 @@ def _longest_side(means: Tensor) -> float:
     return side if side > 0 else np.inf  # a single point: nothing to compare with
 
 
-def _floating(gaussians: Gaussians, smallest: float) -> NDArray[np.bool_]:
+def _floating(gaussians: Gaussians, smallest: float) -> Tensor:
     """[n] bool: in a connected part of less than ``smallest`` of the largest one's count."""
     means = gaussians.means.detach().cpu().double().numpy()
     if len(means) < 2:
-        return np.zeros(len(means), bool)
+        return torch.zeros(len(means), dtype=torch.bool, device=gaussians.device)
     part, reach = _parts(means)
     small = _small(part, smallest)
     if small.any():  # a wire of a few long Gaussians is one piece, though their means are far apart
@@ -129,7 +84,7 @@ def _floating(gaussians: Gaussians, smallest: float) -> NDArray[np.bool_]:
         owner, along = _along_the_long_ones(gaussians, means, reach, np.where(small, reach / 2, reach))
         part, _ = _parts(np.concatenate([means, along]), reach, owner)
         small = _small(part[: len(means)], smallest)
-    return small
+    return torch.from_numpy(small).to(gaussians.device)
 
 
 def _small(part: NDArray[np.integer], smallest: float) -> NDArray[np.bool_]:
