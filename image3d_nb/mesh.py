@@ -33,7 +33,7 @@ class Mesh:
     """Triangles with colours: by vertex, or by a texture.
 
     Attributes:
-        vertices: [V, 3] float, world units.
+        vertices: [V, 3] float, world units; integers become float32.
         faces: [F, 3] int, indices into ``vertices``, counter-clockwise seen from outside.
         vertex_colors: [V, 3] float, sRGB in [0, 1], or None.
         uvs: [V, 2] float, texture coordinates, (0, 0) at the texture's lower left corner, or None.
@@ -55,6 +55,8 @@ class Mesh:
     def __post_init__(self) -> None:
         _require(self.vertices, "vertices", 3)
         _require(self.faces, "faces", 3)
+        if np.issubdtype(self.vertices.dtype, np.integer):  # as one types them; halves are to come
+            object.__setattr__(self, "vertices", self.vertices.astype(np.float32))
         if not np.issubdtype(self.faces.dtype, np.integer):
             raise InputError(f"faces must be integers; got {self.faces.dtype}")
         if len(self.faces) and (self.faces.min() < 0 or self.faces.max() >= len(self.vertices)):

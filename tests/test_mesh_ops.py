@@ -90,6 +90,14 @@ def test_size_and_place() -> None:
         Mesh(np.zeros((3, 3)), np.array([[0, 1, 2]])).scaled_to_mm(10)
 
 
+def test_vertices_typed_as_integers_keep_halves() -> None:
+    mesh = Mesh(
+        np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]), np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    )
+    np.testing.assert_array_equal(mesh.centered().bounds, [[-0.5] * 3, [0.5] * 3])
+    assert np.ptp(mesh.scaled_to_mm(0.5).bounds, axis=0).tolist() == [0.5] * 3
+
+
 def test_turned_up() -> None:
     up, front = np.array([[0, 1, 0]]), np.array([[0, 0, 1]])
     mesh = Mesh(np.concatenate([up, front, [[1, 0, 0]]]).astype(float), np.array([[0, 1, 2]]))

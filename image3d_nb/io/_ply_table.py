@@ -78,6 +78,18 @@ def _size(kind: str) -> int:
     return int(_KINDS[kind][1])
 
 
+def is_ply(buffer: memoryview) -> bool:
+    """Whether the first line says so."""
+    return bytes(buffer[:4]) in (b"ply\n", b"ply\r")
+
+
+def holds_mesh(buffer: memoryview) -> bool:
+    """Whether a .ply's header has faces, and no f_dc_0, which only Gaussians have."""
+    lines = [line.split() for line in header_bytes(buffer).splitlines()]
+    has_faces = any(line[:2] == [b"element", b"face"] and set(b"".join(line[2:])) - set(b"0") for line in lines)
+    return has_faces and not any(line[:1] == [b"property"] and line[-1] == b"f_dc_0" for line in lines)
+
+
 def header_bytes(buffer: memoryview) -> bytes:
     """All up to the body, or b"" where that is no .ply; looks at a megabyte at most."""
     for limit in (_USUAL_HEADER, _HEADER_LIMIT):

@@ -1,7 +1,8 @@
 """glTF 2.0, as .glb (one binary file) and .gltf (a text, and files beside it): meshes, and Gaussians.
 
 Both hold either. The extension KHR_gaussian_splatting in the JSON is the mark of Gaussians; a scene with both reads as
-Gaussians, with a warning. glTF is always y up, in metres: ``convention=`` changes nothing here.
+Gaussians, with a warning. glTF is always y up, in metres: ``convention=`` "3dgs" and "opengl" are the
+same here, and "ydown", which turns Gaussians all the same, is for programs that get it wrong.
 
 A .gltf is written as its text, a .bin with the arrays, and a .png with the texture. Who needs one file takes .glb, or
 ``write(mesh, name, embed=True)``: the same text with all data inside, a third larger.

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import FormatError, InputError
 from ..gaussians import SH_C0, Gaussians
 from ._format import Format, Sibling
-from ._ply_table import Columns, header_bytes, read_table
+from ._ply_table import Columns, holds_mesh, is_ply, read_table
 from ._rows import BLOCK, blocks, copy_columns, copy_fours, room, tables
 
 _POSITION = ("x", "y", "z")
@@ -45,11 +45,7 @@ def inria_columns(sh_degree: int) -> tuple[str, ...]:
 
 def sniff(buffer: memoryview) -> bool:
     """Whether it is a .ply, but for meshes: point clouds and damaged ones are told here what they lack."""
-    if bytes(buffer[:4]) not in (b"ply\n", b"ply\r"):
-        return False
-    lines = [line.split() for line in header_bytes(buffer).splitlines()]
-    has_faces = any(line[:2] == [b"element", b"face"] and line[2:] != [b"0"] for line in lines)
-    return not has_faces or any(line[:1] == [b"property"] and line[-1] == b"f_dc_0" for line in lines)
+    return is_ply(buffer) and not holds_mesh(buffer)
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (every format gets it)

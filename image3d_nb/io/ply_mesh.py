@@ -21,29 +21,19 @@ from ..mesh import Mesh
 from . import _pictures
 from ._format import Format, Sibling
 from ._mesh_parts import Part, colors_of, first_rows, float32, has_texture, join, losses, unit_normals
-from ._ply_table import _check_size, _Element, _Header, _parse_header
+from ._ply_table import _KINDS, _check_size, _Element, _Header, _parse_header, holds_mesh, is_ply
 
-_TYPES = {
-    **dict.fromkeys(("char", "int8"), "i1"), **dict.fromkeys(("uchar", "uint8"), "u1"),
-    **dict.fromkeys(("short", "int16"), "i2"), **dict.fromkeys(("ushort", "uint16"), "u2"),
-    **dict.fromkeys(("int", "int32"), "i4"), **dict.fromkeys(("uint", "uint32"), "u4"),
-    **dict.fromkeys(("float", "float32"), "f4"), **dict.fromkeys(("double", "float64"), "f8"),
-}  # fmt: skip
 _UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 _COLORS = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
 _CORNERS = ("vertex_indices", "vertex_index")
 
-_LOOKED_AT = 1 << 16
-_FACES = re.compile(rb"\nelement face 0*[1-9]")
 _SIGNED = re.compile(rb"(property[ \t]+list[ \t]+)(char|int8|short|int16|int|int32)\b")
 _TEXTURE = re.compile(rb"[\r\n]comment TextureFile ([^\r\n]+)")
 
 
 def sniff(buffer: memoryview) -> bool:
     """Whether it is a .ply with faces, and not of Gaussians."""
-    start = bytes(buffer[:_LOOKED_AT]).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    header = start.partition(b"end_header")[0]
-    return start.startswith(b"ply\n") and _FACES.search(header) is not None and b" f_dc_0\n" not in header
+    return is_ply(buffer) and holds_mesh(buffer)
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Mesh:
@@ -106,17 +96,17 @@ def _even_rows(buffer: memoryview, start: int, element: _Element, order: str) ->
     at = start
     for name, kind in element.properties:
         if not kind.startswith("list "):
-            fields.append((name, order + _TYPES[kind]))
+            fields.append((name, order + _KINDS[kind]))
         else:
             _, count_kind, value_kind = kind.split()
-            count_type = np.dtype(order + _TYPES[count_kind])
+            count_type = np.dtype(order + _KINDS[count_kind])
             if count_type.kind not in "iu" or at + count_type.itemsize > len(buffer):
                 return None
             length = int(np.frombuffer(buffer, count_type, 1, at)[0])
             if not 0 <= length <= 255:
                 return None
             lengths[name] = length
-            fields += [(f"{name}#", count_type), (name, order + _TYPES[value_kind], (length,))]
+            fields += [(f"{name}#", count_type), (name, order + _KINDS[value_kind], (length,))]
         at = start + np.dtype(fields).itemsize
     dtype = np.dtype(fields)
     if start + dtype.itemsize * element.count > len(buffer):
