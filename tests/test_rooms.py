@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -21,7 +22,7 @@ ROOMS = (  # a module imports only from rows above its own
     ("pipelines",),
     ("view",),
     ("generate", "training", "doctor", "verify", "inspection", "conversion"),
-    ("studio", "batch", "app", "course"),
+    ("studio", "course"),
     ("cli",),
     ("__main__",),
 )
@@ -76,6 +77,13 @@ def faults(package: Path) -> list[str]:
 
 def test_imports_run_one_way() -> None:
     assert faults(PACKAGE) == []
+
+
+def test_newcomers_read_the_same_table() -> None:
+    told = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d \|([^|]+)\|", told, re.M)
+    assert {name.strip("/") for row in rows for name in re.findall(r"`(\w+/?)`", row)} == set(ROW)
+    assert {path.stem for path in PACKAGE.iterdir()} >= set(ROW)
 
 
 @pytest.mark.parametrize(
