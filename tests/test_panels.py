@@ -316,7 +316,7 @@ def test_watch_refuses_numbers_out_of_range(tiny_pipe: LGMFullPipeline) -> None:
         watch(tiny_pipe, size=0)
 
 
-@pytest.mark.parametrize("name", ["flipbook", "compare"])
+@pytest.mark.parametrize("name", ["flipbook", "compare", "upload"])
 def test_scripts_are_valid_write_no_html_and_name_no_host(name: str, tmp_path: Path) -> None:
     folder = Path(view.__file__).parent / "panel_js"
     source = (folder / f"{name}.js").read_text("ascii")
