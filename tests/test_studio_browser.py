@@ -12,8 +12,7 @@ from playwright.sync_api import Browser, FilePayload, Frame, Page
 import image3d_nb as i3d
 from image3d_nb.studio.panel import LARGEST
 from tests import browser as harness
-from tests.browser import Lab, Watch, covered, picture_of, wait_until
-from tests.test_browser_lab import write_notebook
+from tests.browser import Lab, Watch, covered, picture_of, wait_until, write_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
