@@ -87,6 +87,6 @@ $(VENV)/.programs: Makefile | $(BIN)/python
 	@touch $@
 
 $(VENV)/.readers: tests/readers/package.json $(VENV)/.programs
-	@echo "Installing other people's readers of our files"
+	@echo "Installing other people's readers of our files and scripts"
 	@npm install --prefix tests/readers --no-package-lock --no-audit --no-fund --ignore-scripts --silent
 	@touch $@

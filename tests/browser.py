@@ -1,4 +1,4 @@
-"""Headless Chromium and JupyterLab for the tests: what a browser shows is tested in a browser."""
+"""Headless Chromium, JupyterLab and Notebook 7 for the tests: what a browser shows is tested in a browser."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ FLAGS = (
     "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
 )  # fmt: skip
 LOCAL = ("file:", "data:", "blob:", "about:")
+LAB, NOTEBOOK_7 = "lab/tree", "notebooks"  # where the server shows a notebook in either front end
 
 
 def chromium_path() -> str:
@@ -127,7 +128,7 @@ def covered(picture: np.ndarray) -> float:
 
 @dataclass
 class Lab:
-    """A running JupyterLab."""
+    """A running JupyterLab, which serves Notebook 7 as well."""
 
     url: str  # ends with "/"
     token: str
@@ -146,7 +147,8 @@ def jupyter_lab(folder: Path) -> Iterator[Lab]:
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={notebooks}",
-        "--LabApp.expose_app_in_browser=True", f"--LabApp.user_settings_dir={settings / 'user'}",
+        "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
+        f"--LabApp.user_settings_dir={settings / 'user'}",
         f"--LabApp.workspaces_dir={settings / 'workspaces'}", "--LabApp.extension_manager=readonly",
     ]  # fmt: skip
     environment = {
@@ -183,6 +185,14 @@ def _wait_until_up(lab: Lab, server: subprocess.Popen[bytes], log: Path, seconds
     raise RuntimeError(f"JupyterLab did not answer in {seconds:.0f} s; its log:\n{log.read_text()[-3000:]}")
 
 
+def write_notebook(path: Path, sources: list[str]) -> None:
+    """Write a notebook of code cells that have not run."""
+    empty: dict[str, object] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    cells = [{**empty, "id": f"cell-{i}", "source": source} for i, source in enumerate(sources)]
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    path.write_text(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+
+
 # Clicking through the menu is flaky; the application object is what the menu uses.
 _READY = "window.jupyterapp?.shell?.currentWidget?.content?.model?.sharedModel !== undefined"
 _RUN_ALL = """async () => {
@@ -195,9 +205,9 @@ _RUN_ALL = """async () => {
 }"""
 
 
-def run_in_lab(page: Page, lab: Lab, notebook: Path) -> list[dict[str, Any]]:
-    """Open a notebook of ``lab.folder`` in JupyterLab, run all of its cells, and return them with their outputs."""
-    page.goto(f"{lab.url}lab/tree/{notebook.relative_to(lab.folder)}?reset&token={lab.token}")
+def run_in_lab(page: Page, lab: Lab, notebook: Path, front: str = LAB) -> list[dict[str, Any]]:
+    """Open a notebook of ``lab.folder`` in a front end, run all of its cells, and return them with their outputs."""
+    page.goto(f"{lab.url}{front}/{notebook.relative_to(lab.folder)}?reset&token={lab.token}")
     wait_until(page, _READY)
     cells: list[dict[str, Any]] = page.evaluate(_RUN_ALL)
     return cells

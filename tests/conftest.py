@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from image3d_nb.pipelines.lgm import LGMFullPipeline
 
 SLOW_FIRST = (
-    "test_browser_lab.py", "test_panels_browser.py", "test_browser.py", "test_browser_objects.py", "test_project.py",
-    ".ipynb", "test_notebooks.py", "test_cli.py", "test_generate.py",
+    "test_browser_lab.py", "test_studio_browser.py", "test_panels_browser.py", "test_browser.py",
+    "test_browser_objects.py", "test_project.py", ".ipynb", "test_notebooks.py", "test_cli.py", "test_generate.py",
 )  # fmt: skip
 
 

@@ -17,8 +17,7 @@ from playwright.sync_api import Browser, ElementHandle, Page
 from image3d_nb.cameras import orbit_cameras
 from image3d_nb.view import turntable_frames
 from tests import browser as harness
-from tests.browser import Lab, Watch, covered, decode, drag, psnr, wait_until
-from tests.test_browser_lab import write_notebook
+from tests.browser import Lab, Watch, covered, decode, drag, psnr, wait_until, write_notebook
 from tests.viewer_scenes import ring, sheets, still_of, torus
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]

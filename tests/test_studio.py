@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import importlib
 import io
 import json
@@ -14,7 +15,6 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from PIL import Image
 import image3d_nb as i3d
 from image3d_nb.errors import Cancelled, FormatError, ImageError, InputError, WeightsError
 from image3d_nb.studio import Studio, downloads, session
-from image3d_nb.studio.panel import Panel
+from image3d_nb.studio.panel import LARGEST, Panel
 from image3d_nb.studio.runs import Run, plain_name, runs_in
 from image3d_nb.studio.worker import Worker
 
@@ -87,9 +87,9 @@ def huge_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def uploaded(name: str, content: bytes) -> dict[str, object]:
-    """As a browser hands it over."""
-    return {"name": name, "type": "", "size": len(content), "last_modified": datetime.now(UTC), "content": content}
+def send(panel: Panel, *buffers: bytes, **content: Any) -> None:
+    """As the upload button's script sends it."""
+    panel.upload._handle_custom_msg(content, list(map(memoryview, buffers)))
 
 
 def html_of(widget: Any) -> str:
@@ -516,14 +516,35 @@ def test_the_panel_follows_the_session_and_leads_it(studio: Studio) -> None:
     assert (studio.background, studio.ratio) == ("auto", 0.6)
     panel.sample.value = "robot"
     assert studio.name == "robot"
-    panel.upload.value = (uploaded("red.png", as_bytes(photo())),)
-    assert (studio.name, panel.sample.value, panel.upload.value) == ("red", "", ())
+    send(panel, as_bytes(photo()), name="red.png", size=1)
+    assert (studio.name, panel.sample.value) == ("red", "")
     assert Image.open(io.BytesIO(panel.seen.value)).size == (256, 256)
-    panel.upload.value = (uploaded("a.txt", b"text"),)
+    send(panel, b"text", name="a.txt", size=4)
     assert "a.txt&#x27; cannot be used: a picture must be a PNG" in panel.notice.value
     assert studio.name == "red"
     big = i3d.studio(studio.folder, i3d.GenerateSettings(seed=2**60, steps=3, guidance=1.25))
     assert [getattr(Panel(big), name).value for name in ("seed", "steps", "guidance")] == [2**60, "3", "1.25"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"name": "big.png", "size": 12_345_678}, "The picture must be at most 9 MB to reach the studio; big.png has "
+         "12.4 MB: make it smaller, or call studio.upload(bytes, name)"),
+        ({"name": "big.png", "size": LARGEST + 1}, "big.png has 9.1 MB"),
+        ({"name": HOSTILE, "size": 10**13}, "has 10,000,000.0 MB"),
+        ({"name": "folder", "size": 4096, "fault": "no <b>"}, "can read; it says of folder: no <b>"),
+        ({"count": 3}, "One file must come at a time; got 3"),
+    ],
+)  # fmt: skip
+def test_a_file_that_did_not_come_is_a_sentence(content: dict[str, Any], words: str, studio: Studio) -> None:
+    panel = Panel(studio)
+    send(panel, **content)
+    assert words in html.unescape(panel.notice.value)
+    assert "<b>" not in panel.notice.value
+    assert "<script>" not in panel.notice.value
+    assert "i3d-error" in panel.notice.value
+    assert studio.name == "mug"
 
 
 def test_a_saved_notebook_keeps_a_picture_and_a_text(done: Studio, tmp_path: Path) -> None:
@@ -551,9 +572,12 @@ def test_the_name_opens_the_studio_whoever_imported_it(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_without_ipywidgets_a_sentence_says_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    with pytest.raises(ImportError, match=r'studio needs ipywidgets: pip install "image3d-nb\[notebook\]"'):
+@pytest.mark.parametrize("package", ["ipywidgets", "anywidget"])
+def test_without_widgets_a_sentence_says_how_to_get_them(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf'studio needs {package}: pip install "image3d-nb\[notebook\]"'):
         i3d.studio(tmp_path)
     headless = Studio(tmp_path)
     headless.choose_sample("mug")

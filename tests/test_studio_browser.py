@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page
+from playwright.sync_api import Browser, FilePayload, Frame, Page
 
 import image3d_nb as i3d
+from image3d_nb.studio.panel import LARGEST
 from tests import browser as harness
-from tests.browser import Lab, Watch, covered, picture_of, wait_until
-from tests.test_browser_lab import write_notebook
+from tests.browser import Lab, Watch, covered, picture_of, wait_until, write_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -19,6 +20,14 @@ HOSTILE = "<img src=x onerror=window.hacked=1>'\".png"
 IDLE = "document.querySelector('.i3d-run') && !document.querySelector('.i3d-run').disabled"
 SAYS = "document.querySelector('.i3d-studio [role=status]').innerText"
 
+BUTTON = ".i3d-upload button"
+CARRY = """(files) => {
+  const carried = new DataTransfer();
+  for (const [name, base64] of files) {
+    carried.items.add(new File([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))], name));
+  }
+  return carried;
+}"""
 STICKING_OUT = """() => {
   const studio = document.querySelector('.i3d-studio'), right = studio.getBoundingClientRect().right + 1;
   const parts = [...studio.querySelectorAll('button, img, input, select, iframe')];
@@ -58,10 +67,28 @@ def page(opened: tuple[Page, Watch], lab: Lab) -> Iterator[Page]:
     assert page.locator(".jp-OutputArea-output.jp-mod-error, [data-mime-type*=stderr]").count() == 0  # no traceback
 
 
-def choose_file(page: Page, content: bytes, name: str) -> None:
+def choose_file(page: Page, *files: FilePayload, key: str = "") -> None:
+    """Choose files with the mouse, or, with ``key``, without it."""
     with page.expect_file_chooser() as chooser:
-        page.click(".i3d-upload")
-    chooser.value.set_files({"name": name, "mimeType": "image/png", "buffer": content})
+        if key:
+            page.focus(BUTTON)
+            page.keyboard.press(key)
+        else:
+            page.click(BUTTON)
+    assert not chooser.value.is_multiple()
+    chooser.value.set_files(files)
+
+
+def drop(page: Page, *files: FilePayload) -> None:
+    """Let go of files above the button, in the steps that a browser takes."""
+    parts = [(each["name"], base64.b64encode(each["buffer"]).decode()) for each in files]
+    carried = page.evaluate_handle(CARRY, parts)
+    for step in ("dragover", "drop"):
+        page.dispatch_event(BUTTON, step, {"dataTransfer": carried})
+
+
+def file(name: str, content: bytes) -> FilePayload:
+    return {"name": name, "mimeType": "image/png", "buffer": content}
 
 
 def viewer_of(page: Page, run: str) -> Frame:
@@ -82,16 +109,45 @@ def field(page: Page, name: str, value: str) -> None:
 
 
 def test_an_upload_that_is_no_picture_is_a_sentence(page: Page, lab: Lab) -> None:
-    choose_file(page, b"Dear diary", HOSTILE)
+    choose_file(page, file(HOSTILE, b"Dear diary"))
     wait_until(page, f"{SAYS}.includes('cannot be used')")
     assert page.evaluate(SAYS) == (
         f"The file {HOSTILE!r} cannot be used: a picture must be a PNG, JPEG, WebP, ...; it is not one: "
         "its first bytes are b'Dear dia'"
     )
-    choose_file(page, b"", "nothing.png")
+    choose_file(page, file("nothing.png", b""))
     wait_until(page, f"{SAYS}.includes('empty (0 bytes)')")
     assert page.evaluate("window.hacked === undefined")
     assert page.evaluate(IDLE)
+
+
+def test_a_file_too_large_is_a_sentence_and_the_largest_arrives(page: Page) -> None:
+    """Whatever lies behind a picture's end in its file is no part of the picture."""
+    picture = i3d.sample("duck").read_bytes()
+    choose_file(page, file("big.png", picture.ljust(12_300_000, b"\0")))
+    wait_until(page, f"{SAYS}.includes('at most')")
+    assert page.evaluate(SAYS) == (
+        "The picture must be at most 9 MB to reach the studio; big.png has 12.3 MB: make it smaller, "
+        "or call studio.upload(bytes, name)"
+    )
+    assert page.locator(".i3d-studio .i3d-error").count() == 1
+    choose_file(page, file("largest.png", picture.ljust(LARGEST, b"\0")))
+    wait_until(page, f"{SAYS} === 'largest.png: 768 x 640 pixels.'")
+
+
+def test_the_same_file_twice_by_keys_and_by_a_drop(page: Page) -> None:
+    duck = file("duck.png", i3d.sample("duck").read_bytes())
+    for key in ("Enter", " "):
+        choose_file(page, duck, key=key)
+        wait_until(page, f"{SAYS} === 'duck.png: 768 x 640 pixels.'")
+        choose_file(page, file("else.png", b"else"), key=key)
+        wait_until(page, f"{SAYS}.includes('cannot be used')")
+    drop(page, duck)
+    wait_until(page, f"{SAYS} === 'duck.png: 768 x 640 pixels.'")
+    drop(page, duck, duck)
+    wait_until(page, f"{SAYS} === 'One file must come at a time; got 2'")
+    assert page.get_by_role("button", name="Upload a picture, or drop it here").count() == 1
+    assert page.get_attribute(f"{BUTTON} + input", "accept") == "image/*"
 
 
 def test_cancel_and_a_second_click_do_what_they_should(page: Page, lab: Lab) -> None:
@@ -106,7 +162,7 @@ def test_cancel_and_a_second_click_do_what_they_should(page: Page, lab: Lab) -> 
 
 
 def test_from_an_upload_to_a_glb_and_on_to_another_run(page: Page, lab: Lab, tmp_path: Path) -> None:
-    choose_file(page, i3d.sample("robot").read_bytes(), "my <b>robot.png")
+    choose_file(page, file("my <b>robot.png", i3d.sample("robot").read_bytes()))
     wait_until(page, f"{SAYS}.startsWith('my <b>robot.png: ')")
     field(page, "steps", "")
     page.click(".i3d-run")

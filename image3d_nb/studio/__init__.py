@@ -60,14 +60,15 @@ def studio(
         A :class:`Studio`: whatever the panel does can also be called on it.
 
     Raises:
-        ImportError: ipywidgets is not installed.
+        ImportError: ipywidgets or anywidget is not installed.
         InputError: there is no such sample.
 
     Example:
         >>> studio("out")
         Studio(picture='mug', model='tiny', runs=0)
     """
-    require("ipywidgets", extra="notebook", who="image3d_nb.studio")
+    for package in ("ipywidgets", "anywidget"):
+        require(package, extra="notebook", who="image3d_nb.studio")
     opened = Studio(folder, settings)
     if sample is not None:
         opened.choose_sample(sample)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import base64
-import functools
 import html
 import json
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._files import data_dir
 from .._optional import require
-from ..errors import InputError
+from ..errors import ImageError, InputError
 from ..view import mimebundle
+from ..view._live import upload_class
 from ..view.pictures import png_bytes
 from .downloads import Choice, choices, link
-from .session import BACKGROUNDS, Session, sentence
+from .session import BACKGROUNDS, Session, sentence, short_name
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,7 +29,8 @@ SQUARE = 150  # pixels of the picture, and of what the model sees
 CARD = 128  # pixels of a picture in the history
 MOST_CARDS = 24  # runs in the history; older ones are in the folder
 MOST_SEED = 2**53 - 1  # a browser's whole numbers end there
-UPLOADS = "Uploads end at 10 MB: Jupyter drops what is larger without a word. studio.upload(bytes, name) takes it."
+MB = 1_000_000
+LARGEST = 9 * MB  # bytes of an upload; Jupyter's server drops a message over 10 MiB, and its header takes some
 MODELS = ("tiny", "dylanebert/LGM-full")
 _STAGES = {
     "load": "Loading the model (the first time takes longest)",
@@ -63,7 +65,7 @@ class Panel:
     """The widgets of one session. ``box`` holds all of them, and can be shown in several places.
 
     Raises:
-        ImportError: ipywidgets is not installed.
+        ImportError: ipywidgets or anywidget is not installed.
     """
 
     def __init__(self, session: Session) -> None:
@@ -115,11 +117,12 @@ class Panel:
 
     def _picture_part(self) -> list[Any]:
         names = [entry["name"] for entry in json.loads((data_dir() / "images" / "index.json").read_text("utf-8"))]
-        self.upload = self._w.FileUpload(
-            accept="image/*", description="Upload", tooltip=UPLOADS, layout={"width": "auto"}
-        )
+        self.upload = upload_class()(
+            accept="image/*", limit=LARGEST, label="Upload a picture, or drop it here",
+            hint=f"a PNG, JPEG, WebP, ... of at most {LARGEST // MB} MB", layout={"width": "auto"},
+        )  # fmt: skip
         self.upload.add_class("i3d-upload")
-        self.upload.observe(self._on_upload, "value")
+        self.upload.on_msg(self._on_upload)
         self.sample = self._field("Dropdown", "or a sample", "190px", options=[("-", ""), *((n, n) for n in names)])
         self.sample.add_class("i3d-sample")
         self.sample.observe(self._on_sample, "value")
@@ -133,8 +136,7 @@ class Panel:
         self.picture, self.seen, self.fault = self._image("auto"), self._image("auto"), self._w.HTML()
         for image in (self.picture, self.seen):
             image.layout.height = f"{SQUARE}px"
-        limit = self._w.HTML(_text(UPLOADS, "i3d-small"))
-        controls = [self._box([self.upload, self.sample]), limit, self.background, self.ratio, self.fault]
+        controls = [self._box([self.upload, self.sample]), self.background, self.ratio, self.fault]
         return [
             self._head("1. Picture"),
             self._box([
@@ -193,11 +195,8 @@ class Panel:
 
     # ------------------------------------------------------------ clicks
 
-    def _on_upload(self, change: Any) -> None:
-        for file in change["new"]:
-            self.session.attempt(functools.partial(self.session.upload, file["content"], file["name"]))
-        if change["new"]:
-            self.upload.value = ()  # the same file can be chosen again
+    def _on_upload(self, _widget: Any, content: dict[str, Any], buffers: list[memoryview]) -> None:
+        self.session.attempt(lambda: self.session.upload(_only_file(content, buffers), content["name"]))
 
     def _on_sample(self, change: Any) -> None:
         if change["new"] and change["new"] != self.session.sample:
@@ -316,6 +315,22 @@ class Panel:
         button.layout.width = f"{CARD}px"
         card = self._cell(run.settings, self._box([image, button], "column", grid_gap="2px"), CARD)
         return card
+
+
+def _only_file(content: dict[str, Any], buffers: list[memoryview]) -> memoryview:
+    """The bytes in a message of the upload button, or a sentence of why there are none."""
+    if "count" in content:
+        raise ImageError(f"one file must come at a time; got {content['count']}")
+    name = short_name(content["name"])
+    if "fault" in content:
+        raise ImageError(f"the file must be one that the browser can read; it says of {name}: {content['fault']}")
+    if not buffers:
+        size = math.ceil(content["size"] / MB * 10) / 10  # upwards: a byte too many is no "9.0 MB"
+        raise ImageError(
+            f"the picture must be at most {LARGEST // MB} MB to reach the studio; {name} has {size:,} MB: "
+            "make it smaller, or call studio.upload(bytes, name)"
+        )
+    return buffers[0]
 
 
 def _shown(value: float | None) -> str:

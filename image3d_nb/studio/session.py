@@ -128,8 +128,8 @@ class Session:
             hint = ""
             if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
                 hint = ". It is a HEIC picture, as phones make them: export it as JPEG or PNG"
-            raise ImageError(f"the file {_short(name)!r} cannot be used: {error}{hint}") from error
-        self._take(picture, plain_name(name), content, _short(name))
+            raise ImageError(f"the file {short_name(name)!r} cannot be used: {error}{hint}") from error
+        self._take(picture, plain_name(name), content, short_name(name))
 
     def choose_sample(self, name: str) -> None:
         """Take a bundled picture.
@@ -329,7 +329,7 @@ def _generate(
         raise
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """A file's name, as a browser tells it, in one line that can be read."""
     line = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     return line if len(line) <= 60 else f"{line[:40]}...{line[-15:]}"

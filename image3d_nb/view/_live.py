@@ -1,4 +1,4 @@
-"""Two small widgets of our own, on anywidget: a flip book and a before/after slider. Their scripts are in panel_js/."""
+"""Our own widgets, on anywidget: a flip book, a before/after slider, an upload. Their scripts are in panel_js/."""
 
 from __future__ import annotations
 
@@ -45,6 +45,26 @@ def compare_class() -> Any:
         "pixelated": traitlets.Bool(False).tag(sync=True),
     }
     return _make("BeforeAfter", base, "compare", traits)
+
+
+@functools.cache
+def upload_class() -> Any:
+    """The class Upload: a button that takes one file, dropped files too.
+
+    Each file is a message of its own, ``on_msg(widget, content, buffers)``, and is kept nowhere. Content is one of
+    ``{"name", "size"}``, its bytes the one buffer, or no buffer where it has more than ``limit``;
+    ``{"name", "size", "fault"}``, where the browser could not read it; ``{"count"}``, of any number of files but one.
+    """
+    base = _anywidget("studio")
+    import traitlets  # comes with anywidget
+
+    traits = {
+        "label": traitlets.Unicode().tag(sync=True),
+        "hint": traitlets.Unicode().tag(sync=True),
+        "accept": traitlets.Unicode().tag(sync=True),  # as HTML's <input accept>; a drop may be anything
+        "limit": traitlets.Int().tag(sync=True),  # bytes
+    }
+    return _make("Upload", base, "upload", traits)
 
 
 def _anywidget(who: str) -> Any:

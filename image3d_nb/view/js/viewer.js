@@ -47,7 +47,7 @@ export function createViewer(canvas, source, options = {}, press = () => false) 
   let order = null;
   let sortedFor = null; // direction that `order` belongs to
   let askedFor = null;
-  let settled = []; // resolvers of those who wait for a picture with the right order
+  const settled = []; // resolvers of those who wait for a picture with the right order
 
   const direction = () => axesOf(camera).forward;
   const same = (a, b) => a !== null && b !== null && a.every((value, i) => value === b[i]);

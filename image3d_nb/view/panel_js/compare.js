@@ -12,7 +12,7 @@ function render({ model, el }) {
   root.setAttribute("aria-label", model.get("labels").join(" | ")); // an attribute is text, whatever it holds
 
   const urls = [];
-  const [before, after] = ["before", "after"].map((name) => {
+  const [before] = ["before", "after"].map((name) => {
     const picture = document.createElement("img");
     urls.push(URL.createObjectURL(new Blob([model.get(name)])));
     picture.src = urls.at(-1);
