@@ -19,6 +19,7 @@ REACH = 3.0  # neighbours are connected up to this many times the usual distance
 NEIGHBOURS = 6
 MOST_STEPS = 50  # points along half of a long Gaussian
 
+
 def clean(
     gaussians: Gaussians,
     *,
