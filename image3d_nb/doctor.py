@@ -185,7 +185,7 @@ def _trial() -> None:
     devices = _devices()
     _tell({"devices": devices})
 
-    from .image import load_image, sample
+    from .images import load_image, sample
     from .pipelines import generator, load_pipeline
     from .pipelines._memory import number_type
 

@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._files import CONVENTIONS, atomic_write
-from ._record import (
+from .errors import Cancelled, InputError
+from .hub.weights import resolve, resolve_lgm
+from .record import (
     RECORD,
     SCHEMA_VERSION,
     Files,
@@ -39,13 +41,11 @@ from ._record import (
     versions,
     weight_files,
 )
-from .errors import Cancelled, InputError
-from .weights import resolve, resolve_lgm
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from .image import Source
+    from .images import Source
     from .mesh import Mesh
     from .pipelines.lgm import LGMFullPipeline, LGMFullPipelineOutput
 
@@ -217,7 +217,7 @@ def _raiser(cancelled: Callable[[], bool] | None) -> Callable[[], None]:
 
 def _read(image: Source) -> tuple[Image.Image, Record]:
     """The picture, and what the record says of it."""
-    from .image import load_image
+    from .images import load_image
 
     picture = load_image(image)
     if isinstance(image, (str, os.PathLike)) and not _URL.match(os.fspath(image)):

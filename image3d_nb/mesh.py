@@ -5,18 +5,14 @@ Shapes: V vertices, F faces.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _atlas
 from .errors import InputError
-
-if TYPE_CHECKING:
-    from ._surface import Surface
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -85,7 +81,7 @@ class Mesh:
     def face_normals(self) -> Floats:
         """[F, 3], unit length, pointing outwards for counter-clockwise faces; zeros for faces without an area."""
         a, b, c = (self.vertices[self.faces[:, corner]] for corner in range(3))
-        return _unit(np.cross(b - a, c - a))
+        return unit(np.cross(b - a, c - a))
 
     def vertex_normals(self) -> Floats:
         """[V, 3], unit length: the given ones, or the mean of the faces around a vertex, weighted by area."""
@@ -96,7 +92,7 @@ class Mesh:
         total = np.zeros_like(self.vertices, dtype=np.float64)
         for corner in range(3):
             np.add.at(total, self.faces[:, corner], area)
-        return _unit(total)
+        return unit(total)
 
     def transform(self, matrix: ArrayLike) -> Mesh:
         """Move, turn, stretch, shear or mirror. Normals follow, and a mirrored surface still faces outwards.
@@ -111,7 +107,7 @@ class Mesh:
         mirrored = np.linalg.det(linear) < 0
         normals = None
         if self.normals is not None:
-            normals = _unit(self.normals @ np.linalg.inv(linear)).astype(self.normals.dtype)  # inverse transpose
+            normals = unit(self.normals @ np.linalg.inv(linear)).astype(self.normals.dtype)  # inverse transpose
         return replace(
             self,
             vertices=(self.vertices @ linear.T + move).astype(np.result_type(self.vertices, np.float32)),
@@ -168,40 +164,11 @@ class Mesh:
         return self._picked(first, inverse[self.faces])
 
     def decimate(self, target_faces: int) -> Mesh:
-        """The mesh with fewer faces: closed before, closed after, with the same parts and handles.
+        """Deprecated alias of :func:`image3d_nb.meshing.decimate`."""
+        from .meshing.decimate import decimate
 
-        Positions that are equal are taken as one vertex, whatever their uvs. Vertices that stay, stay where they are,
-        with the colour they have. A texture is drawn anew, as large as before, in an atlas with a place of its own for
-        each face: simplified uvs would smear across seams. Normals are read off the old surface then.
-
-        Args:
-            target_faces: the most that may be left, 4 or more; a mesh that has no more is returned as it is.
-
-        Raises:
-            InputError: the mesh is not closed, manifold and consistently wound (:func:`image3d_nb.mesh_report` says
-                what is missing), or so few faces would lose a part or a handle.
-
-        Source:
-            Edge collapse within a tolerance: the manifold3d library.
-        """
-        from . import _surface
-
-        if target_faces < 4:
-            raise InputError(f"target_faces must be 4 (a tetrahedron) or more; got {target_faces}")
-        if len(self.faces) <= target_faces:
-            return self
-        _, first, inverse = unique_rows(self.vertices)
-        whole = Mesh(self.vertices[first], inverse[self.faces])
-        vertices, faces = _surface.simplify(whole.vertices, whole.faces, target_faces)
-        plain = Mesh(vertices.astype(self.vertices.dtype), faces)
-        surface = _surface.Surface(self.vertices, self.faces)
-        if self.texture is not None and self.uvs is not None:
-            shaded = self if self.normals is not None else replace(self, normals=whole.vertex_normals()[inverse])
-            return _drawn_anew(shaded, surface, plain)
-        face, weights = surface.closest(plain.vertices)
-        colors = None if self.vertex_colors is None else self.colors_at(face, weights)
-        normals = None if self.normals is None else _unit(_mixed(self.normals, self.faces, face, weights))
-        return replace(plain, vertex_colors=colors, normals=normals)
+        warnings.warn("Mesh.decimate(n) is now image3d_nb.decimate(mesh, n)", DeprecationWarning, stacklevel=2)
+        return decimate(self, target_faces)
 
     def colors_at(self, face: Ints, weights: Floats) -> Floats:
         """Colours of points on the surface, as the renderer draws them: from the texture, else the vertices, else grey.
@@ -214,9 +181,9 @@ class Mesh:
             [n, 3], sRGB in [0, 1]; a texture is read bilinearly and goes on with its border colour outside.
         """
         if self.texture is not None and self.uvs is not None:
-            return _atlas.bilinear(self.texture, _mixed(self.uvs, self.faces, face, weights))
+            return _bilinear(self.texture, mixed(self.uvs, self.faces, face, weights))
         if self.vertex_colors is not None:
-            return _mixed(self.vertex_colors, self.faces, face, weights)
+            return mixed(self.vertex_colors, self.faces, face, weights)
         return np.full((len(face), 3), GREY)
 
     def random_places(self, count: int, seed: int = 0) -> tuple[Ints, Floats]:
@@ -247,7 +214,7 @@ class Mesh:
 
     def points_at(self, face: Ints, weights: Floats) -> NDArray[np.float64]:
         """[n, 3], world units, of the places that :meth:`colors_at` takes."""
-        return _mixed(self.vertices, self.faces, face, weights)
+        return mixed(self.vertices, self.faces, face, weights)
 
     def face_areas(self) -> Floats:
         """[F], world units squared."""
@@ -315,32 +282,10 @@ def _affine(matrix: ArrayLike) -> tuple[Floats, Floats]:
     return full[:3, :3], full[:3, 3] if len(full) == 4 else np.zeros(3)
 
 
-def _mixed(values: Floats, faces: Ints, face: Ints, weights: Floats) -> NDArray[np.float64]:
+def mixed(values: Floats, faces: Ints, face: Ints, weights: Floats) -> NDArray[np.float64]:
     """Corner values [V, k] mixed at places on faces: [n, k]."""
     mixed: NDArray[np.float64] = np.einsum("nc,nck->nk", weights, values[faces[face]].astype(np.float64))
     return mixed
-
-
-def _drawn_anew(old: Mesh, surface: Surface, plain: Mesh) -> Mesh:
-    """The faces of a plain mesh with the colours and normals of an old one, each in its own place of a texture."""
-    assert old.texture is not None
-    assert old.normals is not None
-    front = plain.face_normals()
-
-    def colors_at(face: Ints, weights: Floats) -> Floats:
-        return old.colors_at(*surface.closest(plain.points_at(face, weights), front[face]))
-
-    corners = plain.vertices[plain.faces].reshape(-1, 3, 3)
-    inward = 0.99 * corners + 0.01 * corners.mean(1, keepdims=True)  # off the edges, where two sides meet
-    face, weights = surface.closest(inward.reshape(-1, 3), np.repeat(front, 3, axis=0))
-    atlas = _atlas.GridAtlas.of(len(plain.faces), max(old.texture.shape[:2]))
-    return Mesh(
-        corners.reshape(-1, 3),
-        np.arange(3 * len(plain.faces)).reshape(-1, 3),
-        uvs=atlas.uvs,
-        texture=atlas.paint(colors_at),
-        normals=_unit(_mixed(old.normals, old.faces, face, weights)),
-    )
 
 
 def _joined_colors(parts: Sequence[Mesh]) -> Floats | None:
@@ -360,7 +305,7 @@ def _joined_textures(parts: Sequence[Mesh]) -> tuple[Floats | None, NDArray[np.u
         raise InputError(f"textured parts cannot be merged with others; got {len(textures)} of {len(parts)} textured")
     if all(np.array_equal(texture, textures[0]) for texture in textures[1:]):
         return np.concatenate(uvs), textures[0]
-    texture, places = _atlas.stacked(textures, uvs)
+    texture, places = _stacked_textures(textures, uvs)
     return places, texture
 
 
@@ -372,6 +317,46 @@ def _require(array: Floats | NDArray[np.integer], name: str, columns: int) -> No
         raise InputError(f"{name} must be finite; got NaN or infinity")
 
 
-def _unit(vectors: Floats) -> Floats:
+def unit(vectors: Floats) -> Floats:
+    """Vectors [..., k] scaled to length 1; zeros stay zeros."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+
+
+def _bilinear(texture: NDArray[np.uint8], uvs: Floats) -> Floats:
+    """Colours [n, 3] in [0, 1] of a texture [h, w, 3] at uvs [n, 2]; outside, its border colour goes on."""
+    h, w = texture.shape[:2]
+    x = np.clip(uvs[:, 0] * w - 0.5, 0, w - 1)
+    y = np.clip((1 - uvs[:, 1]) * h - 0.5, 0, h - 1)
+    x0, y0 = x.astype(np.int64), y.astype(np.int64)
+    x1, y1 = np.minimum(x0 + 1, w - 1), np.minimum(y0 + 1, h - 1)
+    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+    top = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
+    low = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
+    return (top * (1 - fy) + low * fy) / 255
+
+
+def _stacked_textures(textures: Sequence[NDArray[np.uint8]], uvs: Sequence[Floats]) -> tuple[NDArray[np.uint8], Floats]:
+    """Several textures, one above the other, with a border so that none bleeds into the next.
+
+    Returns:
+        The texture, and the uvs [sum of n, 2] that find each place in it.
+
+    Raises:
+        InputError: uvs outside [0, 1].
+    """
+    for some in uvs:
+        if len(some) and (some.min() < 0 or some.max() > 1):
+            raise InputError(
+                f"uvs must be in [0, 1] to put textures together; got {some.min():.4g} to {some.max():.4g}"
+            )
+    width = max(texture.shape[1] for texture in textures) + 2
+    height = sum(texture.shape[0] + 2 for texture in textures)
+    rows, places, top = [], [], 0
+    for texture, some in zip(textures, uvs, strict=True):
+        h, w = texture.shape[:2]
+        rows.append(np.pad(texture, ((1, 1), (1, width - w - 1), (0, 0)), mode="edge"))
+        x, y = 1 + some[:, 0] * w, top + 1 + (1 - some[:, 1]) * h
+        places.append(np.stack([x / width, 1 - y / height], axis=1))
+        top += h + 2
+    return np.concatenate(rows), np.concatenate(places)

@@ -22,9 +22,9 @@ from image3d_nb import GenerateSettings, generate_one
 from image3d_nb._files import CONVENTIONS, data_dir
 from image3d_nb.errors import Cancelled, ImageError, InputError, WeightsError
 from image3d_nb.generate import FORMATS, RECORD, STAGES, USUAL_FORMATS, picture_name, read_record
+from image3d_nb.hub.weights import model_hash
 from image3d_nb.io import formats
 from image3d_nb.pipelines.lgm import LGMFullPipeline
-from image3d_nb.weights import model_hash
 
 MUG = i3d.sample("mug")
 QUICK = GenerateSettings(formats=("splat",))

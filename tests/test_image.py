@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFile
 
 from image3d_nb.errors import DownloadError, ImageError, InputError
-from image3d_nb.image import load_image, prepare_image, remove_background, sample
+from image3d_nb.images import load_image, prepare_image, remove_background, sample
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError, InputError
-from image3d_nb.io import gltf
+from image3d_nb.io.gltf import formats as gltf
 from image3d_nb.mesh import Mesh
 
 from .gltf_scenes import PIXELS, SIDES, TETRA, UVS, Json, Scene, uv_scene

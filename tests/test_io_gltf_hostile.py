@@ -17,7 +17,7 @@ from PIL import Image
 
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError
-from image3d_nb.io import gltf
+from image3d_nb.io.gltf import formats as gltf
 
 from .gltf_scenes import PIXELS, SIDES, TETRA, UVS, Json, Scene, missing, uv_scene
 from .mesh_samples import ball, textured

@@ -13,7 +13,7 @@ import torch
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError
 from image3d_nb.gaussians import Gaussians
-from image3d_nb.io import gltf
+from image3d_nb.io.gltf import formats as gltf
 
 from .gltf_scenes import SIDES, TETRA, Json, Scene, missing
 from .mesh_samples import ball

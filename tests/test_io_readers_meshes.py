@@ -16,7 +16,7 @@ import trimesh
 
 from image3d_nb import io as io3d
 from image3d_nb.gaussians import Gaussians
-from image3d_nb.io import gltf
+from image3d_nb.io.gltf import formats as gltf
 from image3d_nb.mesh import Mesh
 
 from .mesh_samples import ball, plain, textured, volume

@@ -219,7 +219,7 @@ import sys, torch
 from image3d_nb import io
 from image3d_nb.errors import FormatError, InputError
 from image3d_nb.gaussians import Gaussians
-from image3d_nb.image import load_image, prepare_image
+from image3d_nb.images import load_image, prepare_image
 import numpy as np
 assert False, "asserts are off"
 folder = sys.argv[1]

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image3d_nb import metrics, orbit_cameras, render
-from image3d_nb._atlas import GridAtlas
-from image3d_nb._surface import Surface, closest_weights
 from image3d_nb.errors import InputError
 from image3d_nb.mesh import Mesh
+from image3d_nb.meshing.atlas import GridAtlas
+from image3d_nb.meshing.closest import Surface, closest_weights
 from tests.solids import CUBE, ball, cube, doughnut, volume
 
 CAMERAS = orbit_cameras(elevation=[10, 60, -60], azimuth=[20, 140, 260], size=160)

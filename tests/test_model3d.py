@@ -17,7 +17,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from image3d_nb import io as io3d
 from image3d_nb.gaussians import SH_C0, Gaussians
-from image3d_nb.io import gltf
+from image3d_nb.io.gltf import formats as gltf
 from image3d_nb.mesh import Mesh
 
 from . import browser as harness

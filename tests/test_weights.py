@@ -18,13 +18,14 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from huggingface_hub import constants, file_download
 from safetensors.torch import save_file
 
-from image3d_nb import GenerateSettings, generate_one, load_pipeline, sample, weights
+from image3d_nb import GenerateSettings, generate_one, load_pipeline, sample
 from image3d_nb.errors import InputError, WeightsError
+from image3d_nb.hub import weights
+from image3d_nb.hub.weights import KNOWN, commit_of, resolve, resolve_lgm
 from image3d_nb.models.lgm import LGM
 from image3d_nb.models.mv_unet import MultiViewUNetModel
 from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.pipelines.mvdream import MVDreamPipeline
-from image3d_nb.weights import KNOWN, commit_of, resolve, resolve_lgm
 
 from .hub import Hub, Repository, files_of, running_hub
 from .seeded import fill

@@ -53,7 +53,7 @@ def add_verify_weights(commands: Commands) -> None:
 def verify_weights(arguments: argparse.Namespace) -> int:
     """Print the table of :func:`image3d_nb.verify.verify_weights`, and what it means."""
     try:
-        from ..image import load_image
+        from ..images import load_image
         from ..pipelines import generator, load_pipeline
         from ..verify import verify_weights as verify
 

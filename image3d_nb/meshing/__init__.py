@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from .cleaning import clean
 from .cloud import Cloud, Grid, find_object, visible
+from .decimate import decimate
 from .depth import DepthView, depth_views, hidden_light, view_directions
 from .haze import Haze, measure_haze, solidify
 from .report import MeshReport, Shell, mesh_report
@@ -48,6 +49,7 @@ __all__ = [
     "bake",
     "clean",
     "colors_at",
+    "decimate",
     "depth_views",
     "distinct",
     "drop_floaters",

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._atlas import GridAtlas
 from ..errors import InputError
+from .atlas import GridAtlas
 from .cloud import Cloud
 
 Floats = NDArray[np.floating[Any]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import InputError
-from ..weights import read_json, resolve
+from ..hub.weights import read_json, resolve
 
 if TYPE_CHECKING:
     from ..models.lgm import LGM

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ImageError, InputError
-from ..image import load_image, prepare_image
+from ..images import load_image, prepare_image
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 FAITHFUL = (None, "lgm-full")

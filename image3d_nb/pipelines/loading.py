@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import InputError, WeightsError
+from ..hub.weights import PICKLES, read_json, refuse_pickle, resolve, resolve_lgm, rotation_of, told
 from ..models.lgm import LGM, ROTATIONS
-from ..weights import PICKLES, read_json, refuse_pickle, resolve, resolve_lgm, rotation_of, told
 from .saving import write_folder
 
 CLASSES = {  # class name in model_index.json -> where it is

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 import torch
 from torch import Tensor
 
@@ -50,6 +52,56 @@ def _render_mesh(mesh: Mesh, cameras: Cameras, background: Tensor) -> tuple[Tens
     return rgb.clamp(0, 1), alpha, depth
 
 
+@overload
+def render(
+    obj: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = 1.0,
+    *,
+    backend: str = "auto",
+    return_alpha: Literal[False] = False,
+    return_depth: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def render(
+    obj: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = 1.0,
+    *,
+    backend: str = "auto",
+    return_alpha: Literal[True],
+    return_depth: Literal[True],
+) -> tuple[Tensor, Tensor, Tensor]: ...
+@overload
+def render(
+    obj: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = 1.0,
+    *,
+    backend: str = "auto",
+    return_alpha: Literal[True],
+    return_depth: Literal[False] = False,
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def render(
+    obj: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = 1.0,
+    *,
+    backend: str = "auto",
+    return_alpha: Literal[False] = False,
+    return_depth: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def render(
+    obj: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = 1.0,
+    *,
+    backend: str = "auto",
+    return_alpha: bool = False,
+    return_depth: bool = False,
+) -> Tensor | tuple[Tensor, ...]: ...
 def render(
     obj: Gaussians | Mesh,
     cameras: Cameras,

@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._record import Record, read_record
 from ..errors import FormatError
 from ..generate import picture_name
+from ..record import Record, read_record
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -131,7 +131,7 @@ def _note(folder: Path) -> Record | None:
 
 
 def _picture(path: Path) -> Image.Image:
-    from ..image import load_image
+    from ..images import load_image
 
     return load_image(path)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .._files import atomic_write
 from ..errors import Cancelled, Image3DError, ImageError, InputError
 from ..generate import GenerateSettings, generate_one
-from ..image import load_image, prepare_image, remove_background, sample
+from ..images import load_image, prepare_image, remove_background, sample
 from .runs import NOTE, Run, new_folder, plain_name, runs_in
 from .worker import Asked, Notify, OnStep, Worker
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FormatError
-from .gltf_container import Document, Values
+from ...errors import FormatError
+from .container import Document, Values
 
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}

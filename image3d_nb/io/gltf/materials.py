@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import FormatError
-from . import _pictures
-from .gltf_container import Document, Values
+from ...errors import FormatError
+from .. import _pictures
+from .container import Document, Values
 
 _CLAMPED = 33071
 """CLAMP_TO_EDGE: the border's colour goes on; anything else repeats."""

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import numpy as np
 from PIL import Image
 
-from ._optional import require
+from .._optional import require
 
 _WORK_SIDE = 512
 """Longer side at which the object is looked for: models see 256 pixels, so a finer edge would gain nothing."""

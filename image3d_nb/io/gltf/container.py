@@ -15,8 +15,8 @@ import struct
 from typing import Any
 from urllib.parse import unquote
 
-from ..errors import FormatError
-from ._format import Sibling
+from ...errors import FormatError
+from .._format import Sibling
 
 MAGIC = b"glTF"
 _JSON, _BIN = 0x4E4F534A, 0x004E4942

@@ -5,32 +5,17 @@ uvs have (0, 0) at the lower left corner of a texture, rows count from the top, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from .errors import InputError
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 Texture = NDArray[np.uint8]
 
 LEAST_CELL = 6  # texels; below 5, two triangles would share one
-
-
-def bilinear(texture: Texture, uvs: Floats) -> Floats:
-    """Colours [n, 3] in [0, 1] of a texture [h, w, 3] at uvs [n, 2]; outside, its border colour goes on."""
-    h, w = texture.shape[:2]
-    x = np.clip(uvs[:, 0] * w - 0.5, 0, w - 1)
-    y = np.clip((1 - uvs[:, 1]) * h - 0.5, 0, h - 1)
-    x0, y0 = x.astype(np.int64), y.astype(np.int64)
-    x1, y1 = np.minimum(x0 + 1, w - 1), np.minimum(y0 + 1, h - 1)
-    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
-    top = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
-    low = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
-    return (top * (1 - fy) + low * fy) / 255
 
 
 @dataclass(frozen=True)
@@ -93,27 +78,3 @@ class GridAtlas:
             yield row[keep], column[keep], face[keep], np.tile(weights, (len(cells), 1))[keep]
 
 
-def stacked(textures: Sequence[Texture], uvs: Sequence[Floats]) -> tuple[Texture, Floats]:
-    """Several textures, one above the other, with a border so that none bleeds into the next.
-
-    Returns:
-        The texture, and the uvs [sum of n, 2] that find each place in it.
-
-    Raises:
-        InputError: uvs outside [0, 1].
-    """
-    for some in uvs:
-        if len(some) and (some.min() < 0 or some.max() > 1):
-            raise InputError(
-                f"uvs must be in [0, 1] to put textures together; got {some.min():.4g} to {some.max():.4g}"
-            )
-    width = max(texture.shape[1] for texture in textures) + 2
-    height = sum(texture.shape[0] + 2 for texture in textures)
-    rows, places, top = [], [], 0
-    for texture, some in zip(textures, uvs, strict=True):
-        h, w = texture.shape[:2]
-        rows.append(np.pad(texture, ((1, 1), (1, width - w - 1), (0, 0)), mode="edge"))
-        x, y = 1 + some[:, 0] * w, top + 1 + (1 - some[:, 1]) * h
-        places.append(np.stack([x / width, 1 - y / height], axis=1))
-        top += h + 2
-    return np.concatenate(rows), np.concatenate(places)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import __version__
-from .weights import commit_of, model_hash
+from .hub.weights import commit_of, model_hash
 
 SCHEMA_VERSION = 1
 """Of the record; it goes up when a field changes its meaning or goes away."""

@@ -18,14 +18,14 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from ..gaussians import Gaussians
-from ..mesh import Mesh
-from ._format import Format, Sibling
-from ._mesh_parts import losses
-from .gltf_accessors import Builder
-from .gltf_container import encode, is_glb, is_gltf, mentions, open_document, write_glb
-from .gltf_mesh import read_mesh, write_mesh
-from .gltf_splats import EXTENSION, read_splats, write_splats
+from ...gaussians import Gaussians
+from ...mesh import Mesh
+from .._format import Format, Sibling
+from .._mesh_parts import losses
+from .accessors import Builder
+from .container import encode, is_glb, is_gltf, mentions, open_document, write_glb
+from .mesh import read_mesh, write_mesh
+from .splats import EXTENSION, read_splats, write_splats
 
 _MARK = f'"{EXTENSION}"'.encode()
 _MOST_NOTES = 6

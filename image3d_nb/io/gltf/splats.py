@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import FormatError, InputError
-from ..gaussians import Gaussians
-from .gltf_accessors import Accessors, Builder
-from .gltf_container import Document, Values
-from .gltf_materials import linear_of
-from .gltf_scene import Budget, placed_primitives
+from ...errors import FormatError, InputError
+from ...gaussians import Gaussians
+from .accessors import Accessors, Builder
+from .container import Document, Values
+from .materials import linear_of
+from .scene import Budget, placed_primitives
 
 EXTENSION = "KHR_gaussian_splatting"
 _COLOR_SPACE = "srgb_rec709_display"

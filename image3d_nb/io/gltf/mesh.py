@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FormatError
-from ..mesh import Mesh
-from . import _pictures
-from ._mesh_parts import Part, colors_of, float32, has_texture, join, unit_normals
-from .gltf_accessors import Accessors, Builder
-from .gltf_container import Document, Values
-from .gltf_materials import Materials, Surface, linear_of, srgb_of
-from .gltf_scene import Budget, placed_primitives
+from ...errors import FormatError
+from ...mesh import Mesh
+from .. import _pictures
+from .._mesh_parts import Part, colors_of, float32, has_texture, join, unit_normals
+from .accessors import Accessors, Builder
+from .container import Document, Values
+from .materials import Materials, Surface, linear_of, srgb_of
+from .scene import Budget, placed_primitives
 
 _KNOWN = frozenset(
     {"KHR_mesh_quantization", "KHR_texture_transform", "KHR_materials_unlit", "EXT_texture_webp",

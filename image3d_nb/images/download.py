@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from .errors import DownloadError
+from ..errors import DownloadError
 
 if TYPE_CHECKING:
     import requests

@@ -5,71 +5,14 @@ Shapes: V vertices, F faces, n points.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-
-from .errors import InputError
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
 CANDIDATES = 4  # faces looked at for each point
 CHUNK = 1 << 17  # points at a time: about 100 MB
-
-
-def simplify(vertices: Floats, faces: Ints, target_faces: int) -> tuple[Floats, Ints]:
-    """At most ``target_faces`` faces, as near to that as a tolerance gets, with every part and handle kept.
-
-    Args:
-        vertices: [V, 3], each position once.
-        faces: [F, 3], closed, manifold, consistently wound.
-        target_faces: 4 or more.
-
-    Returns:
-        vertices, a subset of those given, and faces.
-
-    Raises:
-        InputError: the surface is not such a one, or cannot become so small.
-    """
-    import manifold3d
-
-    start = manifold3d.Manifold(manifold3d.Mesh64(np.ascontiguousarray(vertices, np.float64), faces.astype(np.uint64)))
-    if start.status() != manifold3d.Error.NoError or start.is_empty():
-        raise InputError("what is decimated must be closed, manifold and consistently wound: see mesh_report(mesh)")
-    mesh = _collapsed(start, target_faces, float(np.ptp(vertices, axis=0).max())).to_mesh64()
-    return np.asarray(mesh.vert_properties)[:, :3], np.asarray(mesh.tri_verts).astype(np.int64)
-
-
-def _collapsed(start: Any, target_faces: int, size: float) -> Any:
-    """The Manifold with about as many faces as may be left, of the same topology."""
-    topology, best, fewest = _topology(start), None, start.num_tri()
-    low, high = 0.0, 1e-5 * size
-    while high < size:  # double the tolerance until it leaves few enough faces, or tears at the mesh
-        tried = start.simplify(high)
-        if not target_faces < tried.num_tri() <= fewest or _topology(tried) != topology:
-            break
-        low, high, fewest = high, 2 * high, tried.num_tri()
-    middle = high
-    for _ in range(10):  # what leaves the most of few enough faces lies between
-        tried = start.simplify(middle)
-        # A tolerance beyond the size of the details tears: parts vanish, handles close, the count rises again.
-        whole = tried.num_tri() <= fewest and _topology(tried) == topology
-        if whole and tried.num_tri() > target_faces:
-            low, fewest = middle, tried.num_tri()
-        else:
-            high = middle
-            best = tried if whole and (best is None or tried.num_tri() > best.num_tri()) else best
-        middle = (low + high) / 2
-    if best is None:
-        raise InputError(f"target_faces must be {fewest} or more to keep all parts and handles; got {target_faces}")
-    return best
-
-
-def _topology(manifold: Any) -> list[int]:
-    """The genus of each part, sorted. (``Manifold.genus()`` of all counts 1 less for each part but the first.)"""
-    return sorted(part.genus() for part in manifold.decompose())
 
 
 class Surface:

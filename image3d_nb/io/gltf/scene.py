@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..errors import FormatError
-from .gltf_container import Document, Values
+from ...errors import FormatError
+from .container import Document, Values
 
 _IDENTITY = [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
 _MOST_REPEATED = 2_000_000
