@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,11 +18,10 @@ from PIL import Image
 
 from image3d_nb import view
 from image3d_nb.errors import InputError
-from image3d_nb.gaussians import Gaussians
 from image3d_nb.mesh import Mesh
 from image3d_nb.view import compare, gallery, turntable, turntable_frames, watch
 
-from .test_three import VIEW, bundle_of, look, png_of, some, square
+from tests.viewer_scenes import VIEW, bundle_of, look, png_of, some, square, with_nan
 
 if TYPE_CHECKING:
     from image3d_nb.pipelines.lgm import LGMFullPipeline
@@ -269,12 +267,6 @@ def test_panels_go_into_boxes(tiny_pipe: LGMFullPipeline) -> None:
     assert ipywidgets.VBox(made).children == tuple(made)
 
 
-def broken() -> Gaussians:
-    bad = some()
-    bad.means[3, 1] = math.nan
-    return bad
-
-
 EMPTY = Mesh(np.zeros((3, 3)), np.zeros((0, 3), int))
 PICTURE = Image.new("RGB", (8, 8))
 
@@ -295,7 +287,7 @@ PICTURE = Image.new("RGB", (8, 8))
         (lambda: compare(PICTURE, PICTURE, labels=("a",)), "labels must be two texts"),
         (lambda: compare(PICTURE, some(0)), "at least one Gaussian"),
         (lambda: compare(EMPTY, PICTURE), "at least one face"),
-        (lambda: compare(broken(), PICTURE), "means must be finite"),
+        (lambda: compare(with_nan(), PICTURE), "means must be finite"),
         (lambda: turntable(EMPTY), "at least one face"),
         (lambda: turntable(PICTURE), "Gaussians or a Mesh; got Image"),  # type: ignore[arg-type]
         (lambda: turntable(square(), frames=0), "frames must be from 1 to 1000"),

@@ -15,7 +15,7 @@ from .._optional import require
 from ..errors import ImageError, InputError
 from ..view import mimebundle
 from ..view._live import upload_class
-from ..view.pictures import png_bytes
+from ..view.sheets import png_bytes
 from .downloads import Choice, choices, link
 from .session import BACKGROUNDS, Session, sentence, short_name
 

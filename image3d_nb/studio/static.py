@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from ..errors import Image3DError
-from ..view.pictures import png_bytes, sheet
+from ..view.sheets import png_bytes, sheet
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,7 +14,7 @@ from .._optional import require
 from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from .pictures import png_bytes
+from .sheets import png_bytes
 from .scene import Scene, make_scene
 
 SIZES = (16, 4096)  # pixels

@@ -17,7 +17,7 @@ from ..cameras import LGM_FOVY, Cameras
 from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from .pictures import png_bytes
+from .sheets import png_bytes
 from .scene import Scene, View, as_colour, as_json, frame, make_scene, payload
 from .stills import still
 

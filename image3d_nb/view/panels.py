@@ -19,7 +19,7 @@ from ..gaussians import Gaussians
 from ..mesh import Mesh
 from ._live import compare_class, flipbook_class
 from ._panel import caption, check_size, object_scene, widgets, with_still
-from .pictures import PIXELATED, as_pictures, png_bytes, sheet
+from .sheets import PIXELATED, as_images, png_bytes, sheet
 from .scene import View, as_colour
 from .stills import draw
 from .turntable import turntable_frames
@@ -27,7 +27,7 @@ from .turntable import turntable_frames
 STILL_WIDTH = 512  # pixels; a notebook stores the PNG, so it stays small
 STILL_COLUMNS = 6
 WEBP_QUALITY = 85
-Pictures = Any  # whatever as_pictures takes
+Pictures = Any  # whatever as_images takes
 
 
 def gallery(
@@ -53,7 +53,7 @@ def gallery(
         >>> len(gallery([Image.new("RGB", (8, 8))] * 3, ["a", "b", "c"]).children)
         3
     """
-    pictures = as_pictures(images)
+    pictures = as_images(images)
     if captions is not None and (isinstance(captions, str) or len(captions) != len(pictures)):
         count = 1 if isinstance(captions, str) else len(captions)
         raise InputError(f"captions must be a list of one text a picture, {len(pictures)} of them; got {count}")
@@ -110,7 +110,7 @@ def compare(
         raise InputError(f"labels must be two texts; got {labels!r}")
     check_size(size)
     view, colour = View(elevation, azimuth, radius, fovy=fovy), as_colour(background)
-    given = [None if isinstance(side, (Gaussians, Mesh)) else as_pictures(side) for side in (a, b)]
+    given = [None if isinstance(side, (Gaussians, Mesh)) else as_images(side) for side in (a, b)]
     count = next((len(pictures) for pictures in given if pictures is not None), 1)
     sides = [
         _views(obj, view, count, size, colour, light) if pictures is None else pictures
@@ -210,7 +210,7 @@ def _views(
     scene = object_scene(obj, "compare")
     turns = [view.azimuth + 360 * k / count for k in range(count)]
     cameras = [dataclasses.replace(view, azimuth=turn).cameras(size) for turn in turns]
-    return [as_pictures(draw(scene, camera, background, light))[0] for camera in cameras]
+    return [as_images(draw(scene, camera, background, light))[0] for camera in cameras]
 
 
 def _split(before: Image.Image, after: Image.Image, position: float) -> Image.Image:

@@ -22,7 +22,7 @@ from ..gaussians import Gaussians
 from ..io import splat
 from ..mesh import Mesh
 from . import frusta
-from .pictures import as_pictures
+from .sheets import as_images
 
 MANY = 200_000  # Gaussians; beyond it a page is large and slow
 MANY_FACES = 300_000
@@ -75,7 +75,7 @@ def make_scene(
         obj: Gaussians, a Mesh or Cameras.
         who: the caller's name, for messages.
         cameras: drawn as frusta beside Gaussians or a mesh.
-        pictures: one for each camera, shown on its picture plane; what :func:`as_pictures` takes.
+        pictures: one for each camera, shown on its picture plane; what :func:`as_images` takes.
         rays: that many times as many rays from each camera are drawn, evenly over its picture; 0 draws none.
         axes: whether the axes of the world and of each camera are drawn: x red, y green, z blue.
 
@@ -138,7 +138,7 @@ def check_cameras(cameras: Any) -> None:
 
 def _panes(cameras: Cameras, pictures: Any) -> Mesh:
     check_cameras(cameras)
-    shown = as_pictures(pictures)
+    shown = as_images(pictures)
     if len(shown) != len(cameras):
         raise InputError(f"pictures must be one a camera, {len(cameras)} of them; got {len(shown)}")
     return frusta.panes(cameras, shown)

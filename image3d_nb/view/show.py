@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
 from .page import scene_page
-from .pictures import as_pictures, png_bytes, sheet
+from .sheets import as_images, png_bytes, sheet
 from .scene import as_colour, frame, make_scene
 from .stills import still
 
@@ -93,7 +93,7 @@ def mimebundle(
 
 
 def _pictures_bundle(obj: Any, captions: Sequence[str] | None, columns: int | None, size: int) -> dict[str, str]:
-    pictures = as_pictures(obj)
+    pictures = as_images(obj)
     if captions is not None and (isinstance(captions, str) or len(captions) != len(pictures)):
         count = 1 if isinstance(captions, str) else len(captions)
         raise InputError(f"captions must be a list of one text a picture, {len(pictures)} of them; got {count}")

@@ -14,7 +14,7 @@ from ..mesh import Mesh
 from ..rendering import render
 from ..rendering.mesh_zbuffer import render_mesh
 from .frusta import Lines, ribbons
-from .pictures import as_pictures
+from .sheets import as_images
 from .scene import Scene, View
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -23,7 +23,7 @@ Layer = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 def still(scene: Scene, size: int, background: Any = 1.0, view: View | None = None, light: bool = True) -> Image.Image:
     """One view as a square picture of ``size`` pixels; ``light`` falls on meshes."""
-    return as_pictures(draw(scene, (view or View()).cameras(size), background, light))[0]
+    return as_images(draw(scene, (view or View()).cameras(size), background, light))[0]
 
 
 def draw(scene: Scene, cameras: Cameras, background: Any = 1.0, light: bool = True) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from ..cameras import LGM_FOVY, LGM_RADIUS, orbit_cameras
 from ..errors import Cancelled, InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from .pictures import as_pictures, sheet
+from .sheets import as_images, sheet
 from .scene import as_colour, make_scene
 from .stills import draw
 
@@ -92,7 +92,7 @@ def turntable_frames(
             if cancelled is not None and cancelled():
                 raise Cancelled(f"the turntable was cancelled after {start} of {frames} frames; nothing is written")
             views = draw(scene, cameras[start : start + CHUNK], colour, light)
-            pictures += as_pictures(views)
+            pictures += as_images(views)
             bar.update(len(views))
             if on_step is not None:
                 on_step("frames", len(pictures), frames)

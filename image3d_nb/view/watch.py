@@ -12,7 +12,7 @@ from PIL import Image
 from .._optional import require
 from ..errors import InputError
 from ._panel import caption, check_size, in_notebook, widgets, with_still
-from .pictures import as_pictures, png_bytes, sheet
+from .sheets import as_images, png_bytes, sheet
 
 AZIMUTHS = (0, 90, 180, 270)  # degrees, of LGM's views
 LOOKS = 8  # pictures of a run where each must be decoded by a network
@@ -119,7 +119,7 @@ class Watch:
 
     def _look(self, pipe: Any, latents: Any) -> None:
         views = pipe.decode(latents[: len(AZIMUTHS)])  # of the first object: [4, 3, H, W] in [0, 1], LGM's order
-        self._views = as_pictures(views.permute(0, 2, 3, 1))
+        self._views = as_images(views.permute(0, 2, 3, 1))
         for shown, picture in zip(self._pictures, self._views, strict=True):
             shown.value = png_bytes(picture)
 

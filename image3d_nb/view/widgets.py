@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
 from .page import viewer_script, viewer_style
-from .pictures import png_bytes
+from .sheets import png_bytes
 from .scene import Scene, View, as_colour, frame, make_scene, payload
 from .stills import still
 

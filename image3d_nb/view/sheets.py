@@ -18,7 +18,7 @@ PIXELATED = 3  # enlarged by that or more, a picture is data to look at pixel by
 NEEDED = "a picture must be a PIL image, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8 or of floats in [0, 1]"
 
 
-def as_pictures(source: Any) -> list[Image.Image]:
+def as_images(source: Any) -> list[Image.Image]:
     """One picture, a sequence of pictures, or an array [V, H, W, 3] to a list of PIL images (RGB or RGBA).
 
     Raises:
