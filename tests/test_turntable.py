@@ -12,7 +12,6 @@ from image3d_nb.errors import Cancelled
 from image3d_nb.gaussians import Gaussians
 from image3d_nb.mesh import Mesh
 from image3d_nb.view import render_turntable, turntable_frames
-
 from tests.viewer_scenes import some, square
 
 

@@ -1,4 +1,4 @@
-"""Pictures in whatever form a notebook has them, to PIL images, sheets of them, and PNG bytes."""
+"""Images of any kind a notebook has, as PIL images, sheets of several images, and PNG bytes."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import InputError
 
-GAP = 8  # pixels between pictures of a sheet
-CAPTION_SIZE = 13  # pixels
-SMALL = 128  # pixels; lower pictures are enlarged in a sheet of a given width
-PIXELATED = 3  # enlarged by that or more, a picture is data to look at pixel by pixel: no smoothing
-NEEDED = "a picture must be a PIL image, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8 or of floats in [0, 1]"
+GAP = 8  # pixels between the images of a sheet
+CAPTION_SIZE = 14  # pixels
+PIXELATED = 2  # an image enlarged by this factor or more keeps its pixels visible: no smoothing
+CHECK = 8  # pixels, side of a checkerboard's square
+NEEDED = "an image must be a PIL image, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8 or of floats in [0, 1]"
 
 
 def as_images(source: Any) -> list[Image.Image]:
-    """One picture, a sequence of pictures, or an array [V, H, W, 3] to a list of PIL images (RGB or RGBA).
+    """Convert whatever ``show`` takes to PIL images, RGB or RGBA.
+
+    Args:
+        source: a PIL image, an array or tensor [H, W], [H, W, 3] or [H, W, 4] (uint8, or floats in [0, 1]), a sequence
+            of these, or an array [V, H, W, 3].
 
     Raises:
-        InputError: something in it is not a picture, or it is empty.
+        InputError: an entry is not an image, or there is none.
     """
     if isinstance(source, Image.Image) or (hasattr(source, "ndim") and source.ndim < 4):
-        return [_as_picture(source)]
-    several = isinstance(source, list | tuple) or hasattr(source, "ndim")
-    if not several:
+        return [_as_image(source)]
+    if not isinstance(source, list | tuple) and not hasattr(source, "ndim"):
         raise InputError(f"{NEEDED}; got {type(source).__name__}")
-    pictures = [_as_picture(item) for item in source]
-    if not pictures:
-        raise InputError("there must be at least one picture; got none")
-    return pictures
+    images = [_as_image(item) for item in source]
+    if not images:
+        raise InputError("there must be at least one image; got none")
+    return images
 
 
-def _as_picture(source: Any) -> Image.Image:
+def _as_image(source: Any) -> Image.Image:
     if isinstance(source, Image.Image):
         return source if source.mode in ("RGB", "RGBA") else source.convert("RGBA" if "A" in source.mode else "RGB")
     if not hasattr(source, "ndim"):
@@ -43,77 +46,100 @@ def _as_picture(source: Any) -> Image.Image:
     array = np.asarray(source.detach().cpu() if hasattr(source, "detach") else source)
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise InputError(f"{NEEDED}; got shape {array.shape}, {array.dtype}")
-    return Image.fromarray(_as_bytes(array))
+    if array.dtype != np.uint8:
+        if array.dtype.kind != "f" or not np.isfinite(array).all() or array.min() < -1e-4 or array.max() > 1 + 1e-4:
+            values = f" from {array.min()} to {array.max()}" if array.dtype.kind in "fiu" else ""
+            raise InputError(f"{NEEDED}; got {array.dtype}{values}")
+        array = to_uint8(array)
+    return Image.fromarray(array)
 
 
-def _as_bytes(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype.kind != "f" or not np.isfinite(array).all() or array.min() < -1e-4 or array.max() > 1 + 1e-4:
-        what = f"{array.dtype} from {array.min()} to {array.max()}" if array.dtype.kind in "fiu" else str(array.dtype)
-        raise InputError(f"{NEEDED}; got {what}")
-    return (array.clip(0, 1) * 255 + 0.5).astype(np.uint8)  # half up, as a reader rounds
+def to_uint8(values: np.ndarray) -> np.ndarray:
+    """Floats in [0, 1] as bytes, rounded to the nearest."""
+    return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def check_captions(captions: Sequence[str] | None, columns: int | None, count: int) -> None:
+    """Raise InputError unless there is one caption for each of ``count`` images, and at least one column."""
+    if captions is not None and (isinstance(captions, str) or len(captions) != count):
+        given = 1 if isinstance(captions, str) else len(captions)
+        raise InputError(f"captions must be a list of one text for each image, {count} of them; got {given}")
+    if columns is not None and columns < 1:
+        raise InputError(f"columns must be a number of at least 1; got {columns!r}")
 
 
 def sheet(
-    pictures: Sequence[Image.Image], columns: int, captions: Sequence[str] | None = None, width: int | None = None
-) -> Image.Image:
-    """Pictures side by side, line by line, on white.
+    images: Sequence[Image.Image], columns: int, captions: Sequence[str] | None = None, width: int | None = None,
+    checkerboard: bool = False,
+) -> Image.Image:  # fmt: skip
+    """Set images side by side, row by row, on white.
 
     Args:
-        pictures: any sizes; all get the height of the highest.
-        columns: pictures a line.
-        captions: one a picture, written below it.
-        width: pixels that the sheet must not exceed: large pictures are made smaller, and small ones larger.
-            None leaves them as they are.
+        images: any sizes; all get the same height.
+        columns: images in a row.
+        captions: one text for each image, wrapped below it.
+        width: of the sheet, pixels; images are made smaller or larger to fill it. None keeps the highest as it is.
+        checkerboard: whether a checkerboard shows behind transparent images; otherwise white does.
     """
-    cells = [_fit(picture, _cell_height(pictures, columns, width)) for picture in pictures]
-    cell_width, height = max(cell.width for cell in cells), cells[0].height
-    line = height + GAP + (CAPTION_SIZE + GAP if captions else 0)
-    lines = -(-len(cells) // columns)
-    size = (min(columns, len(cells)) * (cell_width + GAP) - GAP, lines * line - GAP)
-    canvas = Image.new("RGB", size, "white")
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(CAPTION_SIZE)
+    height = max(image.height for image in images)
+    across = min(columns, len(images))
+    if width is not None:
+        widest = max(image.width / image.height for image in images)  # at height 1
+        height = max(1, int((width - GAP * (across - 1)) / across / widest))
+    cells = [resized(image, max(1, round(image.width * height / image.height)), height) for image in images]
+    cell_width = max(cell.width for cell in cells)
+    font = ImageFont.load_default(CAPTION_SIZE)
+    texts = [_wrap(str(text), cell_width, font) for text in captions or ()]
+    caption_height = max(map(len, texts)) * (CAPTION_SIZE + 3) + GAP if texts else 0
+    row = height + caption_height + GAP
+    canvas = Image.new("RGB", (across * (cell_width + GAP) - GAP, -(-len(cells) // columns) * row - GAP), "white")
+    pen = ImageDraw.Draw(canvas)
     for i, cell in enumerate(cells):
-        x, y = (i % columns) * (cell_width + GAP), (i // columns) * line
-        canvas.paste(cell, (x + (cell_width - cell.width) // 2, y), cell if cell.mode == "RGBA" else None)
-        if captions:
-            middle = (x + cell_width // 2, y + height + GAP // 2)
-            pen.text(middle, _shorten(captions[i], cell_width, font), fill="black", font=font, anchor="ma")
+        x, y = (i % columns) * (cell_width + GAP), (i // columns) * row
+        left = x + (cell_width - cell.width) // 2
+        if cell.mode == "RGBA" and checkerboard:
+            canvas.paste(_checkerboard(cell.size), (left, y))
+        canvas.paste(cell, (left, y), cell if cell.mode == "RGBA" else None)
+        for number, line in enumerate(texts[i] if texts else ()):
+            place = (x + cell_width // 2, y + height + GAP // 2 + number * (CAPTION_SIZE + 3))
+            pen.text(place, line, fill="black", font=font, anchor="ma")
     return canvas
 
 
-def _cell_height(pictures: Sequence[Image.Image], columns: int, width: int | None) -> int:
-    height = max(picture.height for picture in pictures)
-    if width is None:
-        return height
-    across = min(columns, len(pictures))
-    widest = max(picture.width / picture.height for picture in pictures)  # at height 1
-    limit = max(1, int((width - GAP * (across - 1)) / across / widest))
-    goal = min(limit, max(height, SMALL))
-    return height * (goal // height) if goal >= PIXELATED * height else goal
+def resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """An image of another size; enlarged by :data:`PIXELATED` or more, it keeps its pixels as squares."""
+    if image.size == (width, height):
+        return image
+    if height >= PIXELATED * image.height:
+        return image.resize((width, height), Image.Resampling.NEAREST)
+    larger = height > image.height
+    return image.resize((width, height), Image.Resampling.BICUBIC if larger else Image.Resampling.LANCZOS)
 
 
-def _fit(picture: Image.Image, height: int) -> Image.Image:
-    if picture.height == height:
-        return picture
-    size = (max(1, round(picture.width * height / picture.height)), height)
-    if height >= PIXELATED * picture.height:
-        return picture.resize(size, Image.Resampling.NEAREST)
-    return picture.resize(size, Image.Resampling.BICUBIC if height > picture.height else Image.Resampling.LANCZOS)
+def _wrap(text: str, width: int, font: Any) -> list[str]:
+    """Lines of at most ``width`` pixels; a longer word breaks where it must."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
 
 
-def _shorten(text: str, width: int, font: Any) -> str:
-    text = " ".join(text.split())
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+def _checkerboard(size: tuple[int, int]) -> Image.Image:
+    y, x = np.ogrid[: size[1], : size[0]]
+    return Image.fromarray(np.where((x // CHECK + y // CHECK) % 2, 205, 255).astype(np.uint8)).convert("RGB")
 
 
-def png_bytes(picture: Image.Image) -> bytes:
-    """A PNG file's content."""
+def png_bytes(image: Image.Image) -> bytes:
+    """The content of a PNG file."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
