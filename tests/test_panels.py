@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+import image3d_nb as i3d
 from image3d_nb import view
 from image3d_nb.errors import InputError
 from image3d_nb.mesh import Mesh
@@ -224,6 +225,20 @@ def test_watch_shows_itself_in_a_notebook(tiny_pipe: LGMFullPipeline) -> None:
 
 
 # ---- all of them
+
+
+@pytest.mark.usefixtures("notebook_shell")
+def test_ipywidgets_7_displays_the_same_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its widgets have ``_ipython_display_``, which a notebook prefers to a bundle."""
+    from IPython.utils.capture import capture_output
+
+    monkeypatch.setattr(ipywidgets.Widget, "_ipython_display_", lambda _self, **_options: None, raising=False)
+    for panel in (gallery(noise(8, 8)), compare(noise(8, 8), noise(8, 8)), i3d.SplatViewer(some(), size=32)):
+        with capture_output() as captured:
+            panel._ipython_display_()
+        (output,) = captured.outputs
+        assert set(output.data) >= {VIEW, "image/png"}
+        assert output.data[VIEW]["model_id"] == panel.model_id
 
 
 def test_saved_notebook_keeps_a_picture_and_one_steady_line(tiny_pipe: LGMFullPipeline) -> None:

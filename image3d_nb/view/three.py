@@ -68,8 +68,8 @@ def preview_mesh(
     """
     if not isinstance(mesh, Mesh):
         raise InputError(f"preview_mesh must be given a Mesh; got {type(mesh).__name__}")
-    look = _Look(size, background, elevation, azimuth, radius, fovy, light, wireframe)
-    return _preview(object_scene(mesh, "preview_mesh"), look, repr(mesh))
+    view = (elevation, azimuth, radius, fovy)
+    return _preview(object_scene(mesh, "preview_mesh"), mesh, size, background, view, light, wireframe)
 
 
 def preview_splats(
@@ -104,8 +104,8 @@ def preview_splats(
     """
     if not isinstance(gaussians, Gaussians):
         raise InputError(f"preview_splats must be given Gaussians; got {type(gaussians).__name__}")
-    look = _Look(size, background, elevation, azimuth, radius, fovy)
-    return _preview(object_scene(gaussians, "preview_splats"), look, repr(gaussians))
+    view = (elevation, azimuth, radius, fovy)
+    return _preview(object_scene(gaussians, "preview_splats"), gaussians, size, background, view)
 
 
 def preview_cameras(
@@ -157,8 +157,7 @@ def preview_cameras(
         scene = make_scene(obj, "preview_cameras", cameras=cameras, **options)
     if len(pixels) and scene.lines is not None:
         scene = dataclasses.replace(scene, lines=scene.lines + pixel_lines(cameras, pixels))
-    look = _Look(size, background, elevation, azimuth, radius, fovy, light)
-    return _preview(scene, look, repr(cameras))
+    return _preview(scene, cameras, size, background, (elevation, azimuth, radius, fovy), light)
 
 
 def pixel_lines(cameras: Cameras, pixels: Sequence[tuple[int, int]]) -> frusta.Lines:
@@ -186,46 +185,38 @@ def pixel_lines(cameras: Cameras, pixels: Sequence[tuple[int, int]]) -> frusta.L
     return frusta.Lines(ends.reshape(-1, 2, 3).astype(np.float32), colors.repeat(len(wanted), 1).reshape(-1, 3))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Look:
-    """How a scene is seen; the fields are arguments of :func:`preview_mesh`."""
-
-    size: int
-    background: float | Sequence[float]
-    elevation: float
-    azimuth: float
-    radius: float | None
-    fovy: float
-    light: bool = True
-    wireframe: bool = False
-
-
-def _preview(scene: Scene, look: _Look, text: str) -> Any:
+def _preview(
+    scene: Scene, shown: object, size: int, background: float | Sequence[float],
+    first: tuple[float, float, float | None, float], light: bool = True, wireframe: bool = False,
+) -> Any:  # fmt: skip
     """A pythreejs scene with a camera that the mouse turns, and our own renderer's PNG of it for a saved notebook."""
-    check_size(look.size)
-    colour = as_colour(look.background)
-    view = _around_origin(frame(scene, look.elevation, look.azimuth, look.radius, look.fovy))
-    seen_from = dataclasses.replace(view, target=(0.0, 0.0, 0.0)).cameras(look.size)  # checks the angles
-    if scene.gaussians is not None:
-        scene = dataclasses.replace(scene, gaussians=_dots(scene.gaussians, DOT * view.radius))
+    check_size(size)
+    colour = as_colour(background)
+    view = _around_origin(frame(scene, *first))
+    seen_from = dataclasses.replace(view, target=(0.0, 0.0, 0.0)).cameras(size)  # checks the angles
     three, paint = _three(), _hex(colour)
+    parts: list[Any] = [] if scene.lines is None else _lines(scene.lines)
+    for mesh, lit in scene.surfaces(light):
+        parts.append(_mesh(mesh, lit, wireframe and mesh is scene.mesh))
+    if scene.gaussians is not None:
+        dots = _dots(scene.gaussians, DOT * view.radius)
+        parts.append(_points(dots, DOT * view.radius, view.fovy))
+        scene = dataclasses.replace(scene, gaussians=dots)
     camera = three.PerspectiveCamera(
-        position=seen_from.positions[0].tolist(), quaternion=_quaternion(look.elevation, look.azimuth),
-        fov=look.fovy, aspect=1.0, near=NEAR * view.radius, far=FAR * view.radius, children=[_light(view.radius)],
+        position=seen_from.positions[0].tolist(), quaternion=_quaternion(view.elevation, view.azimuth),
+        fov=view.fovy, aspect=1.0, near=NEAR * view.radius, far=FAR * view.radius, children=[_light(view.radius)],
     )  # fmt: skip
-    parts = _parts(scene, look, DOT * view.radius)
     if any(view.target):
         parts = [three.Group(children=parts, position=[-value for value in view.target])]
     renderer = three.Renderer(
         camera=camera, scene=three.Scene(children=[*parts, camera], background=paint),
-        controls=[three.OrbitControls(controlling=camera)],
-        width=look.size, height=look.size, antialias=True, clearColor=paint,
+        controls=[three.OrbitControls(controlling=camera)], width=size, height=size, antialias=True, clearColor=paint,
     )  # fmt: skip
 
     def still() -> Image.Image:
-        return as_images(draw(scene, view.cameras(min(look.size, MAX_STILL)), colour, look.light))[0]
+        return as_images(draw(scene, view.cameras(min(size, MAX_STILL)), colour, light))[0]
 
-    return with_still(renderer, still, f"preview of {text}")
+    return with_still(renderer, still, f"preview of {shown!r}")
 
 
 def _around_origin(view: View) -> View:
@@ -247,17 +238,6 @@ def _dots(gaussians: Gaussians, width: float) -> Gaussians:
         raise InputError(f"a preview must be given at least one Gaussian of opacity {MIN_OPACITY} or more; got none")
     scales = torch.full_like(visible.scales, 0.36 * width)  # looks about as large as a square of that width
     return dataclasses.replace(visible, scales=scales, opacities=torch.ones_like(visible.opacities))
-
-
-def _parts(scene: Scene, look: _Look, dot: float) -> list[Any]:
-    parts: list[Any] = [] if scene.lines is None else _lines(scene.lines)
-    if scene.panes is not None:
-        parts.append(_mesh(scene.panes, light=False))
-    if scene.mesh is not None:
-        parts.append(_mesh(scene.mesh, look.light, look.wireframe))
-    if scene.gaussians is not None:
-        parts.append(_points(scene.gaussians, dot, look.fovy))
-    return parts
 
 
 def _three() -> Any:

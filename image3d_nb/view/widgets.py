@@ -25,7 +25,7 @@ anywidget: Any = require("anywidget", extra="notebook", who="image3d_nb.SplatVie
 STILL_SIZE = 512  # pixels, at most; it is stored in the notebook
 
 
-class _Number(traitlets.TraitType):  # type: ignore[type-arg]  # traitlets 5.7 (Colab) takes no subscript
+class _Number(traitlets.TraitType):  # traitlets 5.7 (Colab) takes no subscript
     """A float in a range; anything else is an InputError."""
 
     def __init__(self, default: float, low: float, high: float, help: str) -> None:  # noqa: A002 -- traitlets' word
@@ -39,7 +39,7 @@ class _Number(traitlets.TraitType):  # type: ignore[type-arg]  # traitlets 5.7 (
         return float(value)
 
 
-class _Colour(traitlets.TraitType):  # type: ignore[type-arg]  # as above
+class _Colour(traitlets.TraitType):
     """One grey or (r, g, b), kept as [r, g, b]."""
 
     def validate(self, obj: Any, value: Any) -> list[float]:  # noqa: ARG002 -- traitlets' signature
