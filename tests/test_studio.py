@@ -25,7 +25,6 @@ from image3d_nb.errors import Cancelled, FormatError, ImageError, InputError, We
 from image3d_nb.studio import Studio, downloads, session
 from image3d_nb.studio.panel import LARGEST, Panel
 from image3d_nb.studio.runs import Run, plain_name, runs_in
-from image3d_nb.studio.worker import Worker
 
 MUG = i3d.sample("mug")
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>.png"
@@ -433,45 +432,3 @@ def test_without_widgets_a_sentence_says_how_to_get_them(
     headless = Studio(tmp_path)
     headless.choose_sample("mug")
     assert headless.what_the_model_sees().size == (256, 256)
-
-
-# ---------------------------------------------------------------- the worker
-
-
-def test_a_worker_reports_stages_and_ends_but_not_every_step() -> None:
-    told: list[object] = []
-    worker = Worker(lambda: told.append((worker.progress, worker.doing)))
-
-    def job(on_step: Callable[[str, int, int], object], _cancelled: object) -> str:
-        for step in range(1, 1001):
-            on_step("generate", step, 1000)
-        on_step("files", 0, 1)
-        return "made"
-
-    worker.start("a thing", job)
-    assert worker.wait() == "made"
-    assert told[0] == (("generate", 1, 1000), "a thing")
-    assert told[-3:] == [(("generate", 1000, 1000), "a thing"), (("files", 0, 1), "a thing"), (("files", 0, 1), "")]
-    assert len(told) < 100
-
-
-def test_stopping_the_cell_that_waits_stops_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = Worker(lambda: None)
-    asked = threading.Event()
-
-    def job(_on_step: object, cancelled: Callable[[], bool]) -> None:
-        while not cancelled():
-            asked.wait(0.01)
-        raise Cancelled("as asked")
-
-    def interrupted(_thread: threading.Thread, _timeout: float | None = None) -> None:
-        raise KeyboardInterrupt
-
-    worker.start("a thing", job)
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "join", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            worker.wait()
-    with pytest.raises(Cancelled):
-        worker.wait(60)
-    assert not worker.cancelling

@@ -1,11 +1,13 @@
-"""The studio's downloads: every format of a run, as a file and as a link."""
+"""The studio's downloads, every format of a run as a file and as a link; and its worker."""
 
 from __future__ import annotations
 
 import base64
 import io
+import threading
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,9 @@ import pytest
 from PIL import Image
 
 import image3d_nb as i3d
-from image3d_nb.errors import InputError
+from image3d_nb.errors import Cancelled, InputError
 from image3d_nb.studio import Studio, downloads
+from image3d_nb.studio.worker import Worker
 
 
 def test_every_format_that_can_be_written_is_offered() -> None:
@@ -117,3 +120,42 @@ def test_a_download_that_fails_leaves_nothing(done: Studio, monkeypatch: pytest.
         done.wait()
     assert "No space left on device" in done.notice.text
     assert set(run.folder.rglob("*")) == before
+
+
+def test_a_worker_reports_stages_and_ends_but_not_every_step() -> None:
+    told: list[object] = []
+    worker = Worker(lambda: told.append((worker.progress, worker.doing)))
+
+    def job(on_step: Callable[[str, int, int], object], _cancelled: object) -> str:
+        for step in range(1, 1001):
+            on_step("generate", step, 1000)
+        on_step("files", 0, 1)
+        return "made"
+
+    worker.start("a thing", job)
+    assert worker.wait() == "made"
+    assert told[0] == (("generate", 1, 1000), "a thing")
+    assert told[-3:] == [(("generate", 1000, 1000), "a thing"), (("files", 0, 1), "a thing"), (("files", 0, 1), "")]
+    assert len(told) < 100
+
+
+def test_stopping_the_cell_that_waits_stops_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(lambda: None)
+    asked = threading.Event()
+
+    def job(_on_step: object, cancelled: Callable[[], bool]) -> None:
+        while not cancelled():
+            asked.wait(0.01)
+        raise Cancelled("as asked")
+
+    def interrupted(_thread: threading.Thread, _timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    worker.start("a thing", job)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "join", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            worker.wait()
+    with pytest.raises(Cancelled):
+        worker.wait(60)
+    assert not worker.cancelling
