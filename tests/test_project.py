@@ -130,7 +130,7 @@ def test_what_is_declared_is_imported_and_what_is_imported_is_declared() -> None
 
 def test_no_banned_package_is_required() -> None:
     ruff = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]
-    banned = {canonicalize_name(name) for name in ruff["lint"]["flake8-tidy-imports"]["banned-api"]}  # ruff finds imports
+    banned = {canonicalize_name(name) for name in ruff["lint"]["flake8-tidy-imports"]["banned-api"]}
     assert "torchvision" in banned
     assert not banned & {*requirements(PROJECT["dependencies"], *EXTRAS.values()), *pins()}
 
