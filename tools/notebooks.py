@@ -25,7 +25,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from PIL import Image
+from PIL import Image, ImageChops
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_PIXELS = 860  # longest side of a stored image: the width of a notebook's column
@@ -167,8 +167,11 @@ def _small_png(encoded: str) -> str:
     if max(picture.size) > FULL_COLOUR:
         if picture.mode == "RGB":  # dithered, since bands would show in soft shades
             chosen = picture.quantize(255)
-            chosen.putpalette([*(chosen.getpalette() or [])[:765], 255, 255, 255])  # the paper stays white
+            chosen.putpalette([*(chosen.getpalette() or [])[:765], 255, 255, 255])
+            white = Image.eval(ImageChops.darker(*picture.split()[:2]), lambda value: 255 * (value == 255))
+            white = ImageChops.darker(white, picture.split()[2].point(lambda value: 255 * (value == 255)))
             picture = picture.quantize(palette=chosen, dither=Image.Dither.FLOYDSTEINBERG)
+            picture.paste(255, mask=white)  # the paper stays white: Pillow looks for near colours only
         else:
             picture = picture.quantize(256, Image.Quantize.FASTOCTREE)
     picture.info = {}
