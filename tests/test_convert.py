@@ -308,11 +308,6 @@ def test_a_second_run_refuses_skips_or_replaces(tmp_path: Path, capsys: pytest.C
         main([*command, "--force", "--skip"])
 
 
-def test_a_source_that_is_not_there_makes_no_folder(tmp_path: Path) -> None:
-    assert main(["convert", str(tmp_path / "none.ply"), str(tmp_path / "new" / "a.splat")]) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -15,7 +15,7 @@ import torch
 import image3d_nb as i3d
 from image3d_nb import Gaussians, Mesh, convert, io
 from image3d_nb.cli import main
-from image3d_nb.errors import Cancelled, FormatError, InputError
+from image3d_nb.errors import FormatError, InputError
 from image3d_nb.inspection import fix, inspect
 from image3d_nb.training.objects import make_object
 
@@ -182,22 +182,6 @@ def test_companions_do_not_replace_an_image(tmp_path: Path) -> None:
     report = convert(tmp_path / "a.glb", tmp_path / "mug.obj", force=True)
     assert set(report.files) == {"mug.obj", *companions}
     assert f"mug.obj (+ {', '.join(sorted(companions))})" in str(report)
-
-
-def test_progress_and_cancelling_of_a_mesh(tmp_path: Path) -> None:
-    source = put(tmp_path, "a.ply", "splats")
-    stages: list[str] = []
-    convert(source, tmp_path / "b.glb", resolution=RESOLUTION, faces=2000, on_step=lambda s, _d, _t: stages.append(s))
-    names = list(dict.fromkeys(stages))
-    assert (names[0], names[-1]) == ("read", "write")
-    assert len(names) > 3  # to_mesh reports its own stages
-    reached: list[str] = []
-    with pytest.raises(Cancelled):
-        convert(
-            source, tmp_path / "c.glb", resolution=RESOLUTION, faces=2000,
-            on_step=lambda s, _d, _t: reached.append(s), cancelled=lambda: len(set(reached)) > 2,
-        )  # fmt: skip
-    assert tree(tmp_path) == ["a.ply", "b.glb"]
 
 
 def test_y_down_in_every_format(tmp_path: Path) -> None:

@@ -369,11 +369,6 @@ def test_inspect_on_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "cut off" in capsys.readouterr().out
 
 
-def test_a_suspicion_is_no_failure(tmp_path: Path) -> None:
-    i3d.save(standing("car"), tmp_path / "a.ply", "opengl")
-    assert main(["inspect", str(tmp_path / "a.ply")]) == 0
-
-
 def test_fix_on_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "a.ply", with_rows("y", np.nan))
     command = ["inspect", str(path), "--fix", "--for", "gradio"]
