@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FormatError
-from ..generate import picture_name
+from ..generate import image_name
 from ..record import Record, read_record
 
 if TYPE_CHECKING:
@@ -166,4 +166,4 @@ def new_folder(folder: Path, name: str) -> Path:
 
 def plain_name(upload: str) -> str:
     """A file's name, as a browser tells it, to one that is good on any disk, without its suffix."""
-    return picture_name(Path(re.split(r"[\\/]", upload)[-1]))
+    return image_name(Path(re.split(r"[\\/]", upload)[-1]))
