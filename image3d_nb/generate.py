@@ -326,7 +326,7 @@ def _write_files(
 ) -> None:
     from .io import save
     from .view import render_turntable, save_html
-    from .view.pictures import png_bytes, sheet
+    from .view.sheets import png_bytes, sheet
 
     @functools.cache
     def mesh() -> Mesh:
