@@ -1,7 +1,8 @@
 """The vertices of a .ply as columns of numbers.
 
 Binary rows without lists are a view of the file's bytes: one array of float32 where all is little-endian float32, else
-a structured one. Lists and text go through plyfile. Other elements and bytes after the rows are left out, with a warning.
+a structured one. Lists and text go through plyfile. Other elements, and bytes after the rows, are left out with a
+warning.
 """
 
 from __future__ import annotations
@@ -157,9 +158,8 @@ def read_records(buffer: memoryview) -> dict[str, np.ndarray]:
     """
     header = _parse_header(buffer)
     if header.encoding != "binary_little_endian" or any(element.has_lists for element in header.elements):
-        raise FormatError(
-            f"the header, bytes 0 to {header.size}, must say binary_little_endian and have no lists; got {header.encoding}"
-        )
+        end = header.size
+        raise FormatError(f"the header, up to byte {end}, must say binary_little_endian, no lists: {header.encoding}")
     _check_size(header, buffer, stacklevel=5)
     found, at = {}, header.size
     for element in header.elements:

@@ -45,7 +45,7 @@ def inria_columns(sh_degree: int) -> tuple[str, ...]:
 
 
 def sniff(buffer: memoryview) -> bool:
-    """Whether it is a .ply, but for meshes and compressed ones: point clouds and damaged ones are told what they lack."""
+    """Whether it is a .ply, but for meshes and compressed ones: others are told here what they lack."""
     return is_ply(buffer) and not holds_mesh(buffer) and not holds_packed(buffer)
 
 

@@ -33,7 +33,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ..errors import FormatError, InputError
@@ -123,7 +122,7 @@ class _Meta:
             raise FormatError(f"{_META} must be JSON; reading fails at byte {at}: {error}") from error
         version = self.root.get("version") if isinstance(self.root, dict) else None
         if version != 2:
-            raise FormatError(f'"version" at the start of {_META} must be 2; got {version!r}: splat-transform makes one')
+            raise FormatError(f'"version" in {_META}[0] must be 2; got {version!r:.40}: splat-transform makes one')
         self.count = self._whole("count", self.root, 1 << 32)
         self.means = self._files("means", 2)
         self.lows, self.highs = (self._numbers("means", name, 3, 3) for name in ("mins", "maxs"))
@@ -166,9 +165,12 @@ class _Meta:
 
     def _numbers(self, part: str, name: str, least: int, most: int) -> np.ndarray:
         values = self._part(part).get(name)
-        good = isinstance(values, list) and least <= len(values) <= most
         # comparing finds NaN, infinity and whole numbers that no float can hold
-        if not good or not all(type(value) in (int, float) and abs(value) < 1e300 for value in values):
+        if (
+            not isinstance(values, list)
+            or not least <= len(values) <= most
+            or not all(type(value) in (int, float) and abs(value) < 1e300 for value in values)
+        ):
             raise FormatError(f'"{name}" of "{part}" in {_META}[0] must be {least} to {most} finite numbers')
         return np.array(values, np.float64)
 
@@ -373,7 +375,7 @@ def losses(gaussians: Gaussians) -> list[str]:
     if not gaussians.sh_degree or _has_palette(gaussians):
         return []
     degrees = f"SH degree 1 to {gaussians.sh_degree}"
-    return [f"the view-dependent part of {len(gaussians)} colours ({degrees}), of {_PALETTE} at most; .spz and .ply can"]
+    return [f"the view-dependent part of more than {_PALETTE} colours, {len(gaussians)} ({degrees}); .spz and .ply can"]
 
 
 FORMAT = Format(
