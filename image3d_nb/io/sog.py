@@ -92,7 +92,7 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:
         raise FormatError(f"{meta.count} Gaussians, as {_META} says, must take more than {size} bytes of images")
 
     def pixels(name: str, count: int = meta.count) -> np.ndarray:
-        return _pixels(contents.pop(name), name, count, _DENSEST * size)
+        return _pixels(contents[name], name, count, _DENSEST * size)
 
     means, quats, scales, opacities, sh = tables(meta.count, 3, 4, 3, 1, 3 + 3 * _COEFFICIENTS.get(meta.bands, 0))
     sh = sh.view(meta.count, -1, 3)  # [N, K, 3]

@@ -146,8 +146,8 @@ def _read_header_4(buffer: memoryview) -> _Header:
     version = int.from_bytes(buffer[4:8], "little")
     if version != 4 or len(buffer) < _HEADER_4.size:
         raise FormatError(
-            f"an .spz that starts with {_MAGIC!r} must be of version 4, with 32 bytes of header; byte 4 says {version}, there"
-            f" are {len(buffer)} bytes: save it as version 3 or as .ply"
+            f"an .spz that starts with {_MAGIC!r} must be of version 4 and 32 bytes or more; byte 4 says {version}; "
+            f"there are {len(buffer)} bytes: save it as version 3 or as .ply"
         )
     _, version, count, degree, bits, flags, streams, table = _HEADER_4.unpack_from(buffer)
     if degree not in _REST or bits > 24 or not count:
