@@ -25,7 +25,7 @@ KINDS = ("splats", "mesh")
 TEXTURES = ("uv", "vertex")
 FACES, RESOLUTION, SPLATS = 20_000, 128, 50_000
 """Faces of a mesh made of splats, cells along its longest side, and splats sampled of a mesh."""
-_SPLAT_SUFFIXES = (".ply", ".splat", ".spz")
+_SPLAT_SUFFIXES = (".ply", ".splat", ".spz", ".sog")
 """What holds splats unless told otherwise; all other suffixes hold a mesh."""
 
 OnStep = Callable[[str, int, int], object]
@@ -79,7 +79,7 @@ def convert(
 ) -> ConversionReport:
     """Read a file and write it as another, whose suffix names the format. All of it is written, or nothing.
 
-    A .ply, .splat or .spz gets splats, any other format a mesh; ``kind`` says otherwise. Splats become a mesh by
+    A .ply, .splat, .spz or .sog gets splats, any other format a mesh; ``kind`` says otherwise. Splats become a mesh by
     :func:`image3d_nb.to_mesh`, a mesh becomes splats by :func:`image3d_nb.to_gaussians`. (``save`` is another matter:
     there the class of the object decides.)
 

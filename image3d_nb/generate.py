@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from .pipelines.lgm import LGMFullPipeline, LGMFullPipelineOutput
 
 USUAL_FORMATS = ("ply", "splat", "html", "gif")
-FORMATS = (*USUAL_FORMATS, "spz", "glb", "stl")
+FORMATS = (*USUAL_FORMATS, "spz", "sog", "glb", "stl")
 """What can be written; input.png (the picture as the model saw it) and views.png (the four views) always are."""
 MEMORY = ("normal", "low")
 STAGES = ("load", "generate", "files")
@@ -78,7 +78,7 @@ class GenerateSettings:
     steps: int | None = None  # denoising steps, 1 or more; None: what the weights ask for
     guidance: float | None = None  # 0 or more, 1 is none; None: what the weights ask for
     formats: tuple[str, ...] = USUAL_FORMATS  # any of FORMATS; "glb" and "stl" hold a mesh, which takes some seconds
-    convention: str = "3dgs"  # the world of the numbers in .ply and .splat: "3dgs" (y down) or "opengl" (y up)
+    convention: str = "3dgs"  # the world of the numbers in .ply, .splat and .sog: "3dgs" (y down) or "opengl" (y up)
     candidates: int = 1  # objects to make with seeds of their own; the one whose views agree best is written
     prepare: bool = True  # cut out, recentre and put on white; False: the picture is such a square already
     elevation: float = 0.0  # degrees, from -90 to 90, up is positive: from where the picture was taken
@@ -357,7 +357,7 @@ def _write_files(
         save(result.gaussians, path, settings.convention)
 
     writers: dict[str, Callable[[Path], object]] = {
-        **dict.fromkeys(("ply", "splat", "spz"), save_splats),
+        **dict.fromkeys(("ply", "splat", "spz", "sog"), save_splats),
         "glb": lambda path: save(mesh(), path),
         "stl": save_stl,
         "html": lambda path: save_html(result.gaussians, path, title=name),

@@ -242,7 +242,7 @@ def with_part(part: str, **changes: Any) -> Callable[[dict[str, Any]], dict[str,
         (with_part("shN", count=70000), "65536"),
         (with_part("quats", files=["none.webp"]), "none.webp"),
         (with_part("quats", files=["meta.json"]), "meta.json"),
-        (with_part("quats", files=["scales.webp"]), "alpha"),
+        (with_part("quats", files=["sh0.webp"]), "alpha"),
     ],
 )  # fmt: skip
 def test_what_meta_json_must_not_say(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 
-READABLE = (".ply", ".splat", ".spz", ".glb", ".gltf", ".obj", ".stl")
+READABLE = (".ply", ".splat", ".spz", ".sog", ".glb", ".gltf", ".obj", ".stl")
 """What is looked for in folders. Formats' companions (.mtl, .png, .bin) are not among them."""
 
 
