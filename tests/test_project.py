@@ -29,11 +29,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 
 TESTED = ("notebook", "test")  # the extras that make test installs
-FORBIDDEN = (  # builds, licences and sizes: see CONTRIBUTING.md
-    "torchvision", "xformers", "kiui", "open3d", "diff-gaussian-rasterization", "nvdiffrast", "pymeshlab", "pymeshfix",
-    "fast-simplification",
-)  # fmt: skip
-
 
 def python_files() -> list[Path]:
     folders = ("image3d_nb", "tests", "tools", "benchmarks")
@@ -131,6 +126,13 @@ def test_what_is_declared_is_imported_and_what_is_imported_is_declared() -> None
     assert not set(LOADED_BY_NAME) & imported
     third_party = imported - set(sys.stdlib_module_names) - {"image3d_nb"}
     assert third_party - modules == set(COMES_WITH)
+
+
+def test_no_banned_package_is_required() -> None:
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]
+    banned = {canonicalize_name(name) for name in ruff["lint"]["flake8-tidy-imports"]["banned-api"]}
+    assert "torchvision" in banned
+    assert not banned & {*requirements(PROJECT["dependencies"], *EXTRAS.values()), *pins()}
 
 
 def test_one_version_everywhere() -> None:
