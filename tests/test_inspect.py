@@ -23,6 +23,7 @@ from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.training.objects import FAMILIES
 
 from .standing import ball, standing
+from .test_io_compressed_ply import elements, written
 
 READERS = Path(__file__).parent / "readers" / "node_modules"
 GSPLAT, PLAYCANVAS, SPARK, SPZ = range(4)
@@ -220,9 +221,27 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, name: str, content: bytes,
     assert why in repr(seen)
 
 
-def test_supersplats_compressed_ply_gets_its_own_advice(tmp_path: Path) -> None:
-    table = {"x": np.zeros(4)} | {f"packed_{name}": np.zeros(4) for name in ("position", "rotation", "scale", "color")}
-    assert "splat-transform" in inspect(write(tmp_path / "a.ply", table, kind="u4")).findings[0].remedy
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [("a.usdz", "Blender"), ("a.KSPLAT", "splat-transform"), ("a.sog", "SuperSplat"), ("a.fbx", "Blender")],
+)
+def test_other_formats_are_named_with_what_opens_them(tmp_path: Path, name: str, program: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\3\4" + bytes(99))
+    remedy = inspect(tmp_path / name).findings[0].remedy
+    assert name.lower()[1:] in remedy
+    assert program in remedy
+
+
+def test_a_sog_is_examined_as_a_ply_is(tmp_path: Path) -> None:
+    i3d.save(ball(), tmp_path / "a.sog")
+    seen = inspect(tmp_path / "a.sog")
+    assert (seen.format, seen.convention, seen.holds, seen.findings) == ("PlayCanvas SOG", "3dgs", "Gaussians", ())
+    assert [viewer.shows for viewer in seen.viewers] == ["no", "turned", "turned", "no"]
+
+
+def test_a_compressed_ply_is_examined_too(tmp_path: Path) -> None:
+    seen = inspect(written(tmp_path / "a.ply", elements(300)))
+    assert (seen.format, seen.count, seen.viewers[0].shows) == ("compressed PLY", 300, "no")
 
 
 def test_no_file_and_a_folder(tmp_path: Path) -> None:

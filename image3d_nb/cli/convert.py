@@ -28,10 +28,10 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "convert",
         help="files to another format, splats to meshes and back",
-        description="Convert files of splats and of meshes: .ply .splat .spz .glb .gltf .obj .stl. Splats to .glb, "
-        ".gltf, .obj or .stl become a mesh (--as splats keeps them, in a .glb), a mesh to .ply, .splat or .spz becomes "
-        "splats (--as mesh keeps it, in a .ply). What a format cannot hold is told. A file that is there already is "
-        "not replaced; a file that fails does not stop the rest.",
+        description="Convert files of splats and of meshes: .ply .splat .spz .sog .glb .gltf .obj .stl. Splats to "
+        ".glb, .gltf, .obj or .stl become a mesh (--as splats keeps them, in a .glb), a mesh to .ply, .splat, .spz or "
+        ".sog becomes splats (--as mesh keeps it, in a .ply). What a format cannot hold is told. A file that is there "
+        "already is not replaced; a file that fails does not stop the rest.",
         epilog='image3d convert mug.ply mug.glb | image3d convert "*.ply" meshes --to .glb | '
         "image3d convert folder other --to .spz",
     )

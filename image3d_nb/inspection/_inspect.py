@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 _HEADER = 1 << 18
 _MESH_FACTS = ("watertight", "manifold", "components", "genus", "volume", "size_mm", "printable", "missing")
+_PROGRAMS = {
+    ".usdz": "a .usdz is a scene for Apple's devices: Blender opens it, and exports it as .glb",
+    ".ksplat": "a .ksplat is for GaussianSplats3D: splat-transform reads it, and writes .ply",
+    ".sog": "a .sog is for PlayCanvas: SuperSplat and splat-transform open it, unless it is damaged",
+    ".fbx": "a .fbx is Autodesk's scene: Blender opens it, and exports it as .glb",
+}
+"""What the files of other formats are, and what opens them."""
 _LEVELS = ("blocks", "warning", "note")
 
 
@@ -47,7 +54,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     try:
         known, obj = read_stored(path)
     except FormatError as error:
-        finding = _unreadable(str(error), _header(path))
+        finding = _unreadable(str(error), path.suffix.lower())
         return Inspection(path.name, size, error=finding.what, findings=(finding,))
     header = _header(path)
     about: dict[str, Any] = {"name": path.name, "size": size, "format": known.name}
@@ -65,11 +72,8 @@ def _header(path: Path) -> Header | None:
         return read_header(stream.read(_HEADER))
 
 
-def _unreadable(error: str, header: Header | None) -> Finding:
-    remedy = "get the file again, or write it anew"
-    if header and "packed_position" in header.names:
-        remedy = "this is SuperSplat's compressed .ply: its program splat-transform makes a plain one of it"
-    return Finding("unreadable", "blocks", error, remedy)
+def _unreadable(error: str, suffix: str) -> Finding:
+    return Finding("unreadable", "blocks", error, _PROGRAMS.get(suffix, "get the file again, or write it anew"))
 
 
 def _of_splats(

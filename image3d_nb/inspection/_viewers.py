@@ -67,13 +67,16 @@ def splat_viewers(suffix: str, y_down: bool, sh_degree: int, header: Header | No
     if suffix == ".ply":
         found = {name: told for name, find in _REFUSALS.items() if header and (told := find(header))}
         return _turned(_PLY_WORLDS, y_down, sh_degree, found)
+    if suffix == ".sog":
+        found = {GSPLAT: "they read .ply and .splat", SPZ: "it reads .ply and .spz"}
+        return _turned(_PLY_WORLDS, y_down, sh_degree, found)
     if suffix == ".splat":
         found = {SPZ: "it reads .ply and .spz"}
         return _turned(_PLY_WORLDS, y_down, sh_degree, found)
     return (
         Viewer(GSPLAT, "no", "KHR_gaussian_splatting is unknown to them: bare points at most"),
         Viewer(PLAYCANVAS, "no", "splat-transform writes such a .glb, and reads none"),
-        Viewer(SPARK, "no", "Spark reads .ply, .splat and .spz; three.js alone draws bare points"),
+        Viewer(SPARK, "no", "Spark reads .ply, .splat, .spz and .sog; three.js alone draws bare points"),
         Viewer(SPZ, "no", "it reads .ply and .spz"),
     )
 
