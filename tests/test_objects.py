@@ -9,7 +9,8 @@ import pytest
 
 from image3d_nb.cameras import orbit_cameras
 from image3d_nb.errors import InputError
-from image3d_nb.training import families_still, objects, palette, shapes
+from image3d_nb.training import objects, palette, shapes
+from image3d_nb.training.families import still
 from image3d_nb.training.objects import FAMILIES, FILL, HELD_OUT, MAX_RADIUS, make_object, render_views
 
 EVERY = FAMILIES + HELD_OUT
@@ -128,15 +129,15 @@ def test_light_varies_and_neither_clips_nor_blackens_the_front():
 
 
 def test_arrangements_never_show_what_is_held_out():
-    assert not set(families_still._SMALL) & set(HELD_OUT)
-    assert set(families_still._SMALL) <= set(FAMILIES)
+    assert not set(still._SMALL) & set(HELD_OUT)
+    assert set(still._SMALL) <= set(FAMILIES)
     captions = [make_object(seed, "arrangement").caption for seed in range(60)]
     assert not any(re.search(r"\b(teapot|bird)\b", caption) for caption in captions)
     assert all(caption.startswith("an arrangement: ") and " on a" in caption for caption in captions)
 
 
 def test_arrangements_stand_on_their_stand():
-    parts, _ = families_still.arrangement(np.random.default_rng(2))
+    parts, _ = still.arrangement(np.random.default_rng(2))
     assert min(part.vertices[:, 1].min() for part in parts) == pytest.approx(0, abs=0.02)
     whole = shapes.join(parts).vertices
     assert np.ptp(whole[:, 1]) > 0.5

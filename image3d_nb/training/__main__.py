@@ -41,7 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     views = commands.add_parser("views", help="stage one: a picture to four views")
     views.set_defaults(run=_views)
     lgm = commands.add_parser("lgm", help="stage two: four views to Gaussians")
-    lgm.add_argument("--views", type=Path, help="stage one's run folder: the last quarter also learns from its views")
+    lgm.add_argument(
+        "--views", type=Path, help="stage one's run folder or model: the last quarter also learns from its views"
+    )
+    lgm.add_argument("--generated-from", type=float, default=0.75)
+    lgm.add_argument("--generated-share", type=float, default=0.5)
     for stage in (views, lgm):
         stage.add_argument("--start", metavar="MODEL", help="go on from its weights: tiny, or a folder")
     lgm.set_defaults(run=_lgm)
@@ -105,8 +109,12 @@ def _lgm(chosen: argparse.Namespace) -> None:
     from .views import tiny_unet
 
     settings = _settings(chosen, LGM_SETTINGS)
-    first = averaged(chosen.views, tiny_unet()).to(settings.device) if chosen.views else None
-    train_lgm(chosen.folder, settings, first, network=_start(chosen).lgm if chosen.start else None)
+    first = None
+    if chosen.views:
+        first = averaged(chosen.views, tiny_unet()) if (chosen.views / CHECKPOINT).is_file() else _start(chosen).unet
+        first = first.to(settings.device)
+    network = _start(chosen).lgm if chosen.start else None
+    train_lgm(chosen.folder, settings, first, chosen.generated_from, chosen.generated_share, network)
 
 
 def _start(chosen: argparse.Namespace) -> Any:

@@ -94,7 +94,7 @@ def train_lgm(
     """
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
     network = (network or tiny_lgm()).to(memory_format=torch.channels_last)
-    data = ObjectViews("train", size=64, random_views=RANDOM_VIEWS)
+    data = ObjectViews("train", size=64, random_views=RANDOM_VIEWS, assemblies=settings.assemblies)
     held = [ObjectViews("test", size=64, random_views=2)[i] for i in range(settings.eval_objects)]
     rays = plucker_rays(orbit_cameras(0.0, INPUT_AZIMUTHS, size=64)).to(settings.device)  # [4, 6, H, W]
 

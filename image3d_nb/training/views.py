@@ -130,7 +130,7 @@ def train_views(
     """
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
     network = (network or tiny_unet()).to(memory_format=torch.channels_last)
-    data = ObjectViews("train", size=64)
+    data = ObjectViews("train", size=64, assemblies=settings.assemblies)
     held = [ObjectViews("test", size=64)[i] for i in range(settings.eval_objects)]
     truth = on_white(torch.stack([sample.images for sample in held])).to(settings.device)  # [n, 4, 3, H, W]
 
