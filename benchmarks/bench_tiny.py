@@ -16,9 +16,9 @@ import torch
 
 from image3d_nb import generator, load_image, load_pipeline, sample
 from image3d_nb.pipelines.lgm import LGMFullPipeline
-from image3d_nb.training.__main__ import averaged
 from image3d_nb.training.evaluate import evaluate, evaluate_steps
 from image3d_nb.training.lgm import tiny_lgm
+from image3d_nb.training.loop import averaged
 
 EDITIONS = ("first edition", "CPU only", "CUDA GPU")
 BARS = {  # (split, measurement) -> decibels that each edition must reach

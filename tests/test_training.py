@@ -14,11 +14,11 @@ from torch import nn
 
 from image3d_nb.errors import InputError
 from image3d_nb.pipelines import load_pipeline
-from image3d_nb.training.__main__ import averaged, main
+from image3d_nb.training.__main__ import main
 from image3d_nb.training.data import SPLITS, ObjectViews, on_white
 from image3d_nb.training.evaluate import evaluate
 from image3d_nb.training.lgm import LGM_SETTINGS, train_lgm
-from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, plot
+from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, averaged, plot
 from image3d_nb.training.objects import HELD_OUT
 from image3d_nb.training.views import VIEWS_SETTINGS, tiny_unet, train_views
 

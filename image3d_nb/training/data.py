@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from ..cameras import Cameras, orbit_cameras
 from .objects import ASSEMBLY, FAMILIES, HELD_OUT, make_object, render_views
@@ -90,6 +90,32 @@ class ObjectViews(Dataset[Sample]):
         cameras = orbit_cameras(elevations, azimuths, size=self.size)
         rgba = torch.from_numpy(render_views(thing, cameras))  # [V, H, W, 4] uint8
         return Sample(rgba.permute(0, 3, 1, 2).float() / 255, cameras, family, thing.caption)
+
+
+class Batches:
+    """Batches of a data set, in order, made ahead by worker processes.
+
+    Args:
+        data: the samples.
+        workers: processes; 0 makes the samples here, when they are asked for.
+    """
+
+    def __init__(self, data: ObjectViews, workers: int = 0) -> None:
+        self.data = data
+        self.workers = workers
+        self._next = (-1, -1)
+
+    def __call__(self, first: int, count: int) -> list[Sample]:
+        """The samples ``first`` to ``first + count - 1``; cheap if the last call ended where this one begins."""
+        if not self.workers:
+            return [self.data[first + i] for i in range(count)]
+        if self._next != (first, count):
+            end = first + 10**8
+            sampler = range(first, end)
+            loader = DataLoader(self.data, count, sampler=sampler, num_workers=self.workers, collate_fn=list)
+            self._ahead = iter(loader)
+        self._next = (first + count, count)
+        return next(self._ahead)
 
 
 def on_white(rgba: Tensor) -> Tensor:

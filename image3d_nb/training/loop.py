@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from .._files import atomic_path
 from ..errors import InputError
 from .data import ASSEMBLIES
 from .muon import Muon, split_parameters
+
+Network = TypeVar("Network", bound=nn.Module)
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -52,6 +54,7 @@ class TrainSettings:
             decides how many samples there are, and the rate falls by those. CPU time on a CPU, so that a busy machine
             costs nothing; wall time on another device.
         assemblies: share of random solids among the objects, see :mod:`image3d_nb.training.families.assembly`.
+        workers: processes that make the objects ahead of time; 0 makes them in the training's own.
     """
 
     samples: int = 20_000
@@ -71,6 +74,7 @@ class TrainSettings:
     eval_objects: int = 68
     minutes: float = 0.0
     assemblies: float = ASSEMBLIES
+    workers: int = 0
 
     def rate_at(self, seen: int) -> float:
         """The learning rate after ``seen`` samples: a linear rise, a plateau if ``hold``, a cosine to a hundredth."""
@@ -111,20 +115,27 @@ class Trainer:
         self.seen = 0
         self.seconds = 0.0
         if settings.minutes:
+            if not settings.hold:
+                raise InputError("a budget in minutes needs hold > 0: the speed is measured while the rate holds")
             self.settings = replace(settings, samples=ENDLESS)
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT).exists():
             self._resume()
 
-    def run(self) -> nn.Module:
-        """Train to the end and return the averaged network. Ctrl-C keeps a checkpoint."""
+    def run(self, until: float = 1.0) -> nn.Module:
+        """Train and return the averaged network. Ctrl-C keeps a checkpoint.
+
+        Args:
+            until: share of the samples after which to stop; another ``run`` goes on from there.
+        """
         clock = time.process_time if torch.device(self.settings.device).type == "cpu" else time.monotonic
-        bar = tqdm(total=self.settings.samples, initial=self.seen, unit="object", smoothing=0.05)
+        total = None if self.settings.samples == ENDLESS else self.settings.samples
+        bar = tqdm(total=total, initial=self.seen, unit="object", smoothing=0.05)
         started, saved, logged = clock() - self.seconds, time.monotonic(), self.seen
         sums: dict[str, float] = {}
         steps = 0
         try:
-            while self.seen < self.settings.samples:
+            while self.seen < until * self.settings.samples:
                 for name, value in self._step().items():
                     sums[name] = sums.get(name, 0.0) + value
                 steps += 1
@@ -218,6 +229,24 @@ def _optimizers(network: nn.Module, settings: TrainSettings) -> list[torch.optim
     wide, others = split_parameters(network)
     found: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, rate, (0.9, 0.95), weight_decay=decay)]
     return [Muon(wide, rate, weight_decay=decay), *found] if wide else found
+
+
+def averaged(folder: Path, network: Network) -> Network:
+    """A network with the averaged weights of a run, in evaluation mode.
+
+    Args:
+        folder: of the run.
+        network: of the same configuration; its weights are replaced.
+
+    Raises:
+        InputError: the run has no checkpoint.
+    """
+    if not (folder / CHECKPOINT).is_file():
+        raise InputError(f"{folder} must hold {CHECKPOINT}; it does not: train that stage first")
+    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)["ema"]
+    prefix = "module."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    return network.eval()
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

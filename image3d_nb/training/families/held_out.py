@@ -48,7 +48,8 @@ def bicycle(rng: Rng) -> Built:
             parts.append(spoke.paint((0.6, 0.6, 0.62)))
     crank, seat = np.array([0, wheel, -0.05]), np.array([0, wheel + 0.48, -0.22])
     head, hub = np.array([0, wheel + 0.45, base - 0.16]), np.array([0, wheel, -base])
-    pipes = [(hub, crank), (hub, seat), (crank, seat), (crank, head), (seat, head), (head, (0, wheel, base))]
+    front = np.array([0, wheel, base])
+    pipes = [(hub, crank), (hub, seat), (crank, seat), (crank, head), (seat, head), (head, front)]
     parts += [rod(a, b, 0.03, segments=10).paint(first.rgb) for a, b in pipes]
     stem = head + np.array([0, 0.13, -0.03])
     bar = [(-0.27, stem[1], stem[2] - 0.12), (-0.14, stem[1], stem[2]), (0.14, stem[1], stem[2]),
@@ -108,7 +109,8 @@ def dumbbell(rng: Rng) -> Built:
     half, radius = rng.uniform(0.32, 0.5), rng.uniform(0.045, 0.07)
     parts = [rod((-half - 0.35, 0, 0), (half + 0.35, 0, 0), radius, segments=14).paint(bar.rgb)]
     if rng.random() < 0.3:
-        ball = blob(*np.full(3, rng.uniform(0.22, 0.32)), 2.0, 9).paint(first.rgb)
+        size = rng.uniform(0.22, 0.32)
+        ball = blob(size, size, size, 2.0, 9).paint(first.rgb)
         parts += [ball.move(-half - 0.15), ball.move(half + 0.15)]
         return parts, f"a {first.name} dumbbell with a {bar.name} bar"
     x = half
