@@ -23,8 +23,9 @@ that no training sample has; "val" the mixture of the training, to choose betwee
 """
 ASSEMBLIES = 0.3
 """Share of random solids in the training and in "val"."""
-GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples modulo 1 fill [0, 1) more evenly than random numbers."""
+STRIDE = 2**0.5
+"""Its multiples modulo 1 fill [0, 1) evenly. The golden ratio's do so too, but 34 families are a Fibonacci number: the
+same families would give way to assemblies for hundreds of samples."""
 INPUT_AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
 """Of the four views that LGM takes, in its order: front, +x, back, -x."""
 ELEVATIONS = (-15.0, 50.0)
@@ -76,7 +77,7 @@ class ObjectViews(Dataset[Sample]):
 
     def family_of(self, index: int) -> str:
         """The family of a sample. Assemblies are spread so evenly that each batch has its share of them."""
-        if index * GOLDEN % 1 < self.assemblies:
+        if index * STRIDE % 1 < self.assemblies:
             return ASSEMBLY
         return self.families[index % len(self.families)]
 

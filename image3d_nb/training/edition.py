@@ -67,6 +67,7 @@ class Plan:
         bf16: whether the networks run in bfloat16.
         batch_size: objects a step of stage one; LGM takes half as many.
         workers: processes a stage that make objects ahead of time.
+        eval_objects: of known families, looked at during the training for its curves.
         val_objects: on which candidates are compared.
         figure_objects: of known families in the final figures; half as many of unseen ones.
     """
@@ -78,6 +79,7 @@ class Plan:
     bf16: bool = False
     batch_size: int = 16
     workers: int = 0
+    eval_objects: int = 68
     val_objects: int = 68
     figure_objects: int = 200
 
@@ -92,6 +94,7 @@ class Plan:
             device=self.device,
             bf16=self.bf16,
             workers=self.workers,
+            eval_objects=self.eval_objects,
             assemblies=assemblies,
             warmup_samples=500 if self.start is None else 32 * batch_size,
         )
@@ -138,7 +141,7 @@ def train_edition(folder: Path, plan: Plan) -> Path:
         shutil.copyfile(log, model / f"log_{log.parent.name}.jsonl")
     plot(logs, model / "curves.png")
     if not (model / FIGURES).is_file():
-        write_sheets(pipe, model, among=plan.figure_objects)
+        write_sheets(pipe, model, plan.figure_objects // 5, plan.figure_objects)
         atomic_write({model / FIGURES: figures(pipe, plan.figure_objects).encode()})
     return model
 

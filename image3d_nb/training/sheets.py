@@ -29,15 +29,15 @@ def write_sheets(pipe: LGMFullPipeline, folder: Path, objects: int = SHEET_OBJEC
     Args:
         pipe: of the model.
         folder: an existing one; files there are replaced.
-        objects: on the first sheet; a fifth of it on each of the others.
+        objects: on the first sheet; fewer on each of the others. At least two are shown.
         among: of how many objects the worst are shown.
     """
     pipe.set_progress_bar_config(disable=True)
     few = max(objects // 5, 2)
-    store(sheet(pipe, "test", range(objects)), folder / "sheet.png")
+    store(sheet(pipe, "test", range(max(objects, 2))), folder / "sheet.png")
     store(sheet(pipe, "test", failures(pipe, few, among)), folder / "sheet_failures.png")
     store(sheet(pipe, "unseen", range(few)), folder / "sheet_unseen.png")
-    store(sheet(pipe, "ten", range(objects // 2)), folder / "sheet_ten.png")
+    store(sheet(pipe, "ten", range(max(objects // 2, 2))), folder / "sheet_ten.png")
     store(journeys(pipe, list(foreign_pictures().values()), 96), folder / "sheet_foreign.png")
     if pipe.config.max_steps is None or pipe.config.max_steps >= MANY_STEPS:
         store(steps_sheet(pipe, range(few)), folder / "sheet_steps.png")
