@@ -56,8 +56,7 @@ def main() -> None:
     turns = [360 * i / options.views for i in range(options.views)]
     cameras = i3d.orbit_cameras(elevation=[15] * options.views, azimuth=turns, size=options.size)
     print(f"{gaussians}, {options.views} views of {options.size} pixels")
-    names = ("bytes", "each", ".ply /", "PSNR", "object", "write s", "read s")
-    print(f"{'format':8} " + " ".join(f"{name:>{width}}" for name, width in zip(names, (11, 6, 7, 7, 7, 8, 7), strict=True)))
+    print("format         bytes   each  .ply /    PSNR  object  write s  read s")
     with tempfile.TemporaryDirectory() as folder:
         first = 0
         for suffix in FORMATS:
