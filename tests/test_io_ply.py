@@ -245,7 +245,7 @@ def test_windows_line_ends_in_the_header(tmp_path: Path, text: bool) -> None:
 def test_fast_path_equals_plyfile_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, degree: int) -> None:
     io3d.save(example(5000, degree), tmp_path / "a.ply")  # more than a block of rows
     fast = io3d.load(tmp_path / "a.ply")
-    monkeypatch.setattr("image3d_nb.io._ply_table._Element.has_lists", True)
+    monkeypatch.setattr("image3d_nb.io._ply_table.Element.has_lists", True)
     slow = io3d.load(tmp_path / "a.ply")
     for name in ("means", "quats", "scales", "opacities", "sh"):
         assert torch.equal(getattr(fast, name), getattr(slow, name)), name

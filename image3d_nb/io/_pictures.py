@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -39,33 +40,68 @@ def encode(texture: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def decode(content: bytes | memoryview, what: str, most: int = MOST_PIXELS) -> np.ndarray:
-    """The picture [h, w, 3], uint8, without its transparency.
+def decode(content: bytes | memoryview, name: str, most: int = MOST_PIXELS) -> np.ndarray:
+    """The image [h, w, 3], uint8, without its transparency.
 
     Args:
-        content: the whole file, PNG, JPEG, WebP, BMP, TIFF or GIF.
-        what: names it in errors, "images[0]".
+        content: the whole file, PNG, JPEG, WebP, BMP, TIFF or GIF; TGA, which has no mark, if its name says so.
+        name: of the file, for errors.
         most: pixels that it may have, known before anything is decoded.
 
     Raises:
-        FormatError: not a picture, damaged, or too large.
+        FormatError: not an image, damaged, or too large.
     """
     Image.init()
-    formats = [name for name in _READABLE if name in Image.OPEN]
+    readable = (*_READABLE, "TGA") if name.lower().endswith(".tga") else _READABLE
+    formats = [kind for kind in readable if kind in Image.OPEN]
     try:
         with Image.open(io.BytesIO(content), formats=formats) as image:
             if image.width * image.height > most:
                 found = f"{image.width} x {image.height}"
-                raise FormatError(f"{what} must have at most {most:,} pixels, with those before it; got {found}")
+                raise FormatError(f"{name} must have at most {most:,} pixels, with those before it; got {found}")
             straight = image.convert("RGBA") if image.mode in ("P", "PA", "LA", "La", "RGBa") else image
             return np.array(straight.convert("RGB"), np.uint8)
     except UnidentifiedImageError as error:
         first = bytes(content[:8])
-        raise FormatError(f"{what} must be a PNG, JPEG, WebP, ...; its first bytes are {first!r}") from error
+        raise FormatError(f"{name} must be a PNG, JPEG, WebP, ...; its first bytes are {first!r}") from error
     except FormatError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, *_DAMAGED) as error:
-        raise FormatError(f"{what} must be a whole picture; it is damaged or cut off: {error}") from error
+        raise FormatError(f"{name} must be a whole image; it is damaged or cut off: {error}") from error
+
+
+class Textures:
+    """The images that a file names, each decoded once. One that cannot be had is a note: the shape is worth more.
+
+    Args:
+        notes: gets what is left out.
+    """
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+        self._known: dict[str, np.ndarray | None] = {}
+        self._room = MOST_PIXELS
+
+    def get(self, name: str, content: Callable[[], bytes | memoryview]) -> np.ndarray | None:
+        """[h, w, 3] uint8, or None where it is missing, damaged or too large.
+
+        Args:
+            name: of the image; the same name gives the same array.
+            content: fetches the file's bytes.
+        """
+        if name not in self._known:
+            self._known[name] = self._decoded(name, content)
+        return self._known[name]
+
+    def _decoded(self, name: str, content: Callable[[], bytes | memoryview]) -> np.ndarray | None:
+        try:
+            image = decode(content(), name[:80], self._room)
+        except (OSError, ValueError) as error:
+            reason = str(error) if isinstance(error, FormatError) else "which is not there"
+            self._notes.append(f"the texture {name[:80]!r}, {reason}")
+            return None
+        self._room -= image[..., 0].size
+        return image
 
 
 def sample(picture: np.ndarray, uvs: np.ndarray) -> np.ndarray:

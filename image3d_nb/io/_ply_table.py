@@ -51,7 +51,7 @@ class Columns:
 
 
 @dataclass
-class _Element:
+class Element:
     name: str
     count: int
     properties: list[tuple[str, str]]
@@ -68,9 +68,9 @@ class _Element:
 
 
 @dataclass
-class _Header:
+class Header:
     encoding: str
-    elements: list[_Element]
+    elements: list[Element]
     size: int
 
 
@@ -117,7 +117,7 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
     Raises:
         FormatError: the header or the body is damaged, or does not hold what it says.
     """
-    header = _parse_header(buffer)
+    header = parse_header(buffer)
     vertex = next((element for element in header.elements if element.name == "vertex"), None)
     if vertex is None or vertex.count == 0:
         found = "0" if vertex else "no such element"
@@ -126,7 +126,7 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
             f"say {found}"
         )
     names = wanted([name for name, kind in vertex.properties if not kind.startswith("list ")])
-    _check_size(header, buffer)
+    check_size(header, buffer)
     before = header.elements[: header.elements.index(vertex)]
     if header.encoding == "ascii" or any(element.has_lists for element in (*before, vertex)):
         return _read_with_plyfile(header, buffer, names)
@@ -140,7 +140,7 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
     return Columns(names, np.frombuffer(buffer, record, vertex.count, start))
 
 
-def _parse_header(buffer: memoryview) -> _Header:
+def parse_header(buffer: memoryview) -> Header:
     text = header_bytes(buffer)
     if not text:
         raise FormatError(
@@ -148,7 +148,7 @@ def _parse_header(buffer: memoryview) -> _Header:
             f"byte 0 starts {bytes(buffer[:16])!r}: it is cut off or not a .ply"
         )
     encoding = ""
-    elements: list[_Element] = []
+    elements: list[Element] = []
     # comments may be in any encoding; the first line is "ply", the last is "end_header" and its end
     lines = text.decode("utf-8", errors="replace").split(_line_end(text).decode())[1:-2]
     for number, line in enumerate(lines, 2):
@@ -158,7 +158,7 @@ def _parse_header(buffer: memoryview) -> _Header:
             case ["format", ("ascii" | "binary_little_endian" | "binary_big_endian") as encoding, "1.0"]:
                 continue
             case ["element", name, count] if _COUNT.fullmatch(count):
-                elements.append(_Element(name, int(count), []))
+                elements.append(Element(name, int(count), []))
             case ["property", "list", length, kind, name] if elements and length in _KINDS and kind in _KINDS:
                 elements[-1].properties.append((name, f"list {length} {kind}"))
             case ["property", kind, name] if elements and kind in _KINDS:
@@ -175,10 +175,10 @@ def _parse_header(buffer: memoryview) -> _Header:
     for element in elements:
         if len({name for name, _ in element.properties}) < len(element.properties):
             raise FormatError(f'the columns of the element "{element.name}" must differ; a name is there twice')
-    return _Header(encoding, elements, len(text))
+    return Header(encoding, elements, len(text))
 
 
-def _check_size(header: _Header, buffer: memoryview) -> None:
+def check_size(header: Header, buffer: memoryview) -> None:
     """Compare what the header says with what is there, before anybody makes room for 10^18 vertices."""
     body = len(buffer) - header.size
     text = header.encoding == "ascii"
@@ -200,7 +200,7 @@ def _check_size(header: _Header, buffer: memoryview) -> None:
         raise FormatError(f"{counts} must take {needed} {unit}; got {body} {place}: its counts are wrong")
 
 
-def _read_with_plyfile(header: _Header, buffer: memoryview, names: tuple[str, ...]) -> Columns:
+def _read_with_plyfile(header: Header, buffer: memoryview, names: tuple[str, ...]) -> Columns:
     from plyfile import PlyData, PlyParseError  # 0.1 s to import, and rarely needed
 
     try:

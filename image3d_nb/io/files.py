@@ -71,7 +71,7 @@ def formats() -> FormatTable:
 def save(
     obj: Asset, path: str | os.PathLike[str], convention: str = "3dgs", *, scale_mm: float | None = None,
     strict: bool = False,
-) -> None:  # fmt: skip
+) -> Path:  # fmt: skip
     """Write an object to a file whose suffix names the format. Nothing is pruned; all or nothing is written.
 
     The object's class decides where a suffix has two formats: Gaussians or a Mesh to .ply and .glb.
@@ -85,6 +85,9 @@ def save(
         scale_mm: the longest side of a mesh in millimetres, as printers need it; None keeps the numbers as they are.
         strict: refuse what the format cannot hold in full, instead of a warning that says what was left out.
 
+    Returns:
+        The path of the file, with ``~`` replaced by the user's folder.
+
     Raises:
         FormatError: no format has this suffix; or, strict, something would be lost.
         InputError: the format does not hold such an object, numbers in it are not finite or out of range, nothing is
@@ -94,7 +97,7 @@ def save(
     Example:
         >>> save(Gaussians.from_lgm(torch.rand(1, 8, 14)), "mug.ply")  # doctest: +SKIP
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     _check_convention(convention)
     known = _writer(obj, path)
     if isinstance(obj, Gaussians):
@@ -112,8 +115,8 @@ def save(
     assert known.write is not None  # _writer looks among the writable ones only
     if isinstance(obj, Gaussians) and _turns(convention, known):
         obj = obj.transform(_HALF_TURN)
-    files = known.write(obj, path.name)
-    _put(path, files)
+    _put(path, known.write(obj, path.name))
+    return path
 
 
 def _put(path: Path, files: Mapping[str, Content]) -> None:
@@ -175,7 +178,7 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
         >>> load("mug.ply")  # doctest: +SKIP
         Gaussians(n=9876, sh_degree=0, device=cpu)
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     _check_convention(convention)
     try:
         buffer = _content(path)
@@ -198,7 +201,7 @@ def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
         FormatError: damaged, empty, or of no known format.
         OSError: no such file, or it may not be read.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     try:
         buffer = _content(path)
         known = _recognise(buffer, path)
@@ -212,7 +215,7 @@ def _siblings(path: Path) -> Sibling:
     """Its companions, in its folder and those below; a name that leads out of it is looked for in the folder itself."""
 
     def read(name: str) -> bytes:
-        inside = Path(os.path.normpath(name))
+        inside = Path(os.path.normpath(name.replace("\\", "/")))
         out = inside.is_absolute() or ".." in inside.parts
         return (path.parent / (inside.name if out else inside)).read_bytes()
 

@@ -131,7 +131,10 @@ class Document(Values):
         """The bytes of a bufferView, and its byteStride (0: not given)."""
         view = self.item("bufferViews", index)
         number = self.number(view, "buffer", "buffers")
-        content = self._buffer(number)
+        content = self.buffer(number)
+        for name, more in view.inner("extensions").data.items():
+            if isinstance(more, dict) and more.get("buffer") == number:
+                raise FormatError(f"{view.path} must not be compressed; its bytes are those of {name[:80]}")
         start, length = view.integer("byteOffset", 0), view.integer("byteLength", low=1)
         if start + length > len(content):
             found = f"bytes {start} to {start + length}"
@@ -140,9 +143,14 @@ class Document(Values):
 
     def buffer_bytes(self) -> int:
         """The bytes of all buffers together."""
-        return sum(len(self._buffer(number)) for number in range(len(self.items("buffers"))))
+        return sum(len(self.buffer(number)) for number in range(len(self.items("buffers"))))
 
-    def _buffer(self, number: int) -> memoryview:
+    def buffer(self, number: int) -> memoryview:
+        """The bytes of a buffer.
+
+        Raises:
+            FormatError: it is not there, or shorter than it says.
+        """
         if number not in self._buffers:
             buffer = self.item("buffers", number)
             length = buffer.integer("byteLength", low=1)
@@ -151,7 +159,10 @@ class Document(Values):
             elif number == 0 and self._binary is not None:
                 content = self._binary
             else:
-                raise FormatError(f"{buffer.path} must have a uri, or be the first of a .glb with a BIN chunk")
+                found = ", ".join(buffer.inner("extensions").data)[:200] or "no extensions"
+                raise FormatError(
+                    f"{buffer.path} must have a uri, or be the first of a .glb with a BIN chunk; it has {found}"
+                )
             if len(content) < length:
                 raise FormatError(f"{buffer.path} must have {length} bytes; got {len(content)}: it is cut off")
             self._buffers[number] = content[:length]

@@ -13,13 +13,13 @@ Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 from __future__ import annotations
 
 import base64
-import warnings
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
 from ...gaussians import Gaussians
 from ...mesh import Mesh
+from .._foreign import warn_left_out
 from .._format import Format, Sibling
 from .._mesh_parts import losses
 from .accessors import Builder
@@ -28,7 +28,6 @@ from .mesh import read_mesh, write_mesh
 from .splats import EXTENSION, read_splats, write_splats
 
 _MARK = f'"{EXTENSION}"'.encode()
-_MOST_NOTES = 6
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Mesh:
@@ -39,8 +38,7 @@ def read(buffer: memoryview, sibling: Sibling) -> Mesh:
     """
     notes: list[str] = []
     mesh = read_mesh(open_document(buffer, sibling), notes)
-    if notes:
-        warnings.warn(_left_out(notes, "a Mesh"), stacklevel=3)
+    warn_left_out(notes, "glTF")
     return mesh
 
 
@@ -52,14 +50,8 @@ def read_gaussians(buffer: memoryview, sibling: Sibling) -> Gaussians:
     """
     notes: list[str] = []
     gaussians = read_splats(open_document(buffer, sibling), notes)
-    if notes:
-        warnings.warn(_left_out(notes, "Gaussians"), stacklevel=3)
+    warn_left_out(notes, "glTF", "a set of Gaussians")
     return gaussians
-
-
-def _left_out(notes: list[str], holder: str) -> str:
-    more = f" and {len(notes) - _MOST_NOTES} more" if len(notes) > _MOST_NOTES else ""
-    return f"{holder} cannot hold all of this glTF; left out: {', '.join(notes[:_MOST_NOTES])}{more}"
 
 
 def write(mesh: Mesh, name: str, embed: bool = False) -> dict[str, bytes]:

@@ -6,10 +6,12 @@ Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, sectio
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...errors import FormatError
+from .accessors import Accessors
 from .container import Document, Values
 
 _IDENTITY = [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
@@ -17,23 +19,67 @@ _MOST_REPEATED = 2_000_000
 """Rows that instances may add to what the buffers hold: a small file can name one mesh any number of times."""
 
 
-def placed_primitives(document: Document) -> Iterator[tuple[Values, np.ndarray | None]]:
-    """Each primitive of the scene that is shown, and its [4, 4] matrix to the world, float64; None for the identity.
+@dataclass(frozen=True)
+class Placed:
+    """A primitive of the scene that is shown.
+
+    Attributes:
+        primitive: its values.
+        matrix: [4, 4] float64 from it to the world; None for the identity, and where joints place it.
+        joints: [J, 4, 4] float64 from its rest pose to the world, one for each joint of its skin, or None.
+    """
+
+    primitive: Values
+    matrix: np.ndarray | None
+    joints: np.ndarray | None = None
+
+
+def placed_primitives(document: Document, accessors: Accessors) -> Iterator[Placed]:
+    """Each primitive of the scene that is shown, parents first, in the order of the file.
 
     Raises:
         FormatError: a node that is its own ancestor or has two parents, an index that is not there.
     """
-    nodes = list(_nodes(document))
     if not document.items("nodes"):  # a library of meshes, which is allowed
-        nodes = [(index, None) for index in range(len(document.items("meshes")))]
-    for mesh, matrix in nodes:
-        primitives = document.item("meshes", mesh).items("primitives")
-        for number, primitive in enumerate(primitives):
-            yield Values(primitive, f"meshes[{mesh}].primitives[{number}]"), matrix
+        for mesh in range(len(document.items("meshes"))):
+            yield from (Placed(primitive, None) for primitive in _primitives(document, mesh))
+        return
+    worlds = dict(_worlds(document))
+    for index, world in worlds.items():
+        node = document.item("nodes", index)
+        if "mesh" not in node:
+            continue
+        joints = _joints(document, accessors, node, worlds) if "skin" in node else None
+        for primitive in _primitives(document, document.number(node, "mesh", "meshes")):
+            # section 3.7.3.3: joints alone place a skinned mesh; the transform of its node is ignored
+            skinned = joints is not None and "JOINTS_0" in primitive.inner("attributes")
+            yield Placed(primitive, None, joints) if skinned else Placed(primitive, world)
 
 
-def _nodes(document: Document) -> Iterator[tuple[int, np.ndarray | None]]:
-    """(mesh, matrix) of each node that has a mesh, parents first, in the order of the file."""
+def _primitives(document: Document, mesh: int) -> Iterator[Values]:
+    for number, primitive in enumerate(document.item("meshes", mesh).items("primitives")):
+        yield Values(primitive, f"meshes[{mesh}].primitives[{number}]")
+
+
+def _joints(
+    document: Document, accessors: Accessors, node: Values, worlds: dict[int, np.ndarray | None]
+) -> np.ndarray:
+    """[J, 4, 4] of a node's skin: where a joint is, times the inverse of where it was bound."""
+    skin = document.follow(node, "skin", "skins")
+    indices = _indices(skin, "joints", len(document.items("nodes")))
+    places = [np.eye(4) if (world := worlds.get(index)) is None else world for index in indices]
+    if "inverseBindMatrices" not in skin or not places:
+        return np.array(places).reshape(-1, 4, 4)
+    bound = accessors.floats(skin, "inverseBindMatrices", (16,)).astype(np.float64)
+    if len(bound) < len(places):
+        raise FormatError(f"{skin.path} must have a matrix for each of {len(places)} joints; got {len(bound)}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        joints: np.ndarray = np.array(places) @ bound[: len(places)].reshape(-1, 4, 4).transpose(0, 2, 1)
+    return joints
+
+
+def _worlds(document: Document) -> Iterator[tuple[int, np.ndarray | None]]:
+    """(node, matrix to the world) of the scene that is shown, parents first, in the order of the file."""
     count = len(document.items("nodes"))
     stack: list[tuple[int, np.ndarray | None]] = [(node, None) for node in reversed(_roots(document, count))]
     seen = bytearray(count)
@@ -44,8 +90,7 @@ def _nodes(document: Document) -> Iterator[tuple[int, np.ndarray | None]]:
         seen[index] = 1
         node = document.item("nodes", index)
         matrix = _product(above, _matrix(node))
-        if "mesh" in node:
-            yield document.number(node, "mesh", "meshes"), matrix
+        yield index, matrix
         stack += [(child, matrix) for child in reversed(_indices(node, "children", count))]
 
 

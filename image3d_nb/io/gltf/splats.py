@@ -35,12 +35,13 @@ def read_splats(document: Document, notes: list[str]) -> Gaussians:
     document.require_extensions(_KNOWN)
     accessors, budget = Accessors(document), Budget(document)
     parts, others = [], 0
-    for primitive, matrix in placed_primitives(document):
+    for placed in placed_primitives(document, accessors):
+        primitive = placed.primitive
         if EXTENSION not in primitive.inner("extensions"):
             others += 1
             continue
         part = _read_primitive(primitive, accessors, budget)
-        parts.append(part if matrix is None else _moved(part, matrix, primitive.path))
+        parts.append(part if placed.matrix is None else _moved(part, placed.matrix, primitive.path))
     if not parts:
         raise FormatError(f"a glTF that names {EXTENSION} must have a primitive of it in its scene; it has none")
     if others:
