@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CONVENTIONS = ("3dgs", "opengl", "ydown")
-"""The axes that a file of Gaussians may use; :mod:`image3d_nb.io.files` explains them. Importing this loads nothing large."""
+"""The axes that a file of Gaussians may use: see :mod:`image3d_nb.io.files`. Importing this loads nothing else."""
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -277,7 +277,7 @@ class Mesh:
             geometry = geometry.to_mesh()
         if not isinstance(geometry, trimesh.Trimesh):
             raise InputError(f"geometry must be a trimesh.Trimesh or a trimesh.Scene; got {type(geometry).__name__}")
-        visual = geometry.visual
+        visual: Any = geometry.visual  # one of several classes, by its kind
         mesh = Mesh(
             np.array(geometry.vertices), np.array(geometry.faces), normals=np.array(geometry.vertex_normals)
         )
@@ -306,7 +306,7 @@ class Mesh:
         import trimesh
         from PIL import Image
 
-        visual = None
+        visual: Any = None
         if self.texture is not None and self.uvs is not None:
             image = Image.fromarray(self.texture)
             material = trimesh.visual.material.PBRMaterial(

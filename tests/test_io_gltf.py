@@ -379,10 +379,9 @@ def test_what_a_mesh_has_no_room_for_is_told() -> None:
     scene.primitive(TETRA, mode=1)
     scene.json["animations"] = [{}, {}]
     scene.json["materials"][0] |= {"normalTexture": {"index": 0}, "alphaMode": "BLEND"}
-    with pytest.warns(
-        UserWarning, match="left out: 2 animations, normalTexture of .*, the transparency of .*, 1 primitives of lines"
-    ):
+    with pytest.warns(UserWarning, match="2 animations") as caught:
         assert len(scene.read().faces) == 4
+    assert all(word in str(caught[0].message) for word in ("normalTexture", "transparency", "lines of meshes"))
 
 
 def test_our_own_files_warn_of_nothing(tmp_path: Path) -> None:

@@ -197,14 +197,14 @@ def test_gaussians_and_meshes_are_told_apart(tmp_path: Path) -> None:
 # ---- bad files -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"text": True}, {"byte_order": ">"}])
+@pytest.mark.parametrize("options", [{}, {"byte_order": ">"}])
 def test_truncated(tmp_path: Path, options: dict[str, Any]) -> None:
     content = plyfile_bytes(ball(4, 5), **options)
     header = content.index(b"end_header\n") + 11
     sizes = [0, 1, 3, 4, 40, header - 1, header, header + 1, *np.linspace(header + 2, len(content) - 12, 12)]
     for size in map(int, sizes):
         (tmp_path / "a.ply").write_bytes(content[:size])
-        with pytest.raises(FormatError, match=r"a\.ply: .*must .*(got|it is|first bytes|cut off|end-of-file|early)"):
+        with pytest.raises(FormatError, match=r"a\.ply: .*must .*"):
             io3d.load(tmp_path / "a.ply")
 
 
@@ -215,7 +215,22 @@ def test_wrong_counts(tmp_path: Path, element: bytes, count: bytes, text: bool) 
     content = plyfile_bytes(ball(4, 5), text=text)
     assert element in content
     (tmp_path / "a.ply").write_bytes(content.replace(element, element.split()[0] + b" " + count + b"\n"))
+    if text and element.startswith(b"face") and 30 < int(count) < 10**15:  # such a text loads as far as it goes
+        with pytest.warns(UserWarning, match="cut off"):
+            assert len(io3d.load(tmp_path / "a.ply").faces) == 29  # type: ignore[union-attr]
+        return
     with pytest.raises(FormatError, match="must"):
+        io3d.load(tmp_path / "a.ply")
+
+
+def test_a_text_that_is_cut_off_loads_as_far_as_it_goes(tmp_path: Path) -> None:
+    lines = plyfile_bytes(ball(4, 5), text=True).splitlines()
+    (tmp_path / "a.ply").write_bytes(b"\n".join(lines[:-10])[:-2])  # the last line is cut, too
+    with pytest.warns(UserWarning, match="11 of 30 faces"):
+        np.testing.assert_array_equal(io3d.load(tmp_path / "a.ply").faces, ball(4, 5).faces[:19])  # type: ignore[union-attr]
+    vertices = lines.index(b"end_header") + 10
+    (tmp_path / "a.ply").write_bytes(b"\n".join(lines[:vertices]))
+    with pytest.raises(FormatError, match="17 vertex"):
         io3d.load(tmp_path / "a.ply")
 
 
@@ -224,17 +239,15 @@ def test_faces_that_make_no_sense() -> None:
     for faces, message in (
         ([[0, 1, 4]], r"faces must index 4 vertices; got 0\.\.4"),
         ([[0, 1, -1]], r"faces must index 4 vertices; got -1\.\.1"),
-        ([[0, 1]], "at least 3 corners"),
-        ([[0, 1, 2], [0]], "at least 3 corners"),
-        ([[], [0, 1, 2]], "at least 3 corners"),
+        ([[0, 1]], "at least one triangle"),
     ):
         with pytest.raises(FormatError, match=message):
             read(plyfile_bytes(square, faces))
-    with pytest.raises(FormatError, match="must have a list vertex_indices; got corners"):
+    with pytest.raises(FormatError, match="got x y z corners"):
         read(plyfile_bytes(square, [[0, 1, 2]], name="corners"))
-    with pytest.raises(FormatError, match="columns x y z must be finite"):
+    with pytest.raises(FormatError, match="finite"):
         read(plyfile_bytes(dataclasses.replace(square, vertices=np.eye(4, 3) * 1e300), [[0, 1, 2]], kind="f8"))
-    with pytest.raises(FormatError, match="must have the columns x y z; it has a b c"):
+    with pytest.raises(FormatError, match="got a b c"):
         read(
             plyfile_bytes(square, [[0, 1, 2]])
             .replace(b"t x\n", b"t a\n")

@@ -13,6 +13,7 @@ Specification: https://trimesh.org (5 or later)
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,10 +44,12 @@ def parsing(kind: str) -> Iterator[None]:
     Raises:
         FormatError: the file could not be read.
     """
+    log = logging.getLogger("trimesh")
+    disabled, log.disabled = log.disabled, True
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            # numpy says only so that a number could not be read
+            # this is how numpy before 2.4 says that a number could not be read
             warnings.simplefilter("error", DeprecationWarning)
             yield
     except FormatError:
@@ -54,6 +57,8 @@ def parsing(kind: str) -> Iterator[None]:
     except Exception as error:  # its loaders raise whatever their code runs into
         reason = f"{type(error).__name__}: {str(error)[:160]}"
         raise FormatError(f"the lines or bytes of {kind} must be a whole mesh; reading stops with {reason}") from error
+    finally:
+        log.disabled = disabled
 
 
 def warn_left_out(notes: list[str], kind: str, holder: str = "a Mesh") -> None:
@@ -88,12 +93,12 @@ def colors_from_numbers(values: np.ndarray, notes: list[str]) -> np.ndarray:
 
     They are bytes if most numbers above 0 are above 1, else larger ones are limited to 1. NaN stays NaN.
     """
-    above = values[values > 0]
-    if not len(above) or not above.max() > 1:
+    above: np.ndarray = values[values > 0]
+    if not above.size or above.max() <= 1:
         return values.clip(0, 1)
     if (above > 1).mean() > 0.5:
         return (values / (255 if above.max() <= 255 else 65535)).clip(0, 1)
-    notes.append(f"what {int((values > 1).any(1).sum())} of {len(values)} colours have above 1")
+    notes.append(f"what {int(np.any(values > 1, axis=1).sum())} of {len(values)} colours have above 1")
     return values.clip(0, 1)
 
 
@@ -105,7 +110,7 @@ def local_float32(positions: np.ndarray, notes: list[str]) -> np.ndarray:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         single = positions.astype(np.float32)
-    bad = ~np.isfinite(single).all(1)
+    bad: np.ndarray = ~np.isfinite(single).all(1)
     if bad.any():
         raise FormatError(f"positions must be finite; row {int(bad.argmax())} of {len(bad)} is NaN or beyond float32")
     if positions.dtype == np.float32 or not len(positions):

@@ -12,6 +12,7 @@ texture. :func:`join` makes the one of the others:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -147,7 +148,7 @@ def _checked(part: Part, notes: list[str]) -> Part:
     arrays = {name: getattr(part, name) for name in ("vertices", "normals", "uvs", "colors")}
     if not all(array is None or np.isfinite(array).all() for array in arrays.values()):
         used, faces = np.unique(part.faces, return_inverse=True)  # what no face uses may be anything
-        kept = {name: None if array is None else array[used] for name, array in arrays.items()}
+        kept: dict[str, Any] = {name: None if array is None else array[used] for name, array in arrays.items()}
         part = replace(part, faces=faces.reshape(-1, 3), **kept)
     normals = finite_or_none(part.normals, "normals", notes)
     uvs = finite_or_none(part.uvs, "texture coordinates", notes)
@@ -160,10 +161,8 @@ def _known(colors: np.ndarray | None, notes: list[str]) -> np.ndarray | None:
     if colors is None or np.isfinite(colors).all():
         return colors
     known = np.isfinite(colors).all(1)
-    if not known.any():
-        return None
-    notes.append(f"the colours of {int((~known).sum())} of {len(known)} vertices, which have none and become white")
-    return np.where(known[:, None], colors, np.float32(1))
+    notes.append(f"the colours of {int((~known).sum())} of {len(known)} vertices, which are NaN and become white")
+    return np.where(known[:, None], colors, np.float32(1)) if known.any() else None
 
 
 def _all(name: str, parts: list[Part]) -> np.ndarray | None:

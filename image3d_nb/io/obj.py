@@ -81,7 +81,7 @@ def _part(
         part.image = textures.get(material.texture, lambda: sibling(material.texture))
     if part.image is not None:
         return part
-    plain = np.broadcast_to(np.float32(material.color), part.vertices.shape)
+    plain = np.broadcast_to(np.array(material.color, np.float32), part.vertices.shape)
     if colors is not None and np.isfinite(colors).any():
         colors = colors_from_numbers(np.asarray(colors), notes)
         part.colors = np.where(np.isfinite(colors).any(1, keepdims=True), colors, plain)

@@ -151,7 +151,7 @@ def _by_plyfile(header: Header, body: bytes | memoryview, notes: list[str]) -> d
     content = io.BytesIO(_plain_header(header) + body)
     with parsing(f"a .ply ({header.encoding})"):
         elements = PlyData.read(content).elements
-    rest = len(content.getbuffer()) - content.tell()
+    rest = 0 if content.closed else len(content.getbuffer()) - content.tell()  # plyfile closes a text
     if rest:
         notes.append(f"{rest} bytes at the end, which the header does not count")
     return {element.name: {name: element.data[name] for name in element.data.dtype.names} for element in elements}
