@@ -144,13 +144,6 @@ def test_companions_of_a_gltf(tmp_path: Path, stem: str) -> None:
     same_mesh(io3d.load(tmp_path / f"{stem}.gltf"), textured(ball()))  # type: ignore[arg-type]
 
 
-def test_embedded_gltf_is_one_file(tmp_path: Path) -> None:
-    files = gltf.write(textured(ball()), "a.gltf", embed=True)
-    assert list(files) == ["a.gltf"]
-    (tmp_path / "other.name").write_bytes(files["a.gltf"])
-    same_mesh(io3d.load(tmp_path / "other.name"), textured(ball()))  # type: ignore[arg-type]
-
-
 def test_what_cannot_be_held_is_told(tmp_path: Path) -> None:
     both = dataclasses.replace(textured(ball()), vertex_colors=np.ones((3 * len(ball().faces), 3)))
     no_uvs = dataclasses.replace(textured(ball()), uvs=None)

@@ -8,20 +8,16 @@ import json
 import struct
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError
 from image3d_nb.io.gltf import formats as gltf
 
 from .gltf_scenes import PIXELS, SIDES, TETRA, UVS, Json, Scene, missing, uv_scene
-from .mesh_samples import ball, textured
-from .test_io_gltf import SUFFIXES, same_mesh
 
 
 def set_at(path: str, value: Any) -> Callable[[Json], None]:
@@ -38,7 +34,7 @@ def set_at(path: str, value: Any) -> Callable[[Json], None]:
 
 
 HOSTILE: list[tuple[Callable[[Json], None], str]] = [
-    (set_at("accessors.0.count", 10**12), "must not repeat rows without end"),
+    (set_at("accessors.0.count", 10**12), "must not expand the scene"),
     (set_at("accessors.0.count", -1), r"accessors\[0\]\.count must be a whole number from 1"),
     (set_at("accessors.0.count", 4.0), "count must be a whole number"),
     (set_at("accessors.0.count", True), "count must be a whole number"),
@@ -135,19 +131,12 @@ def test_zeros_without_bytes_are_bounded() -> None:
         scene.read()
 
 
-def test_indices_beyond_the_vertices_are_refused() -> None:
-    scene = Scene()
-    scene.primitive(TETRA, SIDES + 1)
-    with pytest.raises(FormatError, match="indices must index 4 vertices; got 4"):
-        scene.read()
-
-
 def test_a_small_file_cannot_become_a_large_mesh() -> None:
     scene = Scene()
     scene.primitive(np.zeros((1000, 3)), np.zeros(3000, int))
     scene.json["nodes"] = [{"mesh": 0}] * 20_000
     scene.json["scenes"] = [{"nodes": list(range(20_000))}]
-    with pytest.raises(FormatError, match="must not repeat rows without end"):
+    with pytest.raises(FormatError, match="must not expand the scene"):
         scene.read()
 
 
@@ -164,7 +153,7 @@ def test_a_long_chain_of_nodes_is_no_trouble() -> None:
         ("[" * 100_000, "nested deeper than Python can follow"),
         ('{"asset":' * 100_000, "nested deeper than Python can follow"),
         ("[" + "0," * 3_000_000 + "0]", "must have at most 500,000 values"),
-        ('{"asset": {"version": "2.0"}, "a": NaN}', "NaN is no number of JSON"),
+        ('{"asset": {"version": "2.0"}, "a": NaN}', "NaN is not valid JSON"),
         ('{"asset": {"version": "2.0"}', "must be whole and correct"),
         ('{"asset": "\xff"}', "must be whole and correct"),
         ('{"asset": ' + "9" * 5000 + "}", "must be whole and correct"),
@@ -203,33 +192,6 @@ def glb(text: bytes, binary: bytes = b"", version: int = 2) -> bytes:
 def test_containers_that_are_none(content: bytes, message: str) -> None:
     with pytest.raises(FormatError, match=message):
         gltf.read(memoryview(content), missing)
-
-
-@pytest.mark.parametrize("kind", ["glb", "gltf"])
-def test_truncated(tmp_path: Path, kind: str) -> None:
-    io3d.save(textured(ball(4, 5)), tmp_path / f"a.{kind}")
-    content = (tmp_path / f"a.{kind}").read_bytes()
-    sizes = {0, 1, 3, 4, 5, 11, 12, 19, 20, 21, len(content) - 1, *np.linspace(22, len(content) - 2, 20).astype(int)}
-    for size in sorted(map(int, sizes)):
-        (tmp_path / f"a.{kind}").write_bytes(content[:size])
-        with pytest.raises(FormatError, match=rf"a\.{kind}: .* must "):
-            io3d.load(tmp_path / f"a.{kind}")
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_not_this_format(tmp_path: Path, suffix: str) -> None:
-    (tmp_path / f"a{suffix}").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    with pytest.raises(FormatError, match="must be"):
-        io3d.load(tmp_path / f"a{suffix}")
-    (tmp_path / "a.json").write_text('{"a": 1}')
-    with pytest.raises(FormatError, match="must be one of"):
-        io3d.load(tmp_path / "a.json")
-
-
-def test_content_decides(tmp_path: Path) -> None:
-    io3d.save(ball(), tmp_path / "a.glb")
-    (tmp_path / "b.gltf").write_bytes((tmp_path / "a.glb").read_bytes())
-    same_mesh(io3d.load(tmp_path / "b.gltf"), ball())  # type: ignore[arg-type]
 
 
 def test_images_that_unpack_beyond_measure_are_left_out() -> None:

@@ -15,7 +15,7 @@ from image3d_nb.errors import FormatError
 from image3d_nb.io import obj
 from image3d_nb.mesh import Mesh
 
-from .mesh_samples import ball, is_closed, plain, textured, volume
+from .mesh_samples import ball, is_closed, plain, textured
 
 SAMPLES = {"vertex colours": ball(), "texture": textured(ball()), "plain": plain(ball())}
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
@@ -183,10 +183,6 @@ def test_vertex_colours(scale: int, more: str) -> None:
     np.testing.assert_allclose(read("".join(lines) + "f 1 2 3\n").vertex_colors, colors, atol=1e-6)
 
 
-def test_weights_are_no_colours() -> None:
-    assert read("v 0 0 0 1\nv 1 0 0 1\nv 0 1 0 1\nf 1 2 3\n").vertex_colors is None
-
-
 QUADS = SQUARE + "vt 0.25 0.25\nvt 0.75 0.25\nvt 0.75 0.75\nvt 0.25 0.75\n"
 PIXELS = np.arange(12).reshape(2, 2, 3) * 20
 
@@ -265,20 +261,6 @@ def test_what_is_not_there_is_told(tmp_path: Path, files: dict[str, bytes], word
     assert mesh.uvs is not None  # type: ignore[union-attr]
 
 
-def test_quick_and_careful_ways_agree() -> None:
-    text = (
-        obj.write(textured(ball()), "a.obj")["a.obj"]
-        .decode()
-        .replace("mtllib a.mtl\n", "")
-        .replace("usemtl material\n", "")
-    )
-    careful = text.replace("\nv ", "  # a comment\nv ").replace("\nf ", " #\nf ")
-    a, b = read(text), read(careful)
-    for name in ("vertices", "faces", "uvs", "normals"):
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-    assert volume(a) == volume(textured(ball()))
-
-
 # ---- bad files -------------------------------------------------------------------------------------------------------
 
 
@@ -311,16 +293,6 @@ def test_lines_that_make_no_sense(tmp_path: Path, text: str, message: str) -> No
         io3d.load(tmp_path / "a.obj")
 
 
-def test_truncated(tmp_path: Path) -> None:
-    io3d.save(plain(ball(4, 5)), tmp_path / "a.obj")
-    content = (tmp_path / "a.obj").read_bytes()
-    first_face = content.index(b"\nf ") + 8
-    for size in map(int, [0, *np.linspace(1, first_face, 20)]):
-        (tmp_path / "a.obj").write_bytes(content[:size])
-        with pytest.raises(FormatError, match=r"a\.obj: .* must "):
-            io3d.load(tmp_path / "a.obj")
-
-
 def test_not_this_format(tmp_path: Path) -> None:
     for content in (b"\x89PNG\r\n\x1a\n" + bytes(100), b"dear reader,\nthis is a letter\n", bytes(range(256))):
         (tmp_path / "a.obj").write_bytes(content)
@@ -329,16 +301,3 @@ def test_not_this_format(tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_bytes(content)
         with pytest.raises(FormatError, match=r"a\.txt: a file to load must be one of"):
             io3d.load(tmp_path / "a.txt")
-
-
-def test_content_decides(tmp_path: Path) -> None:
-    io3d.save(plain(ball()), tmp_path / "a.obj")
-    (tmp_path / "noname").write_bytes((tmp_path / "a.obj").read_bytes())
-    np.testing.assert_array_equal(io3d.load(tmp_path / "noname").vertices, ball().vertices)  # type: ignore[union-attr]
-
-
-def test_a_damaged_texture_is_left_out(tmp_path: Path) -> None:
-    io3d.save(textured(ball()), tmp_path / "a.obj")
-    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:100])
-    with pytest.warns(UserWarning, match=r"a\.png must be a whole image"):
-        assert len(io3d.load(tmp_path / "a.obj").faces) == len(ball().faces)  # type: ignore[union-attr]

@@ -104,14 +104,6 @@ def test_binary_that_begins_like_a_text_and_one_with_bytes_behind(tmp_path: Path
 # ---- bad files -------------------------------------------------------------------------------------------------------
 
 
-def test_truncated(tmp_path: Path) -> None:
-    content = stl.write(plain(ball(4, 5)), "a")["a"]
-    for size in map(int, [0, 1, 79, 80, 83, 84, 85, 133, 134, *np.linspace(100, len(content) * 0.98, 14)]):
-        (tmp_path / "a.stl").write_bytes(content[:size])
-        with pytest.raises(FormatError, match=r"a\.stl: .*(cut off|empty)"):
-            io3d.load(tmp_path / "a.stl")
-
-
 def test_a_text_that_is_cut_off_loads_as_far_as_it_goes(tmp_path: Path) -> None:
     text = as_text(plain(ball(4, 5))).encode()
     (tmp_path / "a.stl").write_bytes(text[: text.index(b"facet normal 0 0 0", 2000) + 80])
@@ -120,14 +112,6 @@ def test_a_text_that_is_cut_off_loads_as_far_as_it_goes(tmp_path: Path) -> None:
     assert len(mesh.faces) == 11  # type: ignore[union-attr]
     (tmp_path / "a.stl").write_bytes(text[:100])
     with pytest.raises(FormatError, match="none whole"):
-        io3d.load(tmp_path / "a.stl")
-
-
-@pytest.mark.parametrize("count", [0, 2**32 - 1])
-def test_wrong_counts(tmp_path: Path, count: int) -> None:
-    content = stl.write(plain(ball(4, 5)), "a")["a"]
-    (tmp_path / "a.stl").write_bytes(content[:80] + struct.pack("<I", count) + content[84:])
-    with pytest.raises(FormatError, match=rf"an \.stl of {count} facets, as byte 80 says, must have"):
         io3d.load(tmp_path / "a.stl")
 
 
@@ -142,13 +126,3 @@ def test_numbers_that_are_none(tmp_path: Path) -> None:
         (tmp_path / "a.stl").write_text(as_text(ball(4, 5)).replace("vertex 0 ", f"vertex {value} ", 1))
         with pytest.raises(FormatError, match=words):
             io3d.load(tmp_path / "a.stl")
-
-
-def test_not_this_format(tmp_path: Path) -> None:
-    for content in (b"\x89PNG\r\n\x1a\n" + bytes(200), b"solid ground is what we stand on" + bytes(60)):
-        (tmp_path / "a.stl").write_bytes(content)
-        with pytest.raises(FormatError, match="it is cut off"):
-            io3d.load(tmp_path / "a.stl")
-        (tmp_path / "a.bin").write_bytes(content)
-        with pytest.raises(FormatError, match="must be one of"):
-            io3d.load(tmp_path / "a.bin")

@@ -110,7 +110,7 @@ def local_float32(positions: np.ndarray, notes: list[str]) -> np.ndarray:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         single = positions.astype(np.float32)
-    bad: np.ndarray = ~np.isfinite(single).all(1)
+    bad = ~np.logical_and.reduce(np.isfinite(single), axis=1)
     if bad.any():
         raise FormatError(f"positions must be finite; row {int(bad.argmax())} of {len(bad)} is NaN or beyond float32")
     if positions.dtype == np.float32 or not len(positions):
@@ -172,4 +172,3 @@ def _ears(outline: np.ndarray, normal: np.ndarray) -> np.ndarray | None:
         return None
     found = np.asarray(manifold3d.triangulate([flat]))
     return found if found.shape == (len(flat) - 2, 3) else None
-

@@ -1,12 +1,12 @@
-"""What the mesh formats share: checked arrays to write, and the parts of a file put together into one mesh.
+"""Shared by the mesh formats: checked arrays for writing, and one mesh from the parts of a file.
 
-A file may hold several pieces with a material each; a :class:`~image3d_nb.mesh.Mesh` has one set of vertices and one
-texture. :func:`join` makes the one of the others:
+A file may hold several parts, each with its material; a :class:`~image3d_nb.mesh.Mesh` has one set of vertices and one
+texture. :func:`join` combines the parts:
 
-- pieces without a image: colours of vertices (a material's plain colour is one);
-- one image for all: as it is;
-- several images, or plain colours beside one: a new texture that holds them all;
-- colours of vertices in some pieces and images in others: the images are looked up at the vertices.
+- without images, their colours become vertex colours (a material's plain colour too);
+- one image for all parts becomes the texture;
+- several images, or an image beside plain colours, are packed into a new texture;
+- where some parts have vertex colours and others images, the images are sampled at the vertices.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 
 from ..errors import FormatError, InputError
 from ..mesh import Mesh
-from . import _pictures
+from . import _textures
 from ._foreign import finite_or_none, local_float32
 
 _NEAR = 1e-3
-"""Texture coordinates this far outside of [0, 1] are meant to be at the border."""
+"""Texture coordinates this close to [0, 1] count as its border."""
 _MOST_LAID_OUT = 4096 * 4096
-"""Pixels that images may take which repeat, laid out: 50 MB."""
+"""Limit on the pixels of repeating images that are tiled: 50 MB."""
 
 
 def float32(values: np.ndarray, name: str) -> np.ndarray:
@@ -41,7 +41,7 @@ def float32(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def unit_normals(mesh: Mesh) -> np.ndarray:
-    """[V, 3] float32 of unit length; where a vertex has none (no face, or faces without an area), +z."""
+    """[V, 3] float32 of unit length; +z for a vertex without a normal (no face, or faces without an area)."""
     normals = np.asarray(mesh.vertex_normals(), np.float64)
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     normals = np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
@@ -50,7 +50,7 @@ def unit_normals(mesh: Mesh) -> np.ndarray:
 
 
 def colors_of(mesh: Mesh) -> np.ndarray | None:
-    """[V, 3] sRGB in [0, 1], or None where there are none, or a texture is to be shown instead.
+    """[V, 3] sRGB in [0, 1], or None if there are none or a texture is shown instead.
 
     Raises:
         InputError: outside of [0, 1] by more than rounding.
@@ -69,7 +69,7 @@ def has_texture(mesh: Mesh) -> bool:
 
 
 def losses(mesh: Mesh) -> list[str]:
-    """What no format with textures can hold."""
+    """What formats with textures cannot hold."""
     lost = []
     if mesh.texture is not None and mesh.uvs is None:
         lost.append("a texture without uvs, which say where it goes")
@@ -79,10 +79,10 @@ def losses(mesh: Mesh) -> list[str]:
 
 
 def made(**fields: np.ndarray | None) -> Mesh:
-    """A mesh of what a file holds.
+    """A mesh from the fields of a file.
 
     Raises:
-        FormatError: it is not one: an index beyond the vertices, a number that is not finite.
+        FormatError: no triangle, an index beyond the vertices, or a number that is not finite.
     """
     try:
         mesh = Mesh(**fields)  # type: ignore[arg-type]  # checked by the class itself
@@ -95,16 +95,16 @@ def made(**fields: np.ndarray | None) -> Mesh:
 
 @dataclass
 class Part:
-    """A piece of a file, with a material of its own.
+    """A part of a file with its own material.
 
     Attributes:
         vertices: [V, 3] float32.
         faces: [F, 3] int, indices into this part's vertices.
         normals: [V, 3] or None.
         uvs: [V, 2], (0, 0) at the image's lower left corner, or None.
-        colors: [V, 3] sRGB in [0, 1], or None where the file says nothing.
+        colors: [V, 3] sRGB in [0, 1], or None if the file has none.
         image: [h, w, 3] uint8 or None; parts that share one hold the same array.
-        repeats: whether the image goes on beyond its border.
+        repeats: whether the image repeats beyond its border.
     """
 
     vertices: np.ndarray
@@ -117,7 +117,7 @@ class Part:
 
 
 def join(parts: list[Part], notes: list[str]) -> Mesh:
-    """One mesh of several parts; see this module's text. Appends to ``notes`` what could not be kept.
+    """Combine parts into one mesh, as described above; ``notes`` lists what is lost.
 
     Raises:
         FormatError: no triangle, or arrays that do not make a mesh.
@@ -141,13 +141,13 @@ def join(parts: list[Part], notes: list[str]) -> Mesh:
 
 
 def _checked(part: Part, notes: list[str]) -> Part:
-    """Indices before anything is looked up with them; attributes only if finite; an image only where uvs place it."""
+    """Check indices before they are used; drop attributes that are not finite, and an image without uvs."""
     low, high = int(part.faces.min()), int(part.faces.max())
     if low < 0 or high >= len(part.vertices):
         raise FormatError(f"faces must index {len(part.vertices)} vertices; got {low}..{high}")
     arrays = {name: getattr(part, name) for name in ("vertices", "normals", "uvs", "colors")}
     if not all(array is None or np.isfinite(array).all() for array in arrays.values()):
-        used, faces = np.unique(part.faces, return_inverse=True)  # what no face uses may be anything
+        used, faces = np.unique(part.faces, return_inverse=True)  # rows that no face uses do not count
         kept: dict[str, Any] = {name: None if array is None else array[used] for name, array in arrays.items()}
         part = replace(part, faces=faces.reshape(-1, 3), **kept)
     normals = finite_or_none(part.normals, "normals", notes)
@@ -157,7 +157,7 @@ def _checked(part: Part, notes: list[str]) -> Part:
 
 
 def _known(colors: np.ndarray | None, notes: list[str]) -> np.ndarray | None:
-    """White where a colour is NaN; None where all are."""
+    """The colours with white in place of NaN; None if all are NaN."""
     if colors is None or np.isfinite(colors).all():
         return colors
     known = np.isfinite(colors).all(1)
@@ -171,7 +171,7 @@ def _all(name: str, parts: list[Part]) -> np.ndarray | None:
 
 
 def _filled(parts: list[Part], name: str, value: float) -> np.ndarray | None:
-    """The parts' arrays, with a constant where some have none; None where all have none."""
+    """The parts' arrays, with a constant for parts without one; None if no part has one."""
     arrays = [getattr(part, name) for part in parts]
     width = next((array.shape[1] for array in arrays if array is not None), None)
     if width is None:
@@ -181,7 +181,7 @@ def _filled(parts: list[Part], name: str, value: float) -> np.ndarray | None:
 
 
 def _textured(parts: list[Part], notes: list[str]) -> tuple[list[Part], np.ndarray | None]:
-    """The parts with coordinates into one texture; without one if their colours differ from vertex to vertex."""
+    """The parts with coordinates into one texture, or with vertex colours and no texture."""
     parts = _unrepeated(parts, notes)
     tinted = sum(1 for part in parts if part.image is not None and _varies(part.colors, 1.0))
     if tinted:
@@ -194,15 +194,15 @@ def _textured(parts: list[Part], notes: list[str]) -> tuple[list[Part], np.ndarr
         return [replace(part, colors=None) for part in parts], parts[0].image
     parts = [part if part.image is not None else _painted(part) for part in parts]
     images = list({id(part.image): part.image for part in parts if part.image is not None}.values())
-    texture, places, divisor = _pictures.pack(images)
+    texture, places, divisor = _textures.pack(images)
     if divisor > 1:
-        notes.append(f"the full size of {len(images)} textures, which are 1/{divisor} as large in the one of all")
+        notes.append(f"the full size of {len(images)} textures, reduced to 1/{divisor} to fit into one")
     place_of = {id(image): place for image, place in zip(images, places, strict=True)}
     return [_placed(part, place_of[id(part.image)]) for part in parts], texture
 
 
 def _varies(colors: np.ndarray | None, value: float | None = None) -> bool:
-    """Whether colours differ from each other, or from a given value, by what a byte can show."""
+    """Whether colours differ from each other, or from a given value, by at least half a byte step."""
     if colors is None:
         return False
     return bool((np.abs(colors - (colors[:1] if value is None else value)) > 1 / 512).any())
@@ -211,31 +211,31 @@ def _varies(colors: np.ndarray | None, value: float | None = None) -> bool:
 def _sampled(part: Part) -> Part:
     if part.image is None or part.uvs is None:
         return replace(part, uvs=None)
-    return replace(part, colors=_pictures.sample(part.image, part.uvs), image=None, uvs=None)
+    return replace(part, colors=_textures.sample(part.image, part.uvs), image=None, uvs=None)
 
 
 def _painted(part: Part) -> Part:
-    """A part of one plain colour gets a image of a few pixels."""
+    """A part of one plain colour with an image of four pixels."""
     color = np.ones(3) if part.colors is None else part.colors[0]
     image = np.broadcast_to(np.rint(255 * color).astype(np.uint8), (2, 2, 3))
     return replace(part, image=image, uvs=np.full((len(part.vertices), 2), 0.5, np.float32), colors=None)
 
 
 def _placed(part: Part, place: np.ndarray) -> Part:
-    assert part.uvs is not None  # a part with a image has them
+    assert part.uvs is not None  # a part with an image has them
     return replace(part, uvs=(part.uvs.clip(0, 1) * place[:2] + place[2:]).astype(np.float32), colors=None)
 
 
 def _unrepeated(parts: list[Part], notes: list[str]) -> list[Part]:
-    """Pictures that repeat, without repetition: coordinates moved by whole numbers, or the image laid out.
+    """Replace repeating images: shift coordinates by whole numbers, or tile the image.
 
-    Together for all parts of one image, so that they go on sharing one.
+    All parts that share an image are handled together, so that they still share one.
     """
     result, kept, room = list(parts), 0, _MOST_LAID_OUT
     for key in {id(part.image): None for part in parts if part.image is not None and part.repeats}:
         sharing = [i for i, part in enumerate(parts) if id(part.image) == key]
         image = parts[sharing[0]].image
-        assert image is not None  # their key is that of a image
+        assert image is not None  # their key is that of an image
         moved = {i: _moved(parts[i].uvs) for i in sharing}
         tiles = [max(1, *(int(np.ceil(uvs[:, k].max() - _NEAR)) for uvs in moved.values())) for k in (0, 1)]
         pixels = image.shape[0] * image.shape[1] * tiles[0] * tiles[1]
@@ -248,11 +248,11 @@ def _unrepeated(parts: list[Part], notes: list[str]) -> list[Part]:
         for i, uvs in moved.items():
             result[i] = replace(parts[i], image=image, uvs=(uvs / tiles).astype(np.float32))
     if kept:
-        notes.append(f"the repetition of {kept} textures, too often to lay them out")
+        notes.append(f"the repetition of {kept} textures, too large to be tiled")
     return result
 
 
 def _moved(uvs: np.ndarray | None) -> np.ndarray:
-    """Coordinates from the lowest whole number on."""
-    assert uvs is not None  # a part with a image has them
+    """Coordinates shifted by a whole number, so that they start in [0, 1)."""
+    assert uvs is not None  # a part with an image has them
     return uvs - np.floor(uvs.min(0) + _NEAR)

@@ -1,4 +1,4 @@
-"""The vertices of a .ply as columns of numbers.
+"""The header of a .ply, and its vertices as columns of numbers.
 
 Binary rows without lists are a view of the file's bytes: one array of float32 where all is little-endian float32, else
 a structured one. Lists and text go through plyfile.
@@ -27,13 +27,13 @@ _KINDS = {
 }
 _COUNT = re.compile("[0-9]{1,19}")
 _HEADER_LIMIT = 1 << 20
-"""Nobody's header is longer than a megabyte; a damaged file should not be searched to its end."""
+"""No real header is longer than a megabyte; a damaged file is not searched to its end."""
 _USUAL_HEADER = 1 << 13
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Named columns of N rows: an array [N, C] of float32, or [N] of records. Both may look into the file's bytes."""
+    """Named columns of N rows: an array [N, C] of float32, or [N] of records. Both may be views of the file's bytes."""
 
     names: tuple[str, ...]
     rows: np.ndarray
@@ -42,7 +42,7 @@ class Columns:
         """[n, len(names)] of those rows, float32: a view where it can be one."""
         if self.rows.dtype.names:
             columns = [self.rows[name][rows] for name in names]
-            with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and is told of as such
+            with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite; the caller reports it
                 return np.stack([column.astype(np.float32) for column in columns], axis=1)
         at = [self.names.index(name) for name in names]
         if at == list(range(at[0], at[0] + len(at))):
@@ -59,7 +59,7 @@ class Element:
 
     @property
     def least_bytes(self) -> int:
-        """What one row takes at least, in a binary body: a list may be empty, but its length is there."""
+        """The least bytes of one row in a binary body: a list may be empty, but its length is stored."""
         return sum(_size(kind.split()[1] if kind.startswith("list ") else kind) for _, kind in self.properties)
 
     @property
@@ -79,7 +79,7 @@ def _size(kind: str) -> int:
 
 
 def is_ply(buffer: memoryview) -> bool:
-    """Whether the first line says so."""
+    """Whether the first line is that of a .ply."""
     return bytes(buffer[:4]) in (b"ply\n", b"ply\r")
 
 
@@ -91,7 +91,7 @@ def holds_mesh(buffer: memoryview) -> bool:
 
 
 def header_bytes(buffer: memoryview) -> bytes:
-    """All up to the body, or b"" where that is no .ply; looks at a megabyte at most."""
+    """The header with its last line, or b"" if there is none within a megabyte."""
     for limit in (_USUAL_HEADER, _HEADER_LIMIT):
         start = bytes(buffer[:limit])
         end = _line_end(start)
@@ -111,11 +111,11 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
     """The columns of the element "vertex".
 
     Args:
-        buffer: the whole file; what is returned may look into it.
-        wanted: gets the names of the scalar columns there are, and gives those to read; raises what it lacks.
+        buffer: the whole file; the result may be a view of it.
+        wanted: names of the scalar columns in the file -> names to read; raises if some are missing.
 
     Raises:
-        FormatError: the header or the body is damaged, or does not hold what it says.
+        FormatError: the header or the body is damaged, or the body lacks rows that the header counts.
     """
     header = parse_header(buffer)
     vertex = next((element for element in header.elements if element.name == "vertex"), None)
@@ -165,8 +165,7 @@ def parse_header(buffer: memoryview) -> Header:
                 elements[-1].properties.append((name, kind))
             case _:
                 raise FormatError(
-                    "a .ply header must hold format, element, property and comment; line "
-                    f"{number} is {line[:80]!r}"
+                    f"a .ply header must hold format, element, property and comment; line {number} is {line[:80]!r}"
                 )
     if not encoding:
         raise FormatError(
@@ -179,7 +178,7 @@ def parse_header(buffer: memoryview) -> Header:
 
 
 def check_size(header: Header, buffer: memoryview) -> None:
-    """Compare what the header says with what is there, before anybody makes room for 10^18 vertices."""
+    """Compare the header's counts with the size of the body, before memory for 10^18 vertices is allocated."""
     body = len(buffer) - header.size
     text = header.encoding == "ascii"
     if text:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..mesh import Mesh, unique_rows
-from . import _pictures
+from . import _textures
 from ._foreign import colors_from_numbers, parsing, warn_left_out
 from ._format import Format, Sibling
 from ._mesh_parts import Part, colors_of, float32, has_texture, join, losses, unit_normals
@@ -46,7 +46,7 @@ def read(buffer: memoryview, sibling: Sibling) -> Mesh:
         loaded = load_obj(io.BytesIO(plain.text.encode()), resolver={"materials.mtl": names.encode()})
         geometries = {int(part["visual"].material.name): part for part in loaded["geometry"].values()}
     materials = _materials(plain, sibling, notes)
-    textures = _pictures.Textures(notes)
+    textures = _textures.Textures(notes)
     parts = []
     for number, geometry in sorted(geometries.items()):
         material = materials.get(plain.materials[number], Material())
@@ -72,7 +72,7 @@ def _materials(plain: PlainText, sibling: Sibling, notes: list[str]) -> dict[str
 
 
 def _part(
-    geometry: dict[str, Any], material: Material, textures: _pictures.Textures, sibling: Sibling, notes: list[str]
+    geometry: dict[str, Any], material: Material, textures: _textures.Textures, sibling: Sibling, notes: list[str]
 ) -> Part:
     """What trimesh read of one material."""
     uvs, colors = geometry["visual"].uv, geometry.get("vertex_colors")
@@ -100,7 +100,7 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     material = f"newmtl {_MATERIAL}\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\n"
     files: dict[str, bytes] = {}
     if mesh.texture is not None and has_texture(mesh):
-        files[f"{stem}.png"] = _pictures.encode(mesh.texture)
+        files[f"{stem}.png"] = _textures.encode(mesh.texture)
         material += f"map_Kd {stem}.png\n"
     text = f"# image3d_nb\nmtllib {stem}.mtl\n{_geometry(mesh)}"
     return {name: text.encode(), f"{stem}.mtl": material.encode(), **files}

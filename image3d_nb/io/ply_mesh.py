@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..mesh import Mesh, unique_rows
-from . import _pictures
+from . import _textures
 from ._foreign import colors_from_numbers, parsing, triangles_of, warn_left_out
 from ._format import Format, Sibling
 from ._mesh_parts import Part, colors_of, float32, has_texture, join, losses, unit_normals
@@ -79,7 +79,7 @@ def read(buffer: memoryview, sibling: Sibling) -> Mesh:
     textures = [name.strip() for name in _TEXTURE.findall(comments)]
     notes += [f"the texture {texture[:80]!r}, not the first" for texture in textures[1:4]]
     if textures and part.uvs is not None:
-        part.image = _pictures.Textures(notes).get(textures[0], lambda: sibling(textures[0]))
+        part.image = _textures.Textures(notes).get(textures[0], lambda: sibling(textures[0]))
     mesh = join([part], notes)
     warn_left_out(notes, ".ply")
     return mesh
@@ -231,9 +231,9 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     header = ["ply", "format binary_little_endian 1.0"]
     files = {}
     if mesh.texture is not None and has_texture(mesh):
-        picture = f"{PurePath(name).stem}.png"
-        files[picture] = _pictures.encode(mesh.texture)
-        header.append(f"comment TextureFile {picture}")
+        image = f"{PurePath(name).stem}.png"
+        files[image] = _textures.encode(mesh.texture)
+        header.append(f"comment TextureFile {image}")
     header.append(f"element vertex {len(rows)}")
     header += [f"property {'uchar' if kind == 'u1' else 'float'} {column}" for column, kind in fields]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]

@@ -97,8 +97,8 @@ def _plain_text(content: bytes, notes: list[str]) -> bytes:
         FormatError: no whole facet.
     """
     *pieces, rest = re.split(rb"\bendfacet\b", content.lower().replace(b"\r", b"\n"))
-    facets = [piece[piece.rfind(b"facet") :].replace(b"vertex", b"\nvertex") for piece in pieces]
-    facets = [facet.replace(b"endloop", b"\nendloop\n") for facet in facets]
+    loops = [piece[piece.rfind(b"outer") :].replace(b"vertex", b"\nvertex") for piece in pieces]
+    facets = [loop.replace(b"endloop", b"\nendloop\n") for loop in loops]
     whole = [facet for facet in facets if facet.count(b"vertex") == len(_CORNER.findall(facet)) == 3]
     if not whole:
         raise FormatError(f'an .stl must have facets of 3 lines "vertex x y z"; got {len(pieces)}, none whole')

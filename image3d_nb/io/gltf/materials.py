@@ -1,6 +1,6 @@
 """Base colours of glTF: materials and textures, and the two meanings of a colour's numbers.
 
-Textures are sRGB, factors and vertex colours linear; a mesh of ours is sRGB throughout.
+Textures are sRGB, factors and vertex colours linear; our meshes are sRGB throughout.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, section 3.9
 """
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import FormatError
-from .. import _pictures
+from .. import _textures
 from .container import Document, Values
 
 _CLAMPED = 33071
-"""CLAMP_TO_EDGE: the border's colour goes on; anything else repeats."""
+"""CLAMP_TO_EDGE: the border's colour continues; the other modes repeat."""
 _UNLIT, _SPECULAR = "KHR_materials_unlit", "KHR_materials_pbrSpecularGlossiness"
 _OTHER_TEXTURES = ("normalTexture", "occlusionTexture", "emissiveTexture")
 
@@ -63,7 +63,7 @@ class Materials:
         self._document = document
         self._notes = notes
         self._colors: dict[int, BaseColor] = {}
-        self._textures = _pictures.Textures(notes)
+        self._textures = _textures.Textures(notes)
         self._tinted: dict[tuple[int, tuple[float, ...]], np.ndarray | None] = {}
 
     def of(self, primitive: Values) -> BaseColor:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import FormatError
 from ...mesh import Mesh, unit
-from .. import _pictures
+from .. import _textures
 from .._foreign import parsing
 from .._mesh_parts import Part, colors_of, float32, has_texture, join, unit_normals
 from .accessors import Accessors, Builder
@@ -26,7 +26,7 @@ _KNOWN = frozenset(
 )  # fmt: skip
 _NOT_TRIANGLES = {0: "points", 1: "lines", 2: "lines", 3: "lines"}
 _HELD_ELSEWHERE = ("animations", "skins", "cameras")
-"""What a scene may have beside meshes, and a mesh of ours has no room for."""
+"""Parts of a document that a Mesh cannot hold."""
 _READ = {
     "POSITION": (3,), "NORMAL": (3,), "COLOR_0": (3, 4), **{f"TEXCOORD_{k}": (2,) for k in range(8)},
     "JOINTS_0": (4,), "JOINTS_1": (4,), "WEIGHTS_0": (4,), "WEIGHTS_1": (4,),
@@ -37,14 +37,14 @@ _ACCESSOR = ("byteOffset", "componentType", "count", "type")
 
 
 def read_mesh(document: Document, notes: list[str]) -> Mesh:
-    """All triangles of the scene that is shown, in its world, as one mesh; trimesh reads their arrays.
+    """All triangles of the default scene, in world coordinates, as one mesh; trimesh reads their arrays.
 
     Colours: base colour factors and COLOR_0 become sRGB vertex colours, base colour textures one texture (see
-    :mod:`.._mesh_parts` for several). Skins are read in the pose of their joints, morph targets at rest. ``notes`` gets
-    what a mesh cannot hold.
+    :mod:`.._mesh_parts` for several). Skins are read in the pose of their joints, morph targets at rest. ``notes``
+    lists what a mesh cannot hold.
 
     Raises:
-        FormatError: no triangle, compressed, or damaged; the message says where.
+        FormatError: no triangle, compressed, or damaged; the message names the place.
     """
     document.require_extensions(_KNOWN)
     notes += [f"{len(document.items(name))} {name}" for name in _HELD_ELSEWHERE if document.items(name)]
@@ -93,9 +93,7 @@ def _names(attributes: Values) -> list[str]:
     return [name for name in _READ if name in attributes]
 
 
-def _by_trimesh(
-    document: Document, accessors: Accessors, primitives: dict[str, Values]
-) -> dict[str, dict[str, Any]]:
+def _by_trimesh(document: Document, accessors: Accessors, primitives: dict[str, Values]) -> dict[str, dict[str, Any]]:
     """Path of a primitive -> what trimesh reads of it: vertices, faces, vertex_normals, vertex_attributes.
 
     trimesh 5 ignores that integers are normalised, sparse rows, fans, and texture coordinates beyond the first set; it
@@ -185,8 +183,8 @@ def _triangles(indices: np.ndarray, mode: int, path: str) -> np.ndarray:
     if mode == 6:
         return np.stack([second, third, np.broadcast_to(indices[0], second.shape)], axis=1)
     faces = np.stack([first, second, third], axis=1)
-    faces[1::2, 1:] = faces[1::2, :0:-1]  # every second one turns the other way round
-    # strips are sewn together by triangles that repeat an index: they have no area, and no reader draws them
+    faces[1::2, 1:] = faces[1::2, :0:-1]  # every second triangle has the opposite order
+    # triangles that repeat an index join strips: they have no area, and no reader draws them
     return faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
 
 
@@ -231,9 +229,9 @@ def _moved(part: Part, matrix: np.ndarray, path: str) -> Part:
 
 
 def write_mesh(mesh: Mesh) -> tuple[dict[str, Any], Builder, bytes | None]:
-    """The JSON of a mesh, without its buffers and images; the arrays; and its texture as a PNG, if it has one.
+    """The JSON of a mesh, without its buffers and images; the arrays; and its texture as a PNG, or None.
 
-    Positions are float32, bit by bit those of the mesh; normals are always there; colours are linear; the material is
+    Positions are float32, bit by bit those of the mesh; normals are always written; colours are linear; the material is
     not metallic and rather rough.
     """
     builder = Builder()
@@ -247,7 +245,7 @@ def write_mesh(mesh: Mesh) -> tuple[dict[str, Any], Builder, bytes | None]:
     colors = colors_of(mesh)
     if colors is not None:
         attributes["COLOR_0"] = builder.attribute(float32(linear_of(colors), "vertex_colors"))
-    small = len(mesh.vertices) < 65535  # 65535 itself means "start anew"
+    small = len(mesh.vertices) < 65535  # 65535 is reserved for primitive restart
     indices = builder.indices(np.ascontiguousarray(mesh.faces, "<u2" if small else "<u4").reshape(-1))
     surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 0.9}
     document: dict[str, Any] = {
@@ -261,7 +259,7 @@ def write_mesh(mesh: Mesh) -> tuple[dict[str, Any], Builder, bytes | None]:
     if mesh.texture is None or not has_texture(mesh):
         return document, builder, None
     surface["baseColorTexture"] = {"index": 0}
-    # linear and clamped, without smaller copies: those would mix what lies side by side in an atlas
+    # linear and clamped, without mipmaps: those would mix neighbours in an atlas
     document["samplers"] = [{"magFilter": 9729, "minFilter": 9729, "wrapS": 33071, "wrapT": 33071}]
     document["textures"] = [{"sampler": 0, "source": 0}]
-    return document, builder, _pictures.encode(mesh.texture)
+    return document, builder, _textures.encode(mesh.texture)

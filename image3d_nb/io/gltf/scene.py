@@ -1,4 +1,4 @@
-"""The tree of nodes of a glTF scene, flattened: which mesh stands where.
+"""The node tree of a glTF scene, flattened: the primitives and their places in the world.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, section 3.5
 """
@@ -16,7 +16,7 @@ from .container import Document, Values
 
 _IDENTITY = [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
 _MOST_REPEATED = 2_000_000
-"""Rows that instances may add to what the buffers hold: a small file can name one mesh any number of times."""
+"""Rows that instances may add to those in the buffers: a small file can name one mesh any number of times."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,7 @@ def _primitives(document: Document, mesh: int) -> Iterator[Values]:
         yield Values(primitive, f"meshes[{mesh}].primitives[{number}]")
 
 
-def _joints(
-    document: Document, accessors: Accessors, node: Values, worlds: dict[int, np.ndarray | None]
-) -> np.ndarray:
+def _joints(document: Document, accessors: Accessors, node: Values, worlds: dict[int, np.ndarray | None]) -> np.ndarray:
     """[J, 4, 4] of a node's skin: where a joint is, times the inverse of where it was bound."""
     skin = document.follow(node, "skin", "skins")
     indices = _indices(skin, "joints", len(document.items("nodes")))
@@ -95,7 +93,7 @@ def _worlds(document: Document) -> Iterator[tuple[int, np.ndarray | None]]:
 
 
 def _roots(document: Document, count: int) -> list[int]:
-    """The nodes of the scene that is shown: the default one, or the first, or all that have no parent."""
+    """The root nodes of the default scene, else of the first scene, else all nodes without a parent."""
     scenes = len(document.items("scenes"))
     if scenes:
         number = document.number(document, "scene", "scenes") if "scene" in document else 0
@@ -115,7 +113,7 @@ def _indices(where: Values, name: str, count: int) -> list[int]:
 def _product(above: np.ndarray | None, own: np.ndarray | None) -> np.ndarray | None:
     if above is None or own is None:
         return own if above is None else above
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by whoever uses it
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks for overflow
         return above @ own
 
 
@@ -143,21 +141,20 @@ def _matrix(node: Values) -> np.ndarray | None:
 
 
 class Budget:
-    """Refuses scenes that repeat what their buffers hold beyond all measure."""
+    """Limits how often a scene may repeat the rows of its buffers."""
 
     def __init__(self, document: Document) -> None:
-        self._most = _MOST_REPEATED + document.buffer_bytes() // 3  # no row of a mesh has less than 3 bytes
+        self._most = _MOST_REPEATED + document.buffer_bytes() // 3  # a row of a mesh has at least 3 bytes
         self._taken = 0
 
     def take(self, rows: int, path: str) -> None:
-        """Count rows that are about to be read.
+        """Count rows before they are read.
 
         Raises:
-            FormatError: with these it is too many.
+            FormatError: the scene has too many rows.
         """
         self._taken += rows
         if self._taken > self._most:
             raise FormatError(
-                f"{path} must not repeat rows without end; with its {rows} rows the scene has {self._taken}, more "
-                f"than {self._most}, all that its buffers can hold and {_MOST_REPEATED} repeated ones"
+                f"{path} must not expand the scene beyond {self._most} rows; its {rows} rows make {self._taken}"
             )

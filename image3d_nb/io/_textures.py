@@ -1,4 +1,4 @@
-"""Textures of meshes: PNG bytes out, pictures of any common kind in, several put together into one."""
+"""Textures of meshes: written as PNG, read from any common image format, several packed into one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import FormatError, InputError
 
 _READABLE = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
-"""What materials name in practice; other readers of Pillow start programs, or take any bytes for a picture."""
+"""What materials name in practice; other readers of Pillow start programs, or take any bytes for an image."""
 _DAMAGED = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, ArithmeticError, TypeError, struct.error, zlib.error,
 )  # fmt: skip
 """What Pillow's readers raise on damaged files."""
 MOST_PIXELS = 8192 * 8192
-"""What graphics cards of today take, and 200 MB: for all pictures of a file together."""
+"""What graphics cards of today take, and 200 MB: for all images of a file together."""
 _MOST_SIDE = 8192
 _PAD = 2
-"""Pixels of its own border around each picture that shares a texture: filters look one pixel beyond an edge."""
+"""Pixels of its own border around each image that shares a texture: filters look one pixel beyond an edge."""
 
 
 def encode(texture: np.ndarray) -> bytes:
@@ -104,35 +104,35 @@ class Textures:
         return image
 
 
-def sample(picture: np.ndarray, uvs: np.ndarray) -> np.ndarray:
+def sample(image: np.ndarray, uvs: np.ndarray) -> np.ndarray:
     """Colours [V, 3] in [0, 1] of the nearest pixels at uvs [V, 2], which repeat; v = 0 is the lowest row."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     inside = uvs - np.floor(uvs)
     x = np.minimum((inside[:, 0] * width).astype(np.int64), width - 1)
     y = np.minimum(((1 - inside[:, 1]) * height).astype(np.int64), height - 1)
-    return picture[y, x] / np.float32(255)
+    return image[y, x] / np.float32(255)
 
 
-def pack(pictures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Several pictures as one.
+def pack(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Pack several images into one.
 
     Returns:
-        The picture; for each of the given ones [n, 4] (scale of u, scale of v, offset of u, offset of v), so that
+        The image; for each of the given ones [n, 4] (scale of u, scale of v, offset of u, offset of v), so that
         uv * scale + offset finds in it what uv found before; and the factor by which all were made smaller.
     """
     divisor = 1
     while True:
-        small = [picture[::divisor, ::divisor] for picture in pictures]
-        padded = [np.pad(picture, ((_PAD, _PAD), (_PAD, _PAD), (0, 0)), mode="edge") for picture in small]
-        corners, width, height = _shelves([picture.shape[:2] for picture in padded])
+        small = [image[::divisor, ::divisor] for image in images]
+        padded = [np.pad(image, ((_PAD, _PAD), (_PAD, _PAD), (0, 0)), mode="edge") for image in small]
+        corners, width, height = _shelves([image.shape[:2] for image in padded])
         if max(width, height) <= _MOST_SIDE:
             break
         divisor *= 2
     sheet = np.zeros((height, width, 3), np.uint8)
-    places = np.empty((len(pictures), 4))
-    for i, (picture, (x, y)) in enumerate(zip(padded, corners, strict=True)):
-        h, w = picture.shape[:2]
-        sheet[y : y + h, x : x + w] = picture
+    places = np.empty((len(images), 4))
+    for i, (image, (x, y)) in enumerate(zip(padded, corners, strict=True)):
+        h, w = image.shape[:2]
+        sheet[y : y + h, x : x + w] = image
         inner_w, inner_h = w - 2 * _PAD, h - 2 * _PAD
         places[i] = inner_w / width, inner_h / height, (x + _PAD) / width, (height - y - _PAD - inner_h) / height
     return sheet, places, divisor
