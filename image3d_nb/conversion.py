@@ -144,8 +144,10 @@ def convert(
         lost += [f"the faces of the mesh: {splats:,} splats are scattered on its {len(obj.faces):,}"]
         obj = to_gaussians(obj, splats, seed)
     elif not isinstance(obj, Gaussians) and faces is not None and len(obj.faces) > faces:
+        from .meshing import decimate
+
         lost += [f"{len(obj.faces) - faces:,} of {len(obj.faces):,} faces, as you say"]
-        obj = obj.decimate(faces)
+        obj = decimate(obj, faces)
     stop()
     report("write", 0, 1)
     made = obj
