@@ -187,7 +187,7 @@ def _trial() -> None:
 
     from .images import load_image, sample
     from .pipelines import generator, load_pipeline
-    from .pipelines._memory import number_type
+    from .pipelines.memory import number_type
 
     device = devices[0]["name"]
     dtype = number_type(device)
