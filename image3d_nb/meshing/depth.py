@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .._jit import njit
 from .cloud import Cloud, Grid
 
 Floats = NDArray[np.floating[Any]]
@@ -28,7 +28,7 @@ ALPHA_MIN = 1 / 128  # a Gaussian is drawn as far as it hides this share of what
 _DEPTH = 8  # the column of a splat that it is sorted by
 TILE = 8  # pixels; where a tile needs no more light, Gaussians are passed over
 _FAST = {"contract", "reassoc", "arcp", "nsz"}
-_jit = numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+_jit = njit(nogil=True, fastmath=_FAST, error_model="numpy")
 
 
 @dataclass(frozen=True)

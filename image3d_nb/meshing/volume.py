@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .._jit import njit
 from ..errors import InputError
 from .cloud import Grid
 from .depth import DepthView
@@ -20,7 +20,7 @@ Volume = NDArray[np.float32]
 
 BAND = 3.0  # cells on each side of a surface in which distances are told apart
 SIGMA = 0.8  # cells
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+_jit = njit(nogil=True, error_model="numpy")
 
 
 class Fusion:

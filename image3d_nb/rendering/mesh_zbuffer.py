@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .._jit import njit
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ GREY = 0.7  # a mesh with neither vertex colours nor a texture
 _TO_LIGHT = np.array([-0.45, -0.55, -0.70]) / np.linalg.norm([-0.45, -0.55, -0.70])
 
 
-@numba.njit(cache=True)
+@njit()
 def _set_up_face(a, b, c, focal, centre, edges, near):  # type: ignore[no-untyped-def]
     """Fill `edges` [9] with (d/dx, d/dy, constant) of the corners' weights at a pixel; return the determinant.
 
@@ -58,7 +58,7 @@ def _set_up_face(a, b, c, focal, centre, edges, near):  # type: ignore[no-untype
     return det
 
 
-@numba.njit(cache=True)
+@njit()
 def _span(p, q, r, zp, zq, zr, focal, centre, size, near):  # type: ignore[no-untyped-def]
     """First and one-past-last pixel, along one axis, that a triangle may cover."""
     if zp < near or zq < near or zr < near:
@@ -71,7 +71,7 @@ def _span(p, q, r, zp, zq, zr, focal, centre, size, near):  # type: ignore[no-un
     return max(0, int(np.ceil(low - 0.5))), min(size, int(np.floor(high - 0.5)) + 1)
 
 
-@numba.njit(cache=True)
+@njit()
 def _draw(points, faces, focal, centre, near, edges, nearest, owner):  # type: ignore[no-untyped-def]
     """Fill `nearest` (1 / depth, 0 where nothing) and `owner` (face index or -1), both [h, w]; points: camera space."""
     height, width = owner.shape
@@ -104,7 +104,7 @@ def _draw(points, faces, focal, centre, near, edges, nearest, owner):  # type: i
                 wc += e[6]
 
 
-@numba.njit(cache=True)
+@njit()
 def _texel(texture, u, v, channel):  # type: ignore[no-untyped-def]
     """Bilinear sample of [h, w, 3]; v = 0 is the picture's lowest row; outside, the border colour goes on."""
     h, w = texture.shape[0], texture.shape[1]
@@ -117,7 +117,7 @@ def _texel(texture, u, v, channel):  # type: ignore[no-untyped-def]
     return top * (1 - fy) + low * fy
 
 
-@numba.njit(cache=True)
+@njit()
 def _resolve(faces, colors, texture, light, edges, nearest, owner, samples, rgba, depth):  # type: ignore[no-untyped-def]
     """Average samples x samples points into each pixel of `rgba` [H, W, 4] (premultiplied) and `depth` [H, W]."""
     part = 1.0 / (samples * samples)
@@ -156,7 +156,7 @@ def _resolve(faces, colors, texture, light, edges, nearest, owner, samples, rgba
             depth[y, x] = z / hits if hits > 0 else 0.0
 
 
-@numba.njit(cache=True)
+@njit()
 def _render_views(points, faces, colors, texture, lights, focals, centres, samples, near, rgba, depth):  # type: ignore[no-untyped-def]
     """Fill rgba [C, H, W, 4] and depth; points [C, V, 3] in camera space, lights [C, V] or [C, 0]."""
     height, width = rgba.shape[1] * samples, rgba.shape[2] * samples

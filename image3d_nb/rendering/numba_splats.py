@@ -14,18 +14,18 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .._jit import njit
 from .reference import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 
 # No "nnan"/"ninf": the guards against NaN below must survive the optimiser.
 _FAST = {"contract", "reassoc", "arcp", "nsz"}
-_jit = numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+_jit = njit(nogil=True, fastmath=_FAST, error_model="numpy")
 _ALPHA_MAX, _T_MIN = ALPHA_MAX, TRANSMITTANCE_MIN
 _LOG_ALPHA_MIN = math.log(ALPHA_MIN)
 
