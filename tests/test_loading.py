@@ -6,7 +6,9 @@ import hashlib
 import importlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -150,11 +152,8 @@ def test_diffusers_own_loader_reads_every_component(whole: Path, tmp_path: Path)
         assert len(code.read_text().splitlines()) <= 6
 
 
-def test_saved_without_code_unless_asked(whole: Path) -> None:
-    assert not list(whole.rglob("*.py"))
-
-
 def test_the_model_card(whole: Path, tmp_path: Path) -> None:
+    assert not list(whole.rglob("*.py"))  # no code unless asked
     card = (whole / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: diffusers\npipeline_tag: image-to-3d\n")
     assert "| unet | MultiViewUNetModel |" in card
@@ -211,12 +210,9 @@ def test_components_that_are_handed_in(whole: Path, tiny_pipe: LGMFullPipeline) 
     assert pipe.source == {"model": str(whole), "lgm": "memory"}
     with pytest.raises(InputError, match=r"takes .*default_steps.*; got nonsense"):
         LGMFullPipeline.from_pretrained(whole, nonsense=3)
+    assert same(load_pipeline(whole, lgm="tiny").lgm, tiny_pipe.lgm)
     with pytest.raises(InputError, match="got lgm"):
         MVDreamPipeline.from_pretrained(whole, lgm=tiny_pipe.lgm)
-
-
-def test_the_tiny_models_lgm_by_name(whole: Path, tiny_pipe: LGMFullPipeline) -> None:
-    assert same(load_pipeline(whole, lgm="tiny").lgm, tiny_pipe.lgm)
 
 
 def truncate(folder: Path) -> None:
@@ -229,30 +225,35 @@ def cut_the_header(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
 
 
-def rename_a_weight(folder: Path) -> None:
-    state = load_file(weights_of(folder))
-    first = min(state)
-    save_file(
-        {name.replace(first, "another.name"): tensor.clone() for name, tensor in state.items()}, weights_of(folder)
-    )
+Change: TypeAlias = Callable[[dict[str, torch.Tensor]], None]
 
 
-def reshape_a_weight(folder: Path) -> None:
-    state = {name: tensor.clone() for name, tensor in load_file(weights_of(folder)).items()}
+def altered(change: Change) -> Callable[[Path], None]:
+    """Damage that changes the tensors of a weight file."""
+
+    def damage(folder: Path) -> None:
+        state = {name: tensor.clone() for name, tensor in load_file(weights_of(folder)).items()}
+        change(state)
+        save_file(state, weights_of(folder))
+
+    return damage
+
+
+def rename(state: dict[str, torch.Tensor]) -> None:
+    state["another.name"] = state.pop(min(state))
+
+
+def reshape(state: dict[str, torch.Tensor]) -> None:
     name = next(name for name in sorted(state) if state[name].ndim == 2)
-    save_file(state | {name: state[name][:-1].clone()}, weights_of(folder))
+    state[name] = state[name][:-1].clone()
 
 
-def put_a_nan(folder: Path) -> None:
-    state = {name: tensor.clone() for name, tensor in load_file(weights_of(folder)).items()}
+def put_nan(state: dict[str, torch.Tensor]) -> None:
     state[max(state)].view(-1)[-1] = float("nan")
-    save_file(state, weights_of(folder))
 
 
-def put_an_infinity(folder: Path) -> None:
-    state = {name: tensor.clone() for name, tensor in load_file(weights_of(folder)).items()}
+def put_infinity(state: dict[str, torch.Tensor]) -> None:
     state[min(state)].view(-1)[0] = float("-inf")
-    save_file(state, weights_of(folder))
 
 
 def make_a_pickle(folder: Path) -> None:
@@ -272,10 +273,10 @@ def remove_weights(folder: Path) -> None:
         (make_a_pickle, "pickle"),
         (truncate, "safetensors"),
         (cut_the_header, "safetensors"),
-        (rename_a_weight, "1 missing"),
-        (reshape_a_weight, "of another shape|could not be read"),
-        (put_a_nan, "must be finite"),
-        (put_an_infinity, "must be finite"),
+        (altered(rename), "1 missing"),
+        (altered(reshape), "of another shape|could not be read"),
+        (altered(put_nan), "must be finite"),
+        (altered(put_infinity), "must be finite"),
     ],
 )
 def test_damaged_components(whole: Path, tmp_path: Path, component: str, damage, words: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import DDIMScheduler
 from huggingface_hub import constants, file_download
 from safetensors.torch import save_file
 
@@ -356,19 +356,6 @@ def test_the_record_of_an_object_tells_the_commit(hub: Hub, tmp_path: Path) -> N
         record = generate_one(sample("mug"), tmp_path / "out", settings)
     assert record["model"]["commit"] == commit
     assert generate_one(sample("mug"), tmp_path / "tiny", GenerateSettings(formats=("ply",)))["model"]["commit"] is None
-
-
-def test_a_learners_published_model_runs_with_diffusers_own_loader(
-    hub: Hub, tiny_pipe: LGMFullPipeline, tmp_path: Path
-) -> None:
-    """The task page's line, word for word, on a repository."""
-    tiny_pipe.save_pretrained(tmp_path / "mine", custom_pipeline=True)
-    hub.repositories["me/mine"] = Repository()
-    hub.repositories["me/mine"].add(files_of(tmp_path / "mine"))
-    repo = "me/mine"
-    theirs = DiffusionPipeline.from_pretrained(repo, custom_pipeline=repo, trust_remote_code=True)
-    assert isinstance(theirs, LGMFullPipeline)
-    assert torch.equal(theirs.lgm.conv.weight, tiny_pipe.lgm.conv.weight)
 
 
 def test_local_files(full: Repository, published: dict[str, bytes], tmp_path: Path) -> None:

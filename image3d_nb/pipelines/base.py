@@ -170,25 +170,6 @@ class FolderPipeline(DiffusionPipeline):
             )
         return super().to(*args, **kwargs)
 
-    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
-        """Keep the networks in the computer's memory, and each on the GPU only while it runs, as in diffusers.
-
-        Args:
-            gpu_id: number of the GPU; None is the first.
-            device: type of the accelerator; None is the one that torch finds.
-
-        Raises:
-            InputError: there is no GPU, or the pipeline was loaded with ``memory="low"``.
-            ImportError: accelerate is not installed.
-        """
-        found = torch.accelerator.is_available() if device is None else torch.device(device).type != "cpu"
-        if self.offloader is not None or not found:
-            raise InputError(
-                "enable_model_cpu_offload needs a GPU, and a pipeline whose networks are in memory; to save memory on"
-                ' a CPU, or still more on a GPU: load_pipeline(..., memory="low")'
-            )
-        super().enable_model_cpu_offload(gpu_id, device)
-
     def enable_vae_slicing(self) -> None:
         """Decode one view at a time, which takes less memory."""
         if self.vae is not None:

@@ -29,7 +29,7 @@ from ..io.ply import lgm_bytes
 from ..metrics import view_consistency
 from ..models.lgm import IMAGE_MEAN, IMAGE_STD
 from .memory import channels_last
-from .mvdream import CallSettings, DenoiseSettings, MVDreamPipeline, check_output_type, split_inputs, to_output
+from .mvdream import DenoiseSettings, MVDreamPipeline, check_output_type, split_inputs, to_output
 
 FAITHFUL = (None, "lgm-full")
 
@@ -91,11 +91,13 @@ class LGMFullPipelineListOutput(BaseOutput):
     candidates: list[list[Candidate]] | None = None
 
 
-class LGMCallSettings(CallSettings, total=False):
-    """Keyword arguments that :meth:`LGMFullPipeline.__call__` explains and all its overloads take."""
+class CallSettings(DenoiseSettings, total=False):
+    """Keyword arguments that all overloads of :meth:`LGMFullPipeline.__call__` take. Its last definition says more."""
 
+    prepare: bool
     faithful: str | None
     num_candidates: int
+    output_type: str
 
 
 class LGMFullPipeline(MVDreamPipeline):
@@ -144,7 +146,7 @@ class LGMFullPipeline(MVDreamPipeline):
         self.register_modules(lgm=lgm)
         channels_last(lgm)
 
-    @overload
+    @overload  # type: ignore[override]  # more precise than MVDream's, whose result is Any
     def __call__(
         self,
         prompt: Source | None = None,
@@ -152,7 +154,7 @@ class LGMFullPipeline(MVDreamPipeline):
         *,
         generator: torch.Generator | None = None,
         return_dict: Literal[True] = True,
-        **settings: Unpack[LGMCallSettings],
+        **settings: Unpack[CallSettings],
     ) -> LGMFullPipelineOutput: ...
 
     @overload
@@ -163,7 +165,7 @@ class LGMFullPipeline(MVDreamPipeline):
         *,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         return_dict: Literal[True] = True,
-        **settings: Unpack[LGMCallSettings],
+        **settings: Unpack[CallSettings],
     ) -> LGMFullPipelineListOutput: ...
 
     @overload
@@ -174,7 +176,7 @@ class LGMFullPipeline(MVDreamPipeline):
         *,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         return_dict: Literal[False],
-        **settings: Unpack[LGMCallSettings],
+        **settings: Unpack[CallSettings],
     ) -> tuple[Any, ...]: ...
 
     @torch.no_grad()
@@ -263,11 +265,13 @@ class LGMFullPipeline(MVDreamPipeline):
             made = [self.reconstruct(each, elevation=elevation, faithful=faithful) for each in views]
         self.maybe_free_model_hooks()
         shown = [to_output(each, output_type) for each in (frames if output_type == "latent" else views)]
-        seen = [self.seen(square) for square in squares]
+        seen = [self._seen(square) for square in squares]
 
         ranked: list[list[Candidate]] | None = None
         if num_candidates > 1:
-            scores = [self.score(*pair, elevation=elevation) for pair in zip(made, views, strict=True)]
+            config, size = self.lgm.config, views[0].shape[-1]
+            cameras = orbit_cameras(elevation, radius=config.radius, fovy=config.fovy, size=size)  # LGM's own
+            scores = [view_consistency(*pair, cameras) for pair in zip(made, views, strict=True)]
             candidates = [Candidate(*row) for row in zip(made, shown, scores, seeds, strict=True)]
             starts = range(0, len(candidates), num_candidates)
             groups = [candidates[start : start + num_candidates] for start in starts]
@@ -333,21 +337,6 @@ class LGMFullPipeline(MVDreamPipeline):
         home = orbit_cameras(0.0, 0.0, config.radius).c2w[0]  # [4, 4]
         moved = home @ torch.linalg.inv(orbit.c2w[0]) @ orbit.c2w  # [4, 4, 4], T(0, 0, r) C_0^-1 C_k
         return plucker_rays(Cameras.from_c2w(moved, config.fovy, config.input_size, config.input_size))
-
-    def score(self, gaussians: Gaussians, views: Tensor, *, elevation: float = 0.0) -> float:
-        """Measure how well an object's renders from LGM's four cameras agree with the views that it was made from.
-
-        Args:
-            gaussians: the object.
-            views: [4, 3, H, W] in [0, 1], LGM's order.
-            elevation: of the cameras, degrees, up is positive.
-
-        Returns:
-            Decibels, higher is better.
-        """
-        config, size = self.lgm.config, views.shape[-1]
-        cameras = orbit_cameras(elevation, radius=config.radius, fovy=config.fovy, size=size)
-        return view_consistency(gaussians, views, cameras)
 
     @staticmethod
     def save_ply(

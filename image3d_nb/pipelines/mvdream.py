@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypedDict, Unpack, overload
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -65,13 +65,6 @@ class DenoiseSettings(TypedDict, total=False):
     latents: Tensor | None  # [B*F, C, H, W], noise to start from, MVDream's order; None draws it
     callback_on_step_end: Callable[..., dict[str, Any]] | None
     callback_on_step_end_tensor_inputs: Sequence[str]
-
-
-class CallSettings(DenoiseSettings, total=False):
-    """Keyword arguments that :meth:`MVDreamPipeline.__call__` explains and all its overloads take."""
-
-    prepare: bool
-    output_type: str
 
 
 @dataclass
@@ -176,28 +169,6 @@ class MVDreamPipeline(FolderPipeline):
         """Denoising steps of the running call."""
         return self._num_timesteps
 
-    @overload
-    def __call__(
-        self,
-        prompt: Any = None,
-        image: Any = None,
-        *,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        return_dict: Literal[True] = True,
-        **settings: Unpack[CallSettings],
-    ) -> MVDreamPipelineOutput: ...
-
-    @overload
-    def __call__(
-        self,
-        prompt: Any = None,
-        image: Any = None,
-        *,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        return_dict: Literal[False],
-        **settings: Unpack[CallSettings],
-    ) -> tuple[Any, Any]: ...
-
     @torch.no_grad()
     def __call__(
         self,
@@ -239,7 +210,7 @@ class MVDreamPipeline(FolderPipeline):
                 [G*B, L, C'], "image_latents" [G*B, C, H, W].
 
         Returns:
-            The views, with lists for a list of inputs; or the tuple.
+            :class:`MVDreamPipelineOutput`, with lists for a list of inputs; or the tuple.
 
         Raises:
             InputError: an argument is out of its range or of the wrong kind, or these weights cannot use it.
@@ -257,10 +228,11 @@ class MVDreamPipeline(FolderPipeline):
         with self.loaded("vae", needed=output_type != "latent"):
             views = [each if output_type == "latent" else self.decode(each) for each in frames]  # B [4, 3, H, W]
         self.maybe_free_model_hooks()
-        found: tuple[Any, Any] = [to_output(each, output_type) for each in views], [self.seen(each) for each in squares]
+        shown: Any = [to_output(each, output_type) for each in views]
+        seen: Any = [self._seen(square) for square in squares]
         if not several:
-            found = found[0][0], found[1][0]
-        return MVDreamPipelineOutput(*found) if return_dict else found
+            shown, seen = shown[0], seen[0]
+        return MVDreamPipelineOutput(shown, seen) if return_dict else (shown, seen)
 
     def _check_inputs(
         self,
@@ -349,7 +321,7 @@ class MVDreamPipeline(FolderPipeline):
             )
         return torch.from_numpy(rgb).permute(2, 0, 1)[None].to(self._execution_device)
 
-    def seen(self, square: Tensor | None) -> Image.Image | None:
+    def _seen(self, square: Tensor | None) -> Image.Image | None:
         """Convert :meth:`square`'s [1, 3, H, W] in [0, 1], or None, to an image of the size of the views."""
         return None if square is None else to_pil(_resize(square, self.picture_size))[0]
 
