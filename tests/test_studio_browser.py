@@ -112,7 +112,7 @@ def test_an_upload_that_is_no_picture_is_a_sentence(page: Page, lab: Lab) -> Non
     choose_file(page, file(HOSTILE, b"Dear diary"))
     wait_until(page, f"{SAYS}.includes('cannot be used')")
     assert page.evaluate(SAYS) == (
-        f"The file {HOSTILE!r} cannot be used: a picture must be a PNG, JPEG, WebP, ...; it is not one: "
+        f"The file {HOSTILE!r} cannot be used: an image must be a PNG, JPEG, WebP, ...; it is not one: "
         "its first bytes are b'Dear dia'"
     )
     choose_file(page, file("nothing.png", b""))

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import io
 import math
-import struct
-import zlib
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import FormatError, InputError
+from ..images.load import DAMAGED
 
 _READABLE = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
 """What materials name in practice; other readers of Pillow start programs, or take any bytes for a picture."""
-_DAMAGED = (
-    OSError, SyntaxError, ValueError, EOFError, LookupError, ArithmeticError, TypeError, struct.error, zlib.error,
-)  # fmt: skip
-"""What Pillow's readers raise on damaged files."""
 MOST_PIXELS = 8192 * 8192
 """What graphics cards of today take, and 200 MB: for all pictures of a file together."""
 _MOST_SIDE = 8192
@@ -64,7 +59,7 @@ def decode(content: bytes | memoryview, what: str, most: int = MOST_PIXELS) -> n
         raise FormatError(f"{what} must be a PNG, JPEG, WebP, ...; its first bytes are {first!r}") from error
     except FormatError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, *_DAMAGED) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, *DAMAGED) as error:
         raise FormatError(f"{what} must be a whole picture; it is damaged or cut off: {error}") from error
 
 
