@@ -9,6 +9,7 @@ Specifications: http://paulbourke.net/dataformats/ply/ (the file), https://githu
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 from ..errors import FormatError, InputError
 from ..gaussians import SH_C0, Gaussians
 from ._format import Format, Sibling
-from ._ply_table import Columns, holds_mesh, is_ply, read_table
+from ._ply_table import Columns, holds_mesh, holds_packed, is_ply, read_table
 from ._rows import BLOCK, blocks, copy_columns, copy_fours, room, tables
 
 _POSITION = ("x", "y", "z")
@@ -44,8 +45,8 @@ def inria_columns(sh_degree: int) -> tuple[str, ...]:
 
 
 def sniff(buffer: memoryview) -> bool:
-    """Whether it is a .ply, but for meshes: point clouds and damaged ones are told here what they lack."""
-    return is_ply(buffer) and not holds_mesh(buffer)
+    """Whether it is a .ply, but for meshes and compressed ones: others are told here what they lack."""
+    return is_ply(buffer) and not holds_mesh(buffer) and not holds_packed(buffer)
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (every format gets it)
@@ -58,6 +59,8 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (e
     """
     columns = read_table(buffer, _wanted)
     count = len(columns.rows)
+    if _SCALE[2] not in columns.names:
+        warnings.warn("this .ply holds flat Gaussians of two scales (2DGS); the third scale is 0", stacklevel=3)
     if columns.names == LGM_COLUMNS and not columns.rows.dtype.names:
         # one copy of everything, of which the fields are views: 4x as fast as by columns
         table, activated = tables(count, len(LGM_COLUMNS), 4)
@@ -86,7 +89,9 @@ def _read_rows(
     if rest:
         by_channel = columns.take(rest, rows).reshape(len(means), 3, -1)  # [n, 3, K - 1]
         sh[:, 1:] = by_channel.transpose(0, 2, 1)
-    _activate(columns.take(("opacity", *_SCALE), rows), activated)
+    scales = [name for name in _SCALE if name in columns.names]
+    stored = columns.take(("opacity", *scales), rows)
+    _activate(np.pad(stored, ((0, 0), (0, 3 - len(scales))), constant_values=-np.inf), activated)
 
 
 def _activate(stored: np.ndarray, out: np.ndarray) -> None:
@@ -108,11 +113,11 @@ def _wanted(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         FormatError: it has not all that Gaussians need.
     """
-    missing = [name for name in LGM_COLUMNS if name not in names]
+    flat = "scale_0" in names and "scale_1" in names and "scale_2" not in names
+    wanted = [name for name in LGM_COLUMNS if not (flat and name == "scale_2")]
+    missing = [name for name in wanted if name not in names]
     if missing:
         reason = "it may hold a mesh or a plain point cloud"
-        if "packed_position" in names:
-            reason = "it is a compressed.ply of PlayCanvas, which splat-transform turns into a plain one"
         raise FormatError(
             f"a .ply of Gaussians must have the columns {' '.join(LGM_COLUMNS)}; its header, from byte 0 on, lacks "
             f"{' '.join(missing)} and has {' '.join(names)}: {reason}"
@@ -122,7 +127,7 @@ def _wanted(names: Sequence[str]) -> tuple[str, ...]:
         raise FormatError(
             f"f_rest must be columns 0 to 8, 23 or 44 (SH degree 1, 2, 3), or absent; got {len(rest)}: {' '.join(rest)}"
         )
-    return (*LGM_COLUMNS, *rest)
+    return (*wanted, *rest)
 
 
 def _rest(names: Sequence[str]) -> list[str]:
