@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,9 +29,9 @@ def object_of_65536() -> Gaussians:
     """The tiny model's object, each Gaussian split into four along its first two axes."""
     gaussians = i3d.load_pipeline("tiny")(i3d.load_image(i3d.sample()), generator=i3d.generator(0)).gaussians
     axes = gaussians.rotations()[:, :, :2] * gaussians.scales[:, None, :2] * 0.5  # [N, 3, 2]
-    halves = gaussians.scales * torch.tensor([0.75, 0.75, 1.0])
+    scales = gaussians.scales * torch.tensor([0.75, 0.75, 1.0])
     parts = [
-        Gaussians(gaussians.means + axes @ torch.tensor([a, b]), gaussians.quats, halves, gaussians.opacities, gaussians.sh)
+        replace(gaussians, means=gaussians.means + axes @ torch.tensor([a, b]), scales=scales)
         for a in (-1.0, 1.0) for b in (-1.0, 1.0)
     ]  # fmt: skip
     return Gaussians.merge(parts)
@@ -38,10 +39,13 @@ def object_of_65536() -> Gaussians:
 
 def decibels(image: torch.Tensor, truth: torch.Tensor, alpha: torch.Tensor) -> tuple[float, float]:
     """Over all pixels, and over those that an object covers; a mean over views."""
-    squares = (image - truth).square().mean(1)  # [V, H, W]
+    squares = (image - truth).square().mean(-1).flatten(1)  # [V, H W]
     covered = (alpha > 0.02).flatten(1).float()
-    of_all, of_object = squares.flatten(1).mean(1), (squares.flatten(1) * covered).sum(1) / covered.sum(1)
-    return tuple(float((-10 * errors.clamp(min=1e-10).log10()).mean()) for errors in (of_all, of_object))  # type: ignore[return-value]
+    of_all, of_object = (
+        -10 * errors.clamp(min=1e-10).log10()
+        for errors in (squares.mean(1), (squares * covered).sum(1) / covered.sum(1))
+    )
+    return float(of_all.mean()), float(of_object.mean())
 
 
 def main() -> None:
@@ -54,7 +58,7 @@ def main() -> None:
     turns = [360 * i / options.views for i in range(options.views)]
     cameras = i3d.orbit_cameras(elevation=[15] * options.views, azimuth=turns, size=options.size)
     print(f"{gaussians}, {options.views} views of {options.size} pixels")
-    print(f"{'format':8} {'bytes':>11} {'each':>6} {'.ply /':>7} {'PSNR':>7} {'object':>7} {'write s':>8} {'read s':>7}")
+    print("format         bytes   each  .ply /    PSNR  object  write s  read s")
     with tempfile.TemporaryDirectory() as folder:
         first = 0
         for suffix in FORMATS:

@@ -354,6 +354,7 @@ console.log(JSON.stringify(result));
 """
 
 
+@pytest.mark.filterwarnings("ignore:.*left out. face")  # of the variant that has faces
 def test_the_table_agrees_with_the_viewers_own_readers(tmp_path: Path) -> None:
     for name, make in VARIANTS.items():
         make(tmp_path / f"{name}.ply")
@@ -378,6 +379,7 @@ def no(inspection: Inspection) -> int:
     [("plain", ()), ("ascii", (SPARK, SPZ)), ("big", (SPZ,)), ("double", (SPZ,)), ("faces", (SPZ,)),
      ("longer", (SPARK,)), ("crlf", (SPARK, SPZ)), ("float32", (SPARK, SPZ))],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*left out. face")
 def test_spark_and_the_spz_library_by_their_sources(tmp_path: Path, name: str, refused: tuple[int, ...]) -> None:
     VARIANTS[name](tmp_path / "a.ply")
     viewers = inspect(tmp_path / "a.ply").viewers
