@@ -12,9 +12,9 @@ pixels, and over those where there is an object.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,11 +29,12 @@ def object_of_65536() -> Gaussians:
     """The tiny model's object, each Gaussian split into four along its first two axes."""
     gaussians = i3d.load_pipeline("tiny")(i3d.load_image(i3d.sample()), generator=i3d.generator(0)).gaussians
     axes = gaussians.rotations()[:, :, :2] * gaussians.scales[:, None, :2] * 0.5  # [N, 3, 2]
-    scales = gaussians.scales * torch.tensor([0.75, 0.75, 1.0])
+    halves = gaussians.scales * torch.tensor([0.75, 0.75, 1.0])
     parts = [
-        replace(gaussians, means=gaussians.means + axes @ torch.tensor([a, b]), scales=scales)
-        for a in (-1.0, 1.0) for b in (-1.0, 1.0)
-    ]  # fmt: skip
+        dataclasses.replace(gaussians, means=gaussians.means + axes @ torch.tensor([a, b]), scales=halves)
+        for a in (-1.0, 1.0)
+        for b in (-1.0, 1.0)
+    ]
     return Gaussians.merge(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     The sibling keeps the suffix, so that writers which look at it (Pillow, gzip) choose the right format.
     """
     target = Path(path)
-    _check_folder(target)
+    check_parent(target)
     handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
@@ -56,7 +57,7 @@ def atomic_write(files: Mapping[str | os.PathLike[str], bytes | memoryview]) -> 
     """
     targets = [Path(path) for path in files]
     for target in targets:
-        _check_folder(target)
+        check_parent(target)
     temporaries: list[Path] = []
     try:
         for target, content in zip(targets, files.values(), strict=True):
@@ -72,6 +73,16 @@ def atomic_write(files: Mapping[str | os.PathLike[str], bytes | memoryview]) -> 
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """Make a hidden folder beside ``target``, on the same disk, so that moving from it is one rename. It is removed."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}-", dir=target.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def check_free(target: Path, source: Path, *, force: bool) -> None:
     """Refuse to write where the source is, and, without ``force``, where anything is.
 
@@ -85,10 +96,11 @@ def check_free(target: Path, source: Path, *, force: bool) -> None:
     if target.is_dir():
         raise FileExistsError(f"the file to write must not be a folder; {target} is one")
     if not force:
-        raise FileExistsError(f"{target} is there already; --force (force=True) replaces it")
+        raise FileExistsError(f"{target} exists already; --force (force=True) replaces it")
 
 
-def _check_folder(target: Path) -> None:
+def check_parent(target: Path) -> None:
+    """Raise FileNotFoundError if the folder of a file to write does not exist."""
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder of a file to write must exist; {target.parent} does not: create it first")
 
