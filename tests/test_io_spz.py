@@ -174,7 +174,7 @@ def changed(name: str, value: float) -> Gaussians:
     ],
 )
 def test_what_lies_beyond_the_ranges_is_told(tmp_path: Path, gaussians: Gaussians, words: str) -> None:
-    with pytest.raises(FormatError, match=rf"a\.spz: {words}"):
+    with pytest.raises(FormatError, match=rf"a\.spz: .*{words}"):
         io3d.save(gaussians, tmp_path / "a.spz", strict=True)
     assert not list(tmp_path.iterdir())
     with pytest.warns(UserWarning, match="Niantic SPZ cannot hold") as told:
