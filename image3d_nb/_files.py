@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -10,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CONVENTIONS = ("3dgs", "opengl", "ydown")
-"""The worlds of numbers in a file of Gaussians; ``io`` says what they mean. Here, where nothing large is loaded."""
+"""The axes that a file of Gaussians may use: see :mod:`image3d_nb.io.files`. Importing this loads nothing else."""
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_dir() -> Path:
-    """The folder of bundled pictures and models: in a wheel inside the package, in a checkout beside it.
+    """The folder of bundled images and models: in a wheel inside the package, in a checkout beside it.
 
     Raises:
         FileNotFoundError: neither is there, so the installation is broken.
@@ -30,16 +31,22 @@ def data_dir() -> Path:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary sibling of ``path`` to write to; it takes the name ``path`` only when the block succeeds.
 
-    The sibling keeps the suffix, so that writers which look at it (Pillow, gzip) choose the right format.
+    The sibling keeps the suffix, so that writers which look at it (Pillow, gzip) choose the right format. ``~`` is the
+    user's folder; a link stays one, and what it leads to is replaced; a file that is replaced passes on its mode.
+
+    Args:
+        path: the file to write.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        PermissionError: the file is read-only.
     """
-    target = Path(path)
-    check_parent(target)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    target = _target(path)
+    mode = _mode(target)
+    temporary = _temporary(target)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        os.chmod(temporary, mode)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -48,6 +55,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_write(files: Mapping[str | os.PathLike[str], bytes | memoryview]) -> None:
     """Write several files: all contents are on disk beside their targets before the first one is renamed.
 
+    Links, modes and ``~`` are as in :func:`atomic_path`.
+
     Args:
         files: target path -> content. Folders must exist.
 
@@ -55,17 +64,13 @@ def atomic_write(files: Mapping[str | os.PathLike[str], bytes | memoryview]) -> 
         FileNotFoundError: a target's folder does not exist.
         OSError: a file could not be written; no target has been touched.
     """
-    targets = [Path(path) for path in files]
-    for target in targets:
-        check_parent(target)
+    targets = {target: (_mode(target), content) for path, content in files.items() for target in [_target(path)]}
     temporaries: list[Path] = []
     try:
-        for target, content in zip(targets, files.values(), strict=True):
-            handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
-            temporaries.append(Path(name))
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            os.chmod(name, 0o666 & ~_umask())
+        for target, (mode, content) in targets.items():
+            temporaries.append(_temporary(target))
+            temporaries[-1].write_bytes(content)
+            os.chmod(temporaries[-1], mode)
         for temporary, target in zip(temporaries, targets, strict=True):
             os.replace(temporary, target)
     finally:
@@ -105,7 +110,29 @@ def check_parent(target: Path) -> None:
         raise FileNotFoundError(f"the folder of a file to write must exist; {target.parent} does not: create it first")
 
 
-def _umask() -> int:
-    current = os.umask(0)  # the only portable way to read it is to set it
-    os.umask(current)
-    return current
+def _target(path: str | os.PathLike[str]) -> Path:
+    """The file that a path leads to, through ``~`` and links; its folder exists."""
+    target = Path(path).expanduser()
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))
+    check_parent(target)
+    return target
+
+
+def _temporary(target: Path) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def _mode(target: Path) -> int:
+    """The permissions of the file that is replaced, or those of a new one: mkstemp's is for its owner alone."""
+    try:
+        mode = target.stat().st_mode & 0o777
+    except FileNotFoundError:
+        current = os.umask(0)  # the only portable way to read it is to set it
+        os.umask(current)
+        return 0o666 & ~current
+    if not mode & 0o222:
+        raise PermissionError(errno.EACCES, "Could not write, the file is read-only", str(target))
+    return mode
