@@ -217,7 +217,7 @@ def test_cancelled_keeps_the_result_that_was_there(quick: Path) -> None:
         ("steps", 1.5), ("guidance", -1), ("guidance", float("nan")), ("guidance", "5"), ("formats", ()),
         ("formats", "ply"), ("formats", ("ply", "exe")), ("formats", None), ("convention", "y-up"), ("prepare", 1),
         ("elevation", 91), ("elevation", float("inf")), ("device", "GPU!"), ("device", 0), ("lgm", ""),
-        ("revision", 3), ("candidates", 0), ("candidates", 1.5), ("memory", "tiny"),
+        ("revision", 3), ("candidates", 0), ("candidates", 1.5), ("memory", "tiny"), ("background", "keep"),
     ],
 )  # fmt: skip
 def test_settings_are_checked(name: str, value: Any) -> None:

@@ -94,7 +94,7 @@ def save(
     Example:
         >>> save(Gaussians.from_lgm(torch.rand(1, 8, 14)), "mug.ply")  # doctest: +SKIP
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     _check_convention(convention)
     known = _writer(obj, path)
     if isinstance(obj, Gaussians):
@@ -175,7 +175,7 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
         >>> load("mug.ply")  # doctest: +SKIP
         Gaussians(n=9876, sh_degree=0, device=cpu)
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     _check_convention(convention)
     try:
         buffer = _content(path)
@@ -198,7 +198,7 @@ def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
         FormatError: damaged, empty, or of no known format.
         OSError: no such file, or it may not be read.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     try:
         buffer = _content(path)
         known = _recognise(buffer, path)

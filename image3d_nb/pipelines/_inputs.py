@@ -206,7 +206,7 @@ def to_pixels(image: Any) -> Tensor:
     """A picture as [1, 3, H, W] float32 in [0, 1], on white. Float arrays keep their precision."""
     picture = load_image(image)  # for its checks, too: finite, in [0, 1], more than a pixel
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype.kind == "f":
-        return torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
+        return torch.from_numpy(image.astype(np.float32).clip(0, 1)).permute(2, 0, 1)[None]
     rgba = np.asarray(picture.convert("RGBA"), np.float32) / 255
     if not rgba[..., 3].any():
         raise ImageError("a picture must show something; every pixel of this one is transparent")

@@ -64,7 +64,7 @@ def save_html(
         InputError: as :func:`viewer_page`, or the name does not end in .html or .htm.
         FileNotFoundError: the folder does not exist.
     """
-    target = Path(path)
+    target = Path(path).expanduser()
     if target.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"a page's name must end in .html; got {target.name!r}")
     scene = make_scene(obj, "save_html", cameras=cameras, pictures=pictures, rays=rays, axes=axes)
