@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CONVENTIONS = ("3dgs", "opengl", "ydown")
-"""The worlds of numbers in a file of Gaussians; ``io`` says what they mean. Here, where nothing large is loaded."""
+"""The axes that a file of Gaussians may use: see :mod:`image3d_nb.io.files`. Importing this loads nothing else."""
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_dir() -> Path:
-    """The folder of bundled pictures and models: in a wheel inside the package, in a checkout beside it.
+    """The folder of bundled images and models: in a wheel inside the package, in a checkout beside it.
 
     Raises:
         FileNotFoundError: neither is there, so the installation is broken.
@@ -32,7 +32,16 @@ def data_dir() -> Path:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary sibling of ``path`` to write to; it takes the name ``path`` only when the block succeeds.
 
-    The sibling keeps the suffix, so that writers which look at it (Pillow, gzip) choose the right format.
+    The sibling keeps the suffix, so that writers which look at it (Pillow, gzip) choose the right format. "~" is
+    expanded; a symbolic link stays one, and the file that it leads to is replaced; a replaced file passes on its mode
+    and owner.
+
+    Args:
+        path: the file to write.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        PermissionError: the file is read-only.
     """
     target = writable(path)
     handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
@@ -47,6 +56,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def atomic_write(files: Mapping[str | os.PathLike[str], bytes | memoryview]) -> None:
     """Write several files: all contents are on disk beside their targets before the first one is renamed.
+
+    "~", links, modes and owners are as in :func:`atomic_path`.
 
     Args:
         files: target path -> content. Folders must exist.

@@ -24,7 +24,7 @@ KINDS = ("splats", "mesh")
 TEXTURES = ("uv", "vertex")
 FACES, RESOLUTION, SPLATS = 20_000, 128, 50_000
 """Defaults: faces of a mesh made from splats, cells along its longest side, and splats sampled from a mesh."""
-_SPLAT_SUFFIXES = (".ply", ".splat", ".spz")
+_SPLAT_SUFFIXES = (".ply", ".splat", ".spz", ".sog")
 """Formats that get splats by default; all others get a mesh."""
 
 OnStep = Callable[[str, int, int], object]
@@ -78,7 +78,7 @@ def convert(
 ) -> ConversionReport:
     """Convert a file to the format that the target's suffix names. Either all files are written, or none.
 
-    A .ply, .splat or .spz gets splats, any other format a mesh, unless ``kind`` says otherwise.
+    A .ply, .splat, .spz or .sog gets splats, any other format a mesh, unless ``kind`` says otherwise.
     :func:`image3d_nb.to_mesh` makes a mesh from splats, :func:`image3d_nb.to_gaussians` splats from a mesh.
 
     Args:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .pipelines.lgm import LGMFullPipeline, LGMFullPipelineOutput
 
 USUAL_FORMATS = ("ply", "splat", "html", "gif")
-FORMATS = (*USUAL_FORMATS, "spz", "glb", "stl")
+FORMATS = (*USUAL_FORMATS, "spz", "sog", "glb", "stl")
 """Formats of the object. Always written: input.png (the image as the model sees it) and views.png (the four views)."""
 BACKGROUNDS = ("auto", "polynomial", "grabcut", "rembg")
 MEMORY = ("normal", "low")
@@ -78,7 +78,7 @@ class GenerateSettings:
     steps: int | None = None  # denoising steps, 1 or more; None: the model's default
     guidance: float | None = None  # guidance scale, 0 or more; 1 is no guidance; None: the model's default
     formats: tuple[str, ...] = USUAL_FORMATS  # any of FORMATS; "glb" and "stl" hold a mesh, which takes some seconds
-    convention: str = "3dgs"  # the world of .ply, .splat and .spz: "3dgs", "opengl" or "ydown"
+    convention: str = "3dgs"  # the world of splat files: "3dgs", "opengl" or "ydown"
     candidates: int = 1  # objects to make, each with its own seed; the one whose views agree best is written
     prepare: bool = True  # cut the object out, centre it, on white; False: the image is such a square already
     background: str = "auto"  # how it is cut out, one of BACKGROUNDS; see remove_background
@@ -343,7 +343,7 @@ def _write_files(
 ) -> None:
     from .io import save
     from .view import render_turntable, save_html
-    from .view.pictures import png_bytes, sheet
+    from .view.sheets import png_bytes, sheet
 
     @functools.cache
     def mesh() -> Mesh:
@@ -358,7 +358,7 @@ def _write_files(
         save(result.gaussians, path, settings.convention)
 
     writers: dict[str, Callable[[Path], object]] = {
-        **dict.fromkeys(("ply", "splat", "spz"), save_splats),
+        **dict.fromkeys(("ply", "splat", "spz", "sog"), save_splats),
         "glb": lambda path: save(mesh(), path),
         "stl": save_stl,
         "html": lambda path: save_html(result.gaussians, path, title=name),

@@ -22,7 +22,7 @@ from image3d_nb.training.objects import make_object
 from .standing import standing
 from .test_convert import tree
 
-SPLATS = (".ply", ".splat", ".spz")
+SPLATS = (".ply", ".splat", ".spz", ".sog")
 MESHES = (".glb", ".gltf", ".obj", ".stl")
 RESOLUTION = 40
 FAMILY = "boat"  # its sides differ, so a wrong turn shows in its bounds
@@ -66,7 +66,7 @@ def assert_upright(path: Path, atol: float = 0.05) -> None:
 # ---------------------------------------------------------------- from anything to anything
 
 
-SPLAT_FILES = ("a.ply", "a.splat", "a.spz", "a.glb")
+SPLAT_FILES = ("a.ply", "a.splat", "a.spz", "a.sog", "a.glb")
 FROM_SPLATS = [*((of, to) for of in SPLAT_FILES for to in (*SPLATS, ".glb")), *(("a.ply", to) for to in MESHES[1:])]
 
 

@@ -321,8 +321,8 @@ def test_a_separate_lgm_candidates_and_low_memory(tmp_path: Path) -> None:
 
 
 def test_a_mesh_on_request(tmp_path: Path) -> None:
-    record = generate_one(MUG, tmp_path / "mug", GenerateSettings(formats=("glb", "stl", "spz")))
-    assert {"mug.glb", "mug.stl", "mug.spz"} <= set(record["files"])
+    record = generate_one(MUG, tmp_path / "mug", GenerateSettings(formats=("glb", "stl", "spz", "sog")))
+    assert {"mug.glb", "mug.stl", "mug.spz", "mug.sog"} <= set(record["files"])
     mesh, grey = i3d.load(tmp_path / "mug" / "mug.glb"), i3d.load(tmp_path / "mug" / "mug.stl")
     assert i3d.mesh_report(mesh).watertight
     assert mesh.texture is not None

@@ -24,6 +24,7 @@ from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.training.objects import FAMILIES
 
 from .standing import ball, standing
+from .test_io_compressed_ply import elements, written
 
 READERS = Path(__file__).parent / "readers" / "node_modules"
 GSPLAT, PLAYCANVAS = range(2)
@@ -215,17 +216,27 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, name: str, content: bytes,
     assert why in repr(seen)
 
 
-def test_sound_files_of_other_programs_get_advice(tmp_path: Path) -> None:
-    table = {"x": np.zeros(4)} | {f"packed_{name}": np.zeros(4) for name in ("position", "rotation", "scale", "color")}
-    write(tmp_path / "compressed.ply", table, kind="u4")
-    for name in ("a.ksplat", "a.sog", "a.usdz", "a.fbx"):
-        (tmp_path / name).write_bytes(b"PK\3\4 of another program")
-    for name, program in (
-        ("compressed.ply", "splat-transform"), ("a.ksplat", "splat-transform"), ("a.sog", "splat-transform"),
-        ("a.usdz", "Blender"), ("a.fbx", "Blender"),
-    ):  # fmt: skip
-        (finding,) = inspect(tmp_path / name).findings
-        assert (finding.name, program in finding.remedy) == ("unreadable", True)
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [("a.usdz", "Blender"), ("a.KSPLAT", "splat-transform"), ("a.sog", "SuperSplat"), ("a.fbx", "Blender")],
+)
+def test_other_formats_are_named_with_what_opens_them(tmp_path: Path, name: str, program: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\3\4" + bytes(99))
+    (finding,) = inspect(tmp_path / name).findings
+    assert finding.name == "unreadable"
+    assert program in finding.remedy
+
+
+def test_a_sog_is_examined_as_a_ply_is(tmp_path: Path) -> None:
+    i3d.save(ball(), tmp_path / "a.sog")
+    seen = inspect(tmp_path / "a.sog")
+    assert (seen.format, seen.convention, seen.holds, seen.findings) == ("PlayCanvas SOG", "3dgs", "Gaussians", ())
+    assert [viewer.shows for viewer in seen.viewers] == ["no", "turned"]
+
+
+def test_a_compressed_ply_is_examined_too(tmp_path: Path) -> None:
+    seen = inspect(written(tmp_path / "a.ply", elements(300)))
+    assert (seen.format, seen.count, seen.viewers[0].shows) == ("compressed PLY", 300, "no")
 
 
 def test_no_file_and_a_folder(tmp_path: Path) -> None:
@@ -336,6 +347,7 @@ console.log(JSON.stringify(result));
 """
 
 
+@pytest.mark.filterwarnings("ignore:Gaussians cannot hold")  # one of the files has faces, too
 def test_the_table_agrees_with_the_viewers_own_readers(tmp_path: Path) -> None:
     for name, make in VARIANTS.items():
         make(tmp_path / f"{name}.ply")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 
-READABLE = (".ply", ".splat", ".spz", ".glb", ".gltf", ".obj", ".stl")
+READABLE = (".ply", ".splat", ".spz", ".sog", ".glb", ".gltf", ".obj", ".stl")
 """Suffixes that are searched for in folders. Companions (.mtl, .png, .bin) are not among them."""
 
 

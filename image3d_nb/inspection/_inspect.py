@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MESH_FACTS = ("watertight", "manifold", "components", "genus", "volume", "size_mm", "printable", "missing")
 _LEVELS = ("blocks", "warning", "note")
 _OTHERS = {
-    ".sog": ("a SOG file of splats", "splat-transform a.sog a.ply makes a .ply of it; SuperSplat opens it"),
+    ".sog": ("a SOG file of splats, damaged or of version 1", "SuperSplat and splat-transform open version 1"),
     ".ksplat": ("a file of splats for GaussianSplats3D", "splat-transform a.ksplat a.ply makes a .ply of it"),
     ".usdz": ("a USD scene", "Blender and Apple's Quick Look open it; export it as .glb there"),
     ".fbx": ("an FBX scene", "Blender opens it; export it as .glb there"),
@@ -57,7 +57,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     try:
         known, obj = read_stored(path)
     except FormatError as error:
-        finding = _unreadable(path, str(error), header)
+        finding = _unreadable(path, str(error))
         return Inspection(path.name, size, error=finding.what, findings=(finding,))
     about: dict[str, Any] = {"name": path.name, "size": size, "format": known.name}
     if known.suffix == ".ply" and header:
@@ -67,9 +67,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     return _splats(obj, known.suffix, known.turns, header, about)  # type: ignore[arg-type]
 
 
-def _unreadable(path: Path, error: str, header: Header | None) -> Finding:
-    if header and "packed_position" in header.names:
-        return Finding("unreadable", "blocks", error, "SuperSplat compressed it: splat-transform makes a plain .ply")
+def _unreadable(path: Path, error: str) -> Finding:
     if kind := _OTHERS.get(path.suffix.lower()):
         return Finding("unreadable", "blocks", f"{error}; the name says it is {kind[0]}", kind[1])
     return Finding("unreadable", "blocks", error, "get the file again, or write it again with the program it is from")

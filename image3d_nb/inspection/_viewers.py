@@ -34,7 +34,7 @@ def splat_viewers(suffix: str, y_down: bool, sh_degree: int, header: Header | No
             Viewer(GSPLAT, "no", "they read .ply and .splat"),
             Viewer(PLAYCANVAS, "turned", _OLD_AND_NEW.format(*words)),
         )
-    if suffix not in (".ply", ".splat"):
+    if suffix not in (".ply", ".splat", ".sog"):
         return (
             Viewer(GSPLAT, "no", "KHR_gaussian_splatting is unknown to them: bare points at most"),
             Viewer(PLAYCANVAS, "no", "splat-transform writes such a .glb but does not read it"),
@@ -46,6 +46,8 @@ def splat_viewers(suffix: str, y_down: bool, sh_degree: int, header: Header | No
         Viewer(GSPLAT, "yes" if y_down else "turned", ("upright" if y_down else "upside down") + one_colour),
         Viewer(PLAYCANVAS, "turned", behind if y_down else over),
     )
+    if suffix == ".sog":
+        return (Viewer(GSPLAT, "no", "they read .ply and .splat"), rows[1])
     if header is None:
         return rows
     refusals = (_gsplat_refusal(header), _playcanvas_refusal(header))
