@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CONVENTIONS = ("3dgs", "opengl", "ydown")
@@ -31,8 +32,9 @@ def data_dir() -> Path:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary sibling of ``path`` to write to; it takes the name ``path`` only when the block succeeds.
 
-    The sibling keeps the suffix, so that writers which look at it (Pillow, gzip) choose the right format. ``~`` is the
-    user's folder; a link stays one, and what it leads to is replaced; a file that is replaced passes on its mode.
+    The sibling keeps the suffix, so that writers which look at it (Pillow, gzip) choose the right format. "~" is
+    expanded; a symbolic link stays one, and the file that it leads to is replaced; a replaced file passes on its mode
+    and owner.
 
     Args:
         path: the file to write.
@@ -41,13 +43,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         FileNotFoundError: the folder does not exist.
         PermissionError: the file is read-only.
     """
-    target = _target(path)
-    mode = _mode(target)
-    temporary = _temporary(target)
+    target = writable(path)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, mode)
-        os.replace(temporary, target)
+        replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,27 +57,65 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_write(files: Mapping[str | os.PathLike[str], bytes | memoryview]) -> None:
     """Write several files: all contents are on disk beside their targets before the first one is renamed.
 
-    Links, modes and ``~`` are as in :func:`atomic_path`.
+    "~", links, modes and owners are as in :func:`atomic_path`.
 
     Args:
         files: target path -> content. Folders must exist.
 
     Raises:
         FileNotFoundError: a target's folder does not exist.
+        PermissionError: a target is read-only.
         OSError: a file could not be written; no target has been touched.
     """
-    targets = {target: (_mode(target), content) for path, content in files.items() for target in [_target(path)]}
+    targets = [writable(path) for path in files]
     temporaries: list[Path] = []
     try:
-        for target, (mode, content) in targets.items():
-            temporaries.append(_temporary(target))
-            temporaries[-1].write_bytes(content)
-            os.chmod(temporaries[-1], mode)
+        for target, content in zip(targets, files.values(), strict=True):
+            handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
+            temporaries.append(Path(name))
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
         for temporary, target in zip(temporaries, targets, strict=True):
-            os.replace(temporary, target)
+            replace(temporary, target)
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+
+
+def writable(path: str | os.PathLike[str]) -> Path:
+    """The file that writing to ``path`` creates or replaces: "~" is expanded and symbolic links are followed.
+
+    Raises:
+        FileNotFoundError: its folder does not exist.
+        PermissionError: the file exists and is read-only.
+    """
+    target = Path(path).expanduser()
+    if target.is_symlink():
+        target = target.resolve()
+    check_parent(target)
+    if target.is_file() and not (target.stat().st_mode & 0o222 and os.access(target, os.W_OK)):
+        raise PermissionError(errno.EACCES, "the file is read-only: allow writing, or choose another name", str(target))
+    return target
+
+
+def replace(temporary: Path, target: Path) -> None:
+    """Rename a new file to ``target``. A symbolic link stays a link; a replaced file passes on its mode and owner."""
+    target = writable(target)
+    if target.is_file():
+        old, new = target.stat(), temporary.stat()
+        if hasattr(os, "chown") and (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+            with suppress(PermissionError):  # only an administrator can give a file to another user
+                os.chown(temporary, old.st_uid, old.st_gid)
+        os.chmod(temporary, stat.S_IMODE(old.st_mode))
+    else:
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+    try:
+        os.replace(temporary, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # a link leads to another disk
+            raise
+        with atomic_path(target) as beside:
+            shutil.copyfile(temporary, beside)
 
 
 @contextmanager
@@ -110,29 +150,7 @@ def check_parent(target: Path) -> None:
         raise FileNotFoundError(f"the folder of a file to write must exist; {target.parent} does not: create it first")
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
-    """The file that a path leads to, through ``~`` and links; its folder exists."""
-    target = Path(path).expanduser()
-    if target.is_symlink():
-        target = Path(os.path.realpath(target))
-    check_parent(target)
-    return target
-
-
-def _temporary(target: Path) -> Path:
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem[:40]}-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    return Path(name)
-
-
-def _mode(target: Path) -> int:
-    """The permissions of the file that is replaced, or those of a new one: mkstemp's is for its owner alone."""
-    try:
-        mode = target.stat().st_mode & 0o777
-    except FileNotFoundError:
-        current = os.umask(0)  # the only portable way to read it is to set it
-        os.umask(current)
-        return 0o666 & ~current
-    if not mode & 0o222:
-        raise PermissionError(errno.EACCES, "Could not write, the file is read-only", str(target))
-    return mode
+def _umask() -> int:
+    current = os.umask(0)  # the only portable way to read it is to set it
+    os.umask(current)
+    return current

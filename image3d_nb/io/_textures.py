@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import FormatError, InputError
-from ..images.load import DAMAGED
+from ..images.colour import DAMAGED
 
 _READABLE = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
 """What materials name in practice; other readers of Pillow start programs, or take any bytes for an image."""

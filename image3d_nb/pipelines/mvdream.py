@@ -308,7 +308,7 @@ class MVDreamPipeline(FolderPipeline):
             image = prepare_image(image, size=max(256, self.picture_size))
         loaded = load_image(image)  # checks it, too: finite, in [0, 1], at least 2 x 2 pixels
         if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype.kind == "f":
-            rgb: np.ndarray = image.astype(np.float32)  # [H, W, 3]
+            rgb: np.ndarray = image.astype(np.float32).clip(0, 1)  # [H, W, 3]
         else:
             rgba = np.asarray(loaded.convert("RGBA"), np.float32) / 255  # [H, W, 4]
             if not rgba[..., 3].any():
