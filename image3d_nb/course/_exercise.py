@@ -133,7 +133,7 @@ def number_of(result: Any) -> float:
     found = array_of(result, "one number")
     if found.size != 1 or isinstance(result, bool):
         raise Wrong(f"Your function must return one number; it returns a {type(result).__name__} of {found.size}.")
-    need(np.isfinite(found).all(), f"The number must be finite; it is {found.item()}.")
+    need(bool(np.isfinite(found).all()), f"The number must be finite; it is {found.item()}.")
     return float(found.item())
 
 
