@@ -152,7 +152,9 @@ class Mesh:
         """
         columns = [self.vertices, self.vertex_colors, self.uvs, self.normals]
         _, first, inverse = unique_rows(np.concatenate([c for c in columns if c is not None], axis=1))
-        return self._reindexed(first, inverse[self.faces])
+        fields = ("vertex_colors", "uvs", "normals")
+        rows = {name: None if getattr(self, name) is None else getattr(self, name)[first] for name in fields}
+        return replace(self, vertices=self.vertices[first], faces=inverse[self.faces], **rows)
 
     def colors_at(self, face: Ints, weights: Floats) -> Floats:
         """Colours of points on the surface, as the renderer draws them: from the texture, else the vertices, else grey.
@@ -201,12 +203,6 @@ class Mesh:
         a, b, c = (self.vertices[self.faces[:, corner]].astype(np.float64) for corner in range(3))
         return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
-    def _reindexed(self, index: Ints, faces: Ints) -> Mesh:
-        """The mesh with the vertices at ``index``, in that order, and other faces."""
-        fields = ("vertex_colors", "uvs", "normals")
-        rows = {name: None if getattr(self, name) is None else getattr(self, name)[index] for name in fields}
-        return replace(self, vertices=self.vertices[index], faces=faces, **rows)
-
     @staticmethod
     def merge(parts: Sequence[Mesh]) -> Mesh:
         """Several meshes as one. Parts that overlap still overlap: their solids are not united.
@@ -237,61 +233,44 @@ class Mesh:
 
     @staticmethod
     def from_trimesh(geometry: trimesh.Trimesh | trimesh.Scene) -> Mesh:
-        """A mesh of trimesh as one of ours: the same positions, the same order.
+        """Convert a Trimesh, or a Scene, whose meshes trimesh joins: the same positions (float64), order and normals.
 
-        Args:
-            geometry: a Trimesh; or a Scene, whose meshes trimesh joins and puts in place.
-
-        Returns:
-            A mesh with trimesh's float64 positions and its normals; colours of vertices, of faces (whose corners become
-            vertices of their own), the base colour texture, or the material's plain colour. Other textures and
-            transparency are left out.
+        Colours: of vertices, of faces (each corner becomes a vertex), the base colour texture, or the material's plain
+        colour. Other textures and transparency are left out.
 
         Raises:
             InputError: another object, or numbers that are not finite.
         """
         import trimesh
 
-        if isinstance(geometry, trimesh.Scene):
-            geometry = geometry.to_mesh()
-        if not isinstance(geometry, trimesh.Trimesh):
-            raise InputError(f"geometry must be a trimesh.Trimesh or a trimesh.Scene; got {type(geometry).__name__}")
-        visual: Any = geometry.visual  # one of several classes, by its kind
-        mesh = Mesh(
-            np.array(geometry.vertices), np.array(geometry.faces), normals=np.array(geometry.vertex_normals)
-        )
-        if visual.kind == "face":
-            corners = mesh.faces.reshape(-1)
-            colors = np.repeat(visual.face_colors[:, :3] / 255, 3, axis=0)
-            return replace(mesh._reindexed(corners, np.arange(len(corners)).reshape(-1, 3)), vertex_colors=colors)
+        whole = geometry.to_mesh() if isinstance(geometry, trimesh.Scene) else geometry
+        if not isinstance(whole, trimesh.Trimesh):
+            raise InputError(f"geometry must be a trimesh.Trimesh or a trimesh.Scene; got {type(whole).__name__}")
+        mesh = Mesh(np.array(whole.vertices), np.array(whole.faces), normals=np.array(whole.vertex_normals))
+        visual: Any = whole.visual  # one of several classes, by its kind
         if visual.kind == "vertex":
             return replace(mesh, vertex_colors=visual.vertex_colors[:, :3] / 255)
+        if visual.kind == "face":
+            at, colors = mesh.faces.reshape(-1), np.repeat(visual.face_colors[:, :3] / 255, 3, axis=0)
+            own = np.arange(len(at)).reshape(-1, 3)
+            return Mesh(mesh.vertices[at], own, vertex_colors=colors, normals=mesh.vertex_normals()[at])
         if visual.kind != "texture":
             return mesh
         material = visual.material
         image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
         if image is None or visual.uv is None:
-            plain = np.broadcast_to(material.main_color[:3] / 255, mesh.vertices.shape)
-            return replace(mesh, vertex_colors=np.array(plain))
+            return replace(mesh, vertex_colors=np.tile(material.main_color[:3] / 255, (len(mesh.vertices), 1)))
         return replace(mesh, uvs=np.array(visual.uv[:, :2]), texture=np.array(image.convert("RGB")))
 
     def to_trimesh(self) -> trimesh.Trimesh:
-        """The mesh for trimesh: the same vertices in the same order, its colours as bytes, its texture as a material.
-
-        Example:
-            >>> Mesh(np.eye(3), np.array([[0, 1, 2]])).to_trimesh().area > 0.86
-            True
-        """
+        """The mesh as a Trimesh: the same vertices in the same order; colours become bytes, the texture a material."""
         import trimesh
         from PIL import Image
 
         visual: Any = None
         if self.texture is not None and self.uvs is not None:
-            image = Image.fromarray(self.texture)
-            material = trimesh.visual.material.PBRMaterial(
-                baseColorTexture=image, metallicFactor=0.0, roughnessFactor=0.9
-            )
-            visual = trimesh.visual.TextureVisuals(uv=self.uvs, material=material)
+            look = {"baseColorTexture": Image.fromarray(self.texture), "metallicFactor": 0.0, "roughnessFactor": 0.9}
+            visual = trimesh.visual.TextureVisuals(self.uvs, trimesh.visual.material.PBRMaterial(**look))
         elif self.vertex_colors is not None:
             colors = np.rint(255 * self.vertex_colors.clip(0, 1)).astype(np.uint8)
             visual = trimesh.visual.ColorVisuals(vertex_colors=colors)

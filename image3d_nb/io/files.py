@@ -232,7 +232,7 @@ def _content(path: Path) -> memoryview:
         raise FormatError("a file to load must be a regular file; it is a device or a pipe")  # which may never end
     with path.open("rb") as stream:
         if not os.fstat(stream.fileno()).st_size:
-            raise FormatError("a file to load must not be empty; it has 0 bytes")
+            raise FormatError("a file to load must have content; it is empty (0 bytes)")
         # not closed here: it is released together with the last array that refers to it
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 

@@ -91,7 +91,9 @@ def _read_rows(
         sh[:, 1:] = by_channel.transpose(0, 2, 1)
     scales = [name for name in _SCALE if name in columns.names]
     stored = columns.take(("opacity", *scales), rows)
-    _activate(np.pad(stored, ((0, 0), (0, 3 - len(scales))), constant_values=-np.inf), activated)
+    if len(scales) == 2:
+        stored = np.pad(stored, ((0, 0), (0, 1)), constant_values=-np.inf)
+    _activate(stored, activated)
 
 
 def _activate(stored: np.ndarray, out: np.ndarray) -> None:
