@@ -160,7 +160,8 @@ def _finish(image: Image.Image, max_pixels: int) -> Image.Image:
     try:
         image.load()
     except DAMAGED as error:
-        raise ImageError(f"an image must be complete and open; this one is damaged or closed: {error}") from error
+        found = f"this one is damaged, cut off or closed: {error}"
+        raise ImageError(f"an image must be complete and open; {found}") from error
     turn = _orientation(image)
     upright = to_srgb(image)
     if turn is not None:
