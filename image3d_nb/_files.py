@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,6 +78,16 @@ def atomic_write(files: Mapping[str | os.PathLike[str], bytes | memoryview]) -> 
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """Make a hidden folder beside ``target``, on the same disk, so that moving from it is one rename. It is removed."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}-", dir=target.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def check_free(target: Path, source: Path, *, force: bool) -> None:
     """Refuse to write where the source is, and, without ``force``, where anything is.
 
@@ -90,7 +101,13 @@ def check_free(target: Path, source: Path, *, force: bool) -> None:
     if target.is_dir():
         raise FileExistsError(f"the file to write must not be a folder; {target} is one")
     if not force:
-        raise FileExistsError(f"{target} is there already; --force (force=True) replaces it")
+        raise FileExistsError(f"{target} exists already; --force (force=True) replaces it")
+
+
+def check_parent(target: Path) -> None:
+    """Raise FileNotFoundError if the folder of a file to write does not exist."""
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"the folder of a file to write must exist; {target.parent} does not: create it first")
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
@@ -98,8 +115,7 @@ def _target(path: str | os.PathLike[str]) -> Path:
     target = Path(path).expanduser()
     if target.is_symlink():
         target = Path(os.path.realpath(target))
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"the folder of a file to write must exist; {target.parent} does not: create it first")
+    check_parent(target)
     return target
 
 

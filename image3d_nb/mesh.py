@@ -152,11 +152,7 @@ class Mesh:
         """
         columns = [self.vertices, self.vertex_colors, self.uvs, self.normals]
         _, first, inverse = unique_rows(np.concatenate([c for c in columns if c is not None], axis=1))
-        rows = {
-            name: None if getattr(self, name) is None else getattr(self, name)[first]
-            for name in ("vertex_colors", "uvs", "normals")
-        }
-        return replace(self, vertices=self.vertices[first], faces=inverse[self.faces], **rows)
+        return self._reindexed(first, inverse[self.faces])
 
     def colors_at(self, face: Ints, weights: Floats) -> Floats:
         """Colours of points on the surface, as the renderer draws them: from the texture, else the vertices, else grey.
@@ -204,6 +200,12 @@ class Mesh:
         """[F], world units squared."""
         a, b, c = (self.vertices[self.faces[:, corner]].astype(np.float64) for corner in range(3))
         return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+    def _reindexed(self, index: Ints, faces: Ints) -> Mesh:
+        """The mesh with the vertices at ``index``, in that order, and other faces."""
+        fields = ("vertex_colors", "uvs", "normals")
+        rows = {name: None if getattr(self, name) is None else getattr(self, name)[index] for name in fields}
+        return replace(self, vertices=self.vertices[index], faces=faces, **rows)
 
     @staticmethod
     def merge(parts: Sequence[Mesh]) -> Mesh:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from tests.viewer_scenes import SIZE, point_at, rendered, ring, still_of, torus
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 HOSTILE = '</title></script><script>window.hacked = 1</script>"\' onload="hacked=2" <img src=x onerror=hacked=3>'
-VIEWS = [(0, 0), (25, 30), (-40, 200), (90, 0)]
+VIEWS = [(25, 30), (-40, 200)]
 
 
 def psnr_where(drawn: NDArray, a: NDArray, b: NDArray) -> float:
@@ -75,15 +73,6 @@ def test_wireframe_shows_every_edge_and_goes_again(page: Page, tmp_path: Path) -
     assert np.array_equal(picture_of(page), before)
 
 
-def test_mesh_turns_by_a_drag_and_comes_back(page: Page, tmp_path: Path) -> None:
-    open_page(page, tmp_path, torus("textured"), elevation=20)
-    before = picture_of(page)
-    drag(page, (100, 150), (160, 130))
-    assert psnr(before, picture_of(page)) < 20
-    page.click(".reset")
-    assert np.array_equal(picture_of(page), before)
-
-
 def test_double_click_on_a_mesh(page: Page, tmp_path: Path) -> None:
     mesh = torus("grey")
     open_page(page, tmp_path, mesh, elevation=25, azimuth=30)
@@ -98,15 +87,13 @@ def four_cameras() -> Cameras:
     return orbit_cameras(elevation=15, size=64)
 
 
-@pytest.mark.parametrize("beside", ["nothing", "splats", "mesh"])
+@pytest.mark.parametrize("beside", ["nothing", "splats"])
 def test_cameras_agree_with_the_renderer(page: Page, tmp_path: Path, beside: str) -> None:
     cameras = four_cameras()
     options: dict[str, Any] = {"pictures": render(torus("coloured"), cameras), "axes": True, "rays": 2}
-    if beside == "nothing":
-        obj: Any = cameras
-    else:
-        obj = ring() if beside == "splats" else torus("textured")
-        options["cameras"] = cameras
+    obj: Any = cameras
+    if beside == "splats":
+        obj, options["cameras"] = ring(), cameras
     seen = open_page(page, tmp_path, obj, elevation=25, azimuth=30, **options)
     expected = still_of(obj, elevation=25, azimuth=30, **options)
     drawn = picture_of(page)
@@ -133,11 +120,8 @@ def test_frusta_show_what_their_cameras_see(page: Page, tmp_path: Path) -> None:
     assert psnr(seen[::-1][clear], large[clear]) < 15
 
 
-@pytest.mark.parametrize("name", ["splats", "mesh"])
-def test_without_webgl_the_page_shows_the_picture_and_says_why(
-    playwright: Playwright, tmp_path: Path, name: str
-) -> None:
-    obj: Any = ring(500) if name == "splats" else torus("coloured")
+def test_without_webgl_the_page_shows_the_picture_and_says_why(playwright: Playwright, tmp_path: Path) -> None:
+    obj = torus("coloured")
     path = save_html(obj, tmp_path / "page.html")
     plain = harness.launch(playwright, "--disable-3d-apis")
     page = plain.new_page(viewport={"width": 2 * SIZE, "height": 2 * SIZE})
@@ -184,15 +168,6 @@ def test_nbconvert_html_from_disk(wide_page: Page, tmp_path: Path) -> None:
     assert np.array_equal(picture_of(triangles), before)
     assert wide_page.evaluate("window.hacked === undefined")
     assert (seen.errors, seen.strangers()) == ([], [])
-
-
-def test_the_stored_png_is_the_first_view(page: Page, tmp_path: Path) -> None:
-    bundle = mimebundle(torus("coloured"), size=SIZE, elevation=30, azimuth=100)
-    stored = decode(base64.b64decode(bundle["image/png"]))
-    (tmp_path / "frame.html").write_text(html.unescape(bundle["text/html"].split('"')[1]), "utf-8")
-    page.goto((tmp_path / "frame.html").as_uri())
-    page.evaluate("image3dViewer.ready")
-    assert psnr_where(stored, picture_of(page), stored) >= 30
 
 
 FAKE_NOTEBOOK = """<!DOCTYPE html><meta charset="utf-8"><body style="margin: 0"><div id="cell"></div>

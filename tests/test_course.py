@@ -241,7 +241,7 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("08.5", lambda: spz(0.4), "must end in .stl"),
     ("09.1", lambda: lambda logit: 1 / (1 + np.exp(logit)), "look at the sign"),
     ("09.1", lambda: lambda logit: logit, "means"),
-    ("09.1", lambda: lambda logit: np.array([logit]), "one number"),
+    ("09.1", lambda: lambda logit: np.array([logit, logit]), "one number"),
     ("09.2", lambda: lambda colour, alpha: bytes(int(255 * v) for v in (*colour, alpha)), "nearest byte"),
     ("09.2", lambda: lambda colour, alpha: bytes(4), "must be"),
     ("09.2", lambda: lambda colour, alpha: bytes(3), "four bytes"),

@@ -29,11 +29,12 @@ from image3d_nb.io import ply
 from image3d_nb.mesh import Mesh
 
 from .test_io_ply import example
+from .test_io_sog import rezipped
 from .test_io_spz import bomb, header
 
 CORPUS = Path(__file__).parent / "reference" / "hostile"
 FORMATS = [(info.suffix, info.holds) for info in io3d.formats() if info.read and info.write]
-WHOLE = {".ply", ".spz", ".glb"}
+WHOLE = {".ply", ".spz", ".sog", ".glb"}
 """Say how long they are, so that no part of one is taken for a whole."""
 SECONDS, MEGABYTES = 1.0, 200
 PLACE = re.compile(r"\b(bytes?|rows?|lines?|offset|index|accessors?\[)\b|\[\d+\]")
@@ -119,6 +120,8 @@ def promising(suffix: str, content: bytes, count: int) -> list[bytes]:
         return [re.sub(rb"(element \w+) \d+", rb"\1 %d" % count, content), ply_text(count)]
     if suffix == ".spz":
         return [gzip.compress(header(3, count % 2**32) + bytes(400))]
+    if suffix == ".sog":
+        return [rezipped(content, lambda meta: meta | {"count": count})]
     if suffix == ".stl":
         return [bytes(80) + struct.pack("<I", count % 2**32) + content[84:]]
     if suffix == ".gltf":

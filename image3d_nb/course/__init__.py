@@ -1,6 +1,6 @@
 """The exercises of the lessons: ``check("00.1", answer)`` says whether an answer is right, or what is wrong with it.
 
-What is looked at are an answer's properties, never one stored number: there is more than one way to be right.
+A check tests properties of an answer, not one stored number, because there is more than one right answer.
 """
 
 from __future__ import annotations
@@ -17,23 +17,22 @@ __all__ = ["Verdict", "check", "start_again"]
 _LESSONS = (lesson_00, lesson_07, lesson_08, lesson_09, lesson_11)
 _EXERCISES: dict[str, Exercise] = {exercise.number: exercise for lesson in _LESSONS for exercise in lesson.EXERCISES}
 _wrong_so_far: Counter[str] = Counter()
-"""Wrong answers to each exercise in this session: they choose the hint."""
+"""Wrong answers to each exercise in this session; their number chooses the hint."""
 
 
 def check(number: str, answer: Any = ...) -> Verdict:
-    """Look at an answer.
+    """Check an answer.
 
     Args:
         number: lesson and exercise, e.g. "00.1".
-        answer: what the exercise asks for: a value, or a function that is tried on several inputs. The three dots
-            that stand in the notebook count as no answer yet.
+        answer: a value, or a function that is tried on several inputs. The notebook's three dots count as no answer.
 
     Returns:
-        A verdict that prints as a sentence, and is true where the answer is right. A second wrong answer brings the
-        second hint.
+        A verdict that prints as a sentence and is true if the answer is right. The second wrong answer gets the second
+        hint.
 
     Raises:
-        InputError: there is no such exercise; the message lists those there are.
+        InputError: there is no such exercise; the message lists all.
 
     Example:
         >>> check("00.1")
@@ -57,5 +56,5 @@ def check(number: str, answer: Any = ...) -> Verdict:
 
 
 def start_again() -> None:
-    """Forget the wrong answers given so far: the next one gets the first hint again."""
+    """Forget the wrong answers so far; the next one gets the first hint again."""
     _wrong_so_far.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,8 @@ import torch
 from PIL import Image
 
 from ..cameras import Cameras
-from ..errors import FormatError
 from ..gaussians import Gaussians
-from ..io import load
-from ._exercise import Exercise, Wrong, call, generator, need, of_type
+from ._exercise import Exercise, call, file_of, generator, need, of_type
 
 SIZE, RATIO = 128, 0.6  # of exercise 1
 ROW = 32  # bytes of a Gaussian in a .splat
@@ -21,10 +18,10 @@ ROW = 32  # bytes of a Gaussian in a .splat
 
 def small_square(answer: Any) -> None:
     """A 128-pixel white square in which the object takes 60 %."""
-    picture = of_type(answer, Image.Image, "a picture (PIL)")
-    need(picture.size == (SIZE, SIZE), f"It must be {SIZE} x {SIZE} pixels; it is {picture.width} x {picture.height}.")
-    need(picture.mode == "RGB", f"It must be in mode RGB, on white; it is in mode {picture.mode}.")
-    drawn = np.asarray(picture).min(-1) < 240  # [H, W], whatever is clearly not white
+    image = of_type(answer, Image.Image, "an image (PIL)")
+    need(image.size == (SIZE, SIZE), f"It must be {SIZE} x {SIZE} pixels; it is {image.width} x {image.height}.")
+    need(image.mode == "RGB", f"It must be in mode RGB, on white; it is in mode {image.mode}.")
+    drawn = np.asarray(image).min(-1) < 240  # [H, W], whatever is clearly not white
     border = np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]])
     need(bool(drawn.any()), "There must be an object in it; all of it is white.")
     need(not border.any(), "The ground must be white up to the border; something touches it.")
@@ -74,17 +71,8 @@ def solid_part(answer: Any) -> None:
 
 def small_file(answer: Any) -> None:
     """The path of a file with 32 bytes a Gaussian that reads back."""
-    if not isinstance(answer, str | Path):
-        raise Wrong(f"The answer must be the path of a file; it is of type {type(answer).__name__}.")
-    path = Path(answer)
-    need(path.is_file(), f"There must be a file of this name; there is none: {path.name}.")
-    need(path.suffix == ".splat", f"The file's name must end in .splat, the compact format; it is {path.name}.")
-    try:
-        held, size = load(path), path.stat().st_size
-    except FormatError as error:
-        raise Wrong(f"The file must hold Gaussians; {error}.") from error
-    if not isinstance(held, Gaussians):
-        raise Wrong(f"The file must hold Gaussians; it holds a {type(held).__name__}.")
+    path, held = file_of(answer, ".splat", Gaussians)
+    size = path.stat().st_size
     count = len(held)
     need(size == ROW * count, f"{count} Gaussians must take {ROW * count} bytes; the file has {size}.")
 

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FormatError
-from ..io import load
 from ..mesh import Mesh
 from ..meshing import Grid, marching_cubes, mesh_report
-from ._exercise import Exercise, Wrong, call, need, of_type
+from ._exercise import Exercise, call, file_of, need, number_of, of_type
 
 LONGEST = 60.0
 """Millimetres, of the thing to print."""
-
-
-def _number(result: Any) -> float:
-    """The result as a finite number, or :class:`Wrong`."""
-    if isinstance(result, bool | str) or np.ndim(result) or not np.isreal(result):
-        raise Wrong(f"Your function must give one number; it gives a {type(result).__name__}.")
-    found = float(result)
-    need(math.isfinite(found), f"The number must be finite; it is {found}.")
-    return found
 
 
 def _chain(rings: int) -> Mesh:
@@ -47,7 +35,7 @@ def _tetrahedron() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 def share_of_edge(answer: Any) -> None:
     """A function (a, b) that says where between them a straight line is 0."""
     for a, b, wanted in ((-1.0, 1.0, 0.5), (-1.0, 3.0, 0.25), (3.0, -1.0, 0.75), (-0.2, 0.05, 0.8)):
-        found = _number(call(answer, a, b))
+        found = number_of(call(answer, a, b))
         if wanted != 0.5 and math.isclose(found, 1 - wanted):
             need(False, f"From {a:g} to {b:g} you count from the far end: the share must be {wanted:g}.")
         say = f"From {a:g} to {b:g} it must be {wanted:g}; it is {found:.3g}."
@@ -57,7 +45,7 @@ def share_of_edge(answer: Any) -> None:
 def volume_of(answer: Any) -> None:
     """A function (vertices, faces) that gives the enclosed volume."""
     vertices, faces = _tetrahedron()
-    found = _number(call(answer, vertices, faces))
+    found = number_of(call(answer, vertices, faces))
     if math.isclose(found, 6.0):
         need(False, "A determinant is six times the tetrahedron's volume.")
     need(not math.isclose(found, -1.0), "The sign is wrong: corners counter-clockwise from outside count as plus.")
@@ -65,7 +53,7 @@ def volume_of(answer: Any) -> None:
     ring = _chain(1)
     wanted = mesh_report(ring).volume
     assert wanted is not None
-    found = _number(call(answer, ring.vertices, ring.faces))
+    found = number_of(call(answer, ring.vertices, ring.faces))
     need(math.isclose(found, wanted, rel_tol=1e-4), f"A ring of volume {wanted:.4f} came out as {found:.4f}.")
 
 
@@ -76,11 +64,11 @@ def genus_of(answer: Any) -> None:
         ("a ring", _chain(1).faces, 1),
         ("a chain of three", _chain(3).faces, 3),
     ):
-        found = _number(call(answer, faces))
+        found = number_of(call(answer, faces))
         need(found != 2 - 2 * wanted or found == wanted, f"For {thing} that is V - E + F = 2 - 2 g; what is g?")
         need(found == wanted, f"{thing.capitalize()} has genus {wanted}; your function says {found:g}.")
     spare = _chain(1).faces + 7  # numbers 0 to 6 are no vertices of it
-    need(_number(call(answer, spare)) == 1, "Count the vertices that faces use, not the highest number among them.")
+    need(number_of(call(answer, spare)) == 1, "Count the vertices that faces use, not the highest number among them.")
 
 
 def two_holes(answer: Any) -> None:
@@ -93,14 +81,8 @@ def two_holes(answer: Any) -> None:
 
 def printable_file(answer: Any) -> None:
     """The path of an .stl, closed, of the right size."""
-    path = Path(of_type(answer, str | Path, "the path of a file"))  # type: ignore[arg-type]
-    need(path.is_file(), f"There must be a file of this name; there is none: {path.name}.")
-    need(path.suffix == ".stl", f"The file's name must end in .stl; it is {path.name}.")
-    try:
-        mesh = load(path)
-    except FormatError as error:
-        raise Wrong(f"The file must hold a mesh; {error}.") from error
-    report = mesh_report(of_type(mesh, Mesh, "a file that holds a mesh"))
+    _, mesh = file_of(answer, ".stl", Mesh)
+    report = mesh_report(mesh)
     longest = max(report.size_mm)
     need(abs(longest - LONGEST) < 0.01, f"The longest side must be {LONGEST:g} mm; it is {longest:.4g}.")
     need(report.printable, f"It must be printable; {' '.join(report.missing)}")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import FormatError
 from ..gaussians import Gaussians
-from ..io import load
-from ._exercise import Exercise, Wrong, call, need, of_type
+from ._exercise import Exercise, call, file_of, need, number_of, of_type
 
 REACH = 0.5
 """World units from the origin."""
@@ -22,13 +19,12 @@ STEP = 2.0**-12
 def opacity(answer: Any) -> None:
     """A function from a logit to an opacity."""
     for logit in (0.0, 2.0, -3.0, 0.5):
-        found = np.asarray(call(answer, logit), float)
-        need(found.shape == (), f"Your function must give one number; it gives an array of shape {found.shape}.")
+        found = number_of(call(answer, logit))
         wanted = 1 / (1 + math.exp(-logit))
-        if logit and math.isclose(float(found), 1 - wanted):
+        if logit and math.isclose(found, 1 - wanted):
             need(False, "That is one minus the opacity: look at the sign.")
         say = f"A logit of {logit:g} means {wanted:.4f}; not {found:.4f}."
-        need(math.isclose(float(found), wanted, abs_tol=1e-6), say)
+        need(math.isclose(found, wanted, abs_tol=1e-6), say)
 
 
 def four_bytes(answer: Any) -> None:
@@ -68,14 +64,7 @@ def _far_first(colours: list[list[float]], opacities: list[float]) -> np.ndarray
 
 def small_sphere(answer: Any) -> None:
     """The path of an .spz whose Gaussians lie near the origin."""
-    path = Path(of_type(answer, str | Path, "the path of a file"))  # type: ignore[arg-type]
-    need(path.is_file(), f"There must be a file of this name; there is none: {path.name}.")
-    need(path.suffix == ".spz", f"The file's name must end in .spz; it is {path.name}.")
-    try:
-        held = load(path)
-    except FormatError as error:
-        raise Wrong(f"The file must hold Gaussians; {error}.") from error
-    held = of_type(held, Gaussians, "a file that holds Gaussians")
+    _, held = file_of(answer, ".spz", Gaussians)
     need(len(held) >= 100, f"There must be at least 100 Gaussians; there are {len(held)}.")
     furthest = float(held.means.norm(dim=1).max())
     need(furthest <= REACH + STEP, f"All must lie within {REACH:g} of the origin; one is {furthest:.3g} away.")

@@ -7,19 +7,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ..training.loop import TrainSettings
-from ._exercise import Exercise, Wrong, call, generator, need, tensor_of
-
-
-def _number(result: Any) -> float:
-    """The result as a finite number, or :class:`Wrong`."""
-    one = isinstance(result, Tensor) and result.numel() == 1
-    if isinstance(result, bool) or not (one or isinstance(result, int | float)):
-        raise Wrong(f"Your function must give one number; it gives a {type(result).__name__}.")
-    need(math.isfinite(result), f"The number must be finite; it is {float(result)}.")
-    return float(result)
+from ._exercise import Exercise, call, generator, need, number_of, tensor_of
 
 
 def running_average(answer: Any) -> None:
@@ -41,7 +31,7 @@ def rate(answer: Any) -> None:
     for settings in (TrainSettings(), TrainSettings(samples=900, batch_size=6, learning_rate=0.3, warmup_samples=90)):
         top, last = settings.learning_rate, settings.samples
         for seen in (0, settings.warmup_samples // 2, settings.warmup_samples, last // 2, last, 2 * last):
-            found, wanted = _number(call(answer, seen, settings)), settings.rate_at(seen)
+            found, wanted = number_of(call(answer, seen, settings)), settings.rate_at(seen)
             where = "in the warm-up" if seen < settings.warmup_samples else "after the warm-up"
             say = f"After {seen} of {last} samples, {where}, the rate must be {wanted:.3g}; yours is {found:.3g}."
             need(abs(found - wanted) < 0.005 * top, say)
@@ -68,7 +58,7 @@ def gain_per_doubling(answer: Any) -> None:
     for samples, gain in (((500.0, 1000.0, 2000.0), 1.5), ((300.0, 400.0, 1600.0, 9000.0), 0.7), ((8.0, 80.0), 0.0)):
         seen = torch.tensor(samples, dtype=torch.float64)
         curve = 12 + gain * torch.log2(seen / seen[0])
-        found = _number(call(answer, seen, curve))
+        found = number_of(call(answer, seen, curve))
         if gain and abs(found - gain / math.log(2)) < 1e-3:
             need(False, "Count in doublings: the logarithm must have the base 2, and yours has another.")
         say = f"A curve that gains {gain} dB a doubling, from {len(samples)} points, came out as {found:.3g}."

@@ -1,7 +1,7 @@
-"""Which pixels of a picture are the object, when it stands before a plain background.
+"""Segment the object of an image with a plain background.
 
-Plain is more than one colour: light falls off towards the corners, and one side is brighter than the other. So the
-background is a polynomial of degree 2 over the picture, in CIELAB, where distances are about those that people see.
+A plain background still has more than one colour: light falls off towards the corners, and one side is brighter than
+the other. The background is modelled as a polynomial over the image in CIELAB, where distances match perception.
 """
 
 from __future__ import annotations
@@ -16,27 +16,25 @@ from PIL import Image
 from .._optional import require
 
 _WORK_SIDE = 512
-"""Longer side at which the object is looked for: models see 256 pixels, so a finer edge would gain nothing."""
+"""The mask is computed at this longer side, in pixels: models see 256 pixels, so a finer edge gains nothing."""
 
 _VISIBLE = 2.3
-"""CIELAB distance that people just notice (Mahy et al. 1994): nothing below it counts as object."""
+"""The CIELAB distance that people just notice (Mahy et al. 1994): nothing below it counts as object."""
 
 
-_TO_XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
-    np.float32,
-)
-
-
-def find_object(image: Image.Image, method: str) -> Image.Image:
-    """How much each pixel belongs to the object: mode L, 255 inside, 0 outside, grey along the edge.
+def object_mask(image: Image.Image, method: str) -> Image.Image:
+    """Compute how much each pixel belongs to the object.
 
     Args:
         image: mode RGB, at least 8 x 8 pixels.
-        method: "polynomial"; "grabcut", which refines that with OpenCV; or "auto": with OpenCV where it is installed.
+        method: "polynomial"; "grabcut", which refines the polynomial's mask with OpenCV; "auto" is "grabcut" where
+            OpenCV is installed, else "polynomial".
+
+    Returns:
+        Mode L, the size of ``image``: 255 inside, 0 outside, grey along the edge.
 
     Raises:
-        ImportError: method "grabcut", and OpenCV is not there.
+        ImportError: method "grabcut" without OpenCV.
     """
     small = image.copy()
     small.thumbnail((_WORK_SIDE, _WORK_SIDE), Image.Resampling.BOX)
@@ -52,7 +50,7 @@ def find_object(image: Image.Image, method: str) -> Image.Image:
 
 
 def _polynomial_mask(pixels: np.ndarray) -> np.ndarray:
-    """[h, w] bool. First the border ring tells the background, then all that looks like it does."""
+    """[h, w] bool. The background is fitted to the border ring first, then to all pixels that look like it."""
     from scipy import ndimage
 
     lab = ndimage.gaussian_filter(_to_lab(pixels), (0.7, 0.7, 0))  # [h, w, 3]; JPEG's grain and noise
@@ -60,8 +58,8 @@ def _polynomial_mask(pixels: np.ndarray) -> np.ndarray:
     ring = max(2, round(0.03 * min(height, width)))
     known = np.ones((height, width), bool)
     known[ring:-ring, ring:-ring] = False
-    # the ring alone would let a polynomial of high degree swing in the middle; once all around the object is known,
-    # degree 4 follows a lens's vignette, which falls with the 4th power of a cosine
+    # The ring alone would let a polynomial of high degree oscillate in the middle. Once the background all around the
+    # object is known, degree 4 follows a lens's vignette, which falls with the 4th power of a cosine.
     plain = True
     for degree in (2, 4, 4):
         distance, spread, share = _distance(lab, degree, known)  # [h, w]
@@ -74,24 +72,23 @@ def _polynomial_mask(pixels: np.ndarray) -> np.ndarray:
     if not plain:
         warnings.warn(
             "the background is not plain: the object may be cut out badly; try the background method "
-            '"rembg", or a picture with alpha',
+            '"rembg", or an image with alpha',
             stacklevel=5,
         )
     mask = _cleaned(far, distance, threshold)
-    # a blurred or compressed edge is visible further out than it lies: it lies where half the contrast is reached
+    # A blurred or compressed edge is visible outside the object: the true edge is where half the contrast is reached.
     contrast = ndimage.maximum_filter(distance * mask, 11)
     return mask & ((distance > 0.45 * contrast) | ~_grown(~mask, 5.5))
 
 
 def _distance(lab: np.ndarray, degree: int, known: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The background's polynomial, fitted to the pixels ``known``.
+    """Fit the background's polynomial to the pixels ``known``.
 
-    By least absolute deviations (weights 1 / residual, repeated), so that an object which touches the border does not
-    bend it.
+    Least absolute deviations, by weights 1 / residual, so that an object that touches the border does not bend the fit.
 
     Returns:
-        [h, w] CIELAB distance of each pixel to it; the 99th percentile of that over the background itself; the
-        background's share of the known pixels.
+        CIELAB distance of each pixel to the polynomial, [h, w]; the 99th percentile of that distance over the
+        background; the background's share of the known pixels.
     """
     height, width = known.shape
     u, v = np.linspace(-1, 1, width), np.linspace(-1, 1, height)
@@ -117,14 +114,14 @@ def _distance(lab: np.ndarray, degree: int, known: np.ndarray) -> tuple[np.ndarr
 
 
 def _grown(mask: np.ndarray, radius: float) -> np.ndarray:
-    """[h, w] bool, with all that is within ``radius`` pixels."""
+    """[h, w] bool: the mask and every pixel within ``radius`` pixels of it."""
     from scipy.ndimage import distance_transform_edt
 
     return distance_transform_edt(~mask) <= radius if mask.any() else mask
 
 
 def _cleaned(far: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndarray:
-    """Without specks, with gaps and holes filled unless one looks through them, the large parts only."""
+    """[h, w] bool: the large parts, without specks, with gaps and holes filled unless the background shows through."""
     from scipy import ndimage
 
     parts, count = ndimage.label(ndimage.binary_opening(far))
@@ -133,7 +130,7 @@ def _cleaned(far: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndar
     index = np.arange(1, count + 1)
     area = np.bincount(parts.ravel())[1:]
     peak = ndimage.maximum(distance, parts, index)
-    # specks of noise just pass the threshold; a part of an object has some place that clearly does
+    # Specks of noise just pass the threshold; a part of an object passes it clearly somewhere.
     kept = (peak > 1.5 * threshold) & (area >= 0.02 * area.max())
     mask = np.isin(parts, index[kept])
     reach = 0.02 * max(mask.shape)  # a stripe of the background's colour, across the object, is about that wide
@@ -144,11 +141,11 @@ def _cleaned(far: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndar
 
 
 def _windows(filled: np.ndarray, mask: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndarray:
-    """[h, w] bool, holes through which one sees the background, as under a mug's handle.
+    """[h, w] bool: holes that show the background, such as the one in a mug's handle.
 
-    Where an object merely has the background's colour, it takes that colour on gradually: its shading passes through.
-    At a real hole's edge the colour jumps. So a window is no thin line, has the background's colour, and at once a rim
-    that does not.
+    Where the object itself has the background's colour, its shading approaches that colour gradually. At the edge of a
+    real hole the colour jumps. So a window is more than a thin line, has the background's colour, and has a rim of
+    another colour.
     """
     from scipy import ndimage
 
@@ -166,7 +163,7 @@ def _windows(filled: np.ndarray, mask: np.ndarray, distance: np.ndarray, thresho
 
 
 def _refined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """GrabCut (Rother et al. 2004) along the edge of a mask; the mask itself where GrabCut loses or wins too much."""
+    """Refine the edge of a mask by GrabCut (Rother et al. 2004); keep the mask where GrabCut changes too much of it."""
     cv2 = require("cv2", extra="rembg", who='remove_background(method="grabcut")')
     if not mask.any() or mask.all():
         return mask
@@ -181,11 +178,12 @@ def _refined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     cv2.grabCut(bgr, trimap, None, *models, 2, cv2.GC_INIT_WITH_MASK)
     cut = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
     agreement = (cut & mask).sum() / (cut | mask).sum()
-    return cut if agreement > 0.9 else mask  # below: the object has the background's colours, as white on white
+    return cut if agreement > 0.9 else mask  # less: the object has the background's colours, e.g. white on white
 
 
 def _to_lab(pixels: np.ndarray) -> np.ndarray:
     """[h, w, 3] uint8 sRGB to CIELAB, D65, L in [0, 100] (IEC 61966-2-1 and CIE 15)."""
+    # not skimage.color.rgb2lab: its import costs 0.2 s on the first image of every program
     value = np.arange(256, dtype=np.float32) / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)[pixels]
     to_xyz = np.array(

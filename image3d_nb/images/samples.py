@@ -10,10 +10,13 @@ from ..errors import InputError
 
 
 def sample(name: str = "mug") -> Path:
-    """The path of a bundled picture.
+    """Return the path of a bundled image.
+
+    Args:
+        name: "mug", "duck", "car", "robot", "house", "toadstool".
 
     Raises:
-        InputError: no picture has this name; the message lists those there are.
+        InputError: unknown name; the message lists the known ones.
     """
     folder = data_dir() / "images"
     files = {entry["name"]: entry["file"] for entry in json.loads((folder / "index.json").read_text("utf-8"))}

@@ -1,13 +1,15 @@
 """The header of a .ply, and its vertices as columns of numbers.
 
 Binary rows without lists are a view of the file's bytes: one array of float32 where all is little-endian float32, else
-a structured one. Lists and text go through plyfile.
+a structured one. Lists and text go through plyfile. Other elements, and bytes after the rows, are left out with a
+warning.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -90,6 +92,11 @@ def holds_mesh(buffer: memoryview) -> bool:
     return has_faces and not any(line[:1] == [b"property"] and line[-1] == b"f_dc_0" for line in lines)
 
 
+def holds_packed(buffer: memoryview) -> bool:
+    """Whether a .ply's header has the packed columns of a compressed.ply."""
+    return b" packed_position" in header_bytes(buffer)
+
+
 def header_bytes(buffer: memoryview) -> bytes:
     """The header with its last line, or b"" if there is none within a megabyte."""
     for limit in (_USUAL_HEADER, _HEADER_LIMIT):
@@ -126,7 +133,10 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
             f"say {found}"
         )
     names = wanted([name for name, kind in vertex.properties if not kind.startswith("list ")])
-    check_size(header, buffer)
+    check_size(header, buffer, stacklevel=5)
+    others = [element.name for element in header.elements if element.count and element is not vertex]
+    if others:
+        warnings.warn(f"Gaussians cannot hold all of this .ply; left out: {', '.join(others)}", stacklevel=4)
     before = header.elements[: header.elements.index(vertex)]
     if header.encoding == "ascii" or any(element.has_lists for element in (*before, vertex)):
         return _read_with_plyfile(header, buffer, names)
@@ -138,6 +148,25 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
     order = "<" if header.encoding == "binary_little_endian" else ">"
     record = np.dtype([(name, order + kind) for name, kind in kinds])
     return Columns(names, np.frombuffer(buffer, record, vertex.count, start))
+
+
+def read_records(buffer: memoryview) -> dict[str, np.ndarray]:
+    """Each element of a little-endian .ply without lists, by name: [count] records, views of the bytes.
+
+    Raises:
+        FormatError: the header or the body is damaged, is not little-endian, or has lists.
+    """
+    header = parse_header(buffer)
+    if header.encoding != "binary_little_endian" or any(element.has_lists for element in header.elements):
+        end = header.size
+        raise FormatError(f"the header, up to byte {end}, must say binary_little_endian, no lists: {header.encoding}")
+    check_size(header, buffer, stacklevel=5)
+    found, at = {}, header.size
+    for element in header.elements:
+        record = np.dtype([(name, f"<{_KINDS[kind]}") for name, kind in element.properties])
+        found[element.name] = np.frombuffer(buffer, record, element.count, at)
+        at += found[element.name].nbytes
+    return found
 
 
 def parse_header(buffer: memoryview) -> Header:
@@ -177,8 +206,11 @@ def parse_header(buffer: memoryview) -> Header:
     return Header(encoding, elements, len(text))
 
 
-def check_size(header: Header, buffer: memoryview) -> None:
-    """Compare the header's counts with the size of the body, before memory for 10^18 vertices is allocated."""
+def check_size(header: Header, buffer: memoryview, stacklevel: int = 4) -> None:
+    """Compare the header's counts with the size of the body, before memory for 10^18 vertices is allocated.
+
+    Warns of bytes or lines after the rows; ``stacklevel`` is that of the warning.
+    """
     body = len(buffer) - header.size
     text = header.encoding == "ascii"
     if text:
@@ -191,12 +223,11 @@ def check_size(header: Header, buffer: memoryview) -> None:
     if body < needed:
         raise FormatError(f"{counts} must take at least {needed} {unit}; got {body} {place}: it is cut off")
     has_lists = any(element.has_lists for element in header.elements)
-    if (
-        body > needed
-        and (text or not has_lists)
-        and (text or bytes(buffer[header.size + needed :]).strip(b"\0\r\n\t "))
-    ):
-        raise FormatError(f"{counts} must take {needed} {unit}; got {body} {place}: its counts are wrong")
+    rest = b"text" if text else b"" if has_lists else bytes(buffer[header.size + needed :]).strip(b"\0\r\n\t ")
+    if body > needed and rest:
+        warnings.warn(
+            f"{counts} take {needed} {unit}; the {body - needed} {unit} after them are left out", stacklevel=stacklevel
+        )
 
 
 def _read_with_plyfile(header: Header, buffer: memoryview, names: tuple[str, ...]) -> Columns:
@@ -204,10 +235,17 @@ def _read_with_plyfile(header: Header, buffer: memoryview, names: tuple[str, ...
 
     try:
         with np.errstate(over="ignore"):  # as in Columns.take
-            vertex = PlyData.read(io.BytesIO(buffer))["vertex"]
+            vertex = PlyData.read(io.BytesIO(_without_comments(header, buffer)))["vertex"]
             columns = [np.asarray(vertex[name]).astype(np.float32) for name in names]
     except (PlyParseError, ValueError, OverflowError) as error:
         raise FormatError(
             f"a .ply must hold what its header says ({header.encoding}); after byte {header.size}: {error}"
         ) from error
     return Columns(names, np.stack(columns, axis=1))
+
+
+def _without_comments(header: Header, buffer: memoryview) -> bytes:
+    """The file for plyfile, which reads comments in ASCII alone."""
+    lines = bytes(buffer[: header.size]).splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith((b"comment", b"obj_info"))]
+    return b"".join([*kept, buffer[header.size :]])

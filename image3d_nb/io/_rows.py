@@ -62,3 +62,13 @@ def unit_planes(quats: np.ndarray) -> np.ndarray:
         squares = np.square(planes.astype(np.float64)).sum(0)
     planes /= np.sqrt(squares).astype(np.float32)
     return planes
+
+
+def with_largest(others: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """[n, 4] of length 1, of three numbers [n, 3] in their order and the place [n] of the fourth, the largest."""
+    largest = np.sqrt(np.maximum(0, 1 - np.square(others).sum(1, keepdims=True)))
+    places = np.arange(3) + (np.arange(3) >= which[:, None])  # [n, 3]
+    quats = np.empty((len(others), 4), np.float32)
+    np.put_along_axis(quats, places, others, axis=1)
+    np.put_along_axis(quats, which[:, None].astype(np.intp), largest, axis=1)
+    return quats

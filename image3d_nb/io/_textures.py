@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import io
 import math
-import struct
-import zlib
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import FormatError, InputError
+from ..images.load import DAMAGED
 
 _READABLE = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
 """What materials name in practice; other readers of Pillow start programs, or take any bytes for an image."""
-_DAMAGED = (
-    OSError, SyntaxError, ValueError, EOFError, LookupError, ArithmeticError, TypeError, struct.error, zlib.error,
-)  # fmt: skip
-"""What Pillow's readers raise on damaged files."""
 MOST_PIXELS = 8192 * 8192
 """What graphics cards of today take, and 200 MB: for all images of a file together."""
 _MOST_SIDE = 8192
@@ -66,7 +61,7 @@ def decode(content: bytes | memoryview, name: str, most: int = MOST_PIXELS) -> n
         raise FormatError(f"{name} must be a PNG, JPEG, WebP, ...; its first bytes are {first!r}") from error
     except FormatError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, *_DAMAGED) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, *DAMAGED) as error:
         raise FormatError(f"{name} must be a whole image; it is damaged or cut off: {error}") from error
 
 

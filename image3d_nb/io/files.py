@@ -29,7 +29,7 @@ from .._files import CONVENTIONS, atomic_write
 from ..errors import FormatError, InputError
 from ..gaussians import TENSORS, Gaussians
 from ..mesh import Mesh
-from . import obj, ply, ply_mesh, splat, spz, stl
+from . import compressed_ply, obj, ply, ply_mesh, sog, splat, spz, stl
 from ._format import Asset, Content, Format, FormatInfo, FormatTable, Sibling
 from .gltf import formats as gltf
 
@@ -39,6 +39,8 @@ _FORMATS: tuple[Format, ...] = (
     ply.FORMAT,
     splat.FORMAT,
     spz.FORMAT,
+    sog.FORMAT,
+    compressed_ply.FORMAT,
     gltf.GLB_GAUSSIANS,
     gltf.GLTF_GAUSSIANS,
     gltf.GLB,

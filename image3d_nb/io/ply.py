@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import FormatError, InputError
 from ..gaussians import SH_C0, Gaussians
 from ._format import Format, Sibling
-from ._ply_table import Columns, holds_mesh, is_ply, read_table
+from ._ply_table import Columns, holds_mesh, holds_packed, is_ply, read_table
 from ._rows import BLOCK, blocks, copy_columns, copy_fours, room, tables
 
 _POSITION = ("x", "y", "z")
@@ -45,8 +45,8 @@ def inria_columns(sh_degree: int) -> tuple[str, ...]:
 
 
 def sniff(buffer: memoryview) -> bool:
-    """Whether it is a .ply other than a mesh: for point clouds and damaged files, ``read`` says what is missing."""
-    return is_ply(buffer) and not holds_mesh(buffer)
+    """Whether it is a .ply other than a mesh or a compressed one; ``read`` says what is missing in a point cloud."""
+    return is_ply(buffer) and not holds_mesh(buffer) and not holds_packed(buffer)
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (every format gets it)
@@ -121,8 +121,6 @@ def _wanted(names: Sequence[str]) -> tuple[str, ...]:
     missing = [name for name in wanted if name not in names]
     if missing:
         reason = "it may hold a mesh or a plain point cloud"
-        if "packed_position" in names:
-            reason = "it is a compressed.ply of PlayCanvas, which splat-transform turns into a plain one"
         raise FormatError(
             f"a .ply of Gaussians must have the columns {' '.join(LGM_COLUMNS)}; its header, from byte 0 on, lacks "
             f"{' '.join(missing)} and has {' '.join(names)}: {reason}"

@@ -1,7 +1,8 @@
-"""Niantic's .spz: a tenth of a .ply's size, with numbers rounded to a few bits. Reads versions 1 to 3, writes 3.
+"""Niantic's .spz: a tenth of a .ply's size, with numbers rounded to a few bits. Reads versions 1 to 4, writes 3.
 
-A gzip of a 16-byte header and one array for each field: positions as 24-bit integers, everything else as bytes. A
-number that is read back differs by at most half a step:
+A gzip of a 16-byte header and one array for each field: positions as 24-bit integers, everything else as bytes.
+Version 4 has the same arrays in separate streams (:mod:`._spz_streams`), and may have SH degree 4. A number that is
+read back differs by at most half a step:
 
 =================  ===================================================  ==========================================
 field              half a step                                          range; other values are limited to it
@@ -24,6 +25,7 @@ Specification: https://github.com/nianticlabs/spz (README.md; src/cc/load-spz.cc
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 
@@ -34,6 +36,8 @@ from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
 from ._format import Format, Sibling
 from ._rows import blocks, unit_planes
+from ._spz_streams import HEADER as _HEADER_4
+from ._spz_streams import unpack_streams
 
 _MAGIC = b"NGSP"
 _HEADER = struct.Struct("<4sIIBBBB")
@@ -54,7 +58,7 @@ _BITS = 12
 """Fractional bits of positions, as all programs write: a quarter of a millimetre, if the unit is a metre."""
 _COLOR = 0.15
 """The stored range of colours is wider than [0, 1]: higher SH degrees may bring them back into it."""
-_REST = {0: 0, 1: 3, 2: 8, 3: 15}
+_REST = {0: 0, 1: 3, 2: 8, 3: 15, 4: 24}
 """Coefficients beyond the first, by SH degree."""
 
 
@@ -65,6 +69,8 @@ class _Header:
     sh_degree: int
     bits: int
     flags: int
+    streams: int = 0
+    table: int = 0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -97,20 +103,15 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (e
         FormatError: damaged, of another version, or with other axes.
     """
     header = _read_header(buffer)
-    content = _unpack(buffer, header)
-    fields, at = [], _HEADER.size
-    for size in header.sizes:
-        fields.append(np.frombuffer(content, np.uint8, header.count * size, at).reshape(header.count, size))
-        at += header.count * size
-    _check_extensions(content[at:])
-    positions, opacities, colors, scales, rotations, rest = fields
+    start, fields = _fields_4(buffer, header) if header.version == 4 else _fields(buffer, header)
+    opacities, colors, scales, rotations, rest = fields
     dc = (_floats(colors) / 255 - np.float32(0.5)) / np.float32(_COLOR)  # [N, 3]
     sh = dc[:, None]  # [N, 1, 3]
     if header.sh_degree:
-        others = _floats(rest).reshape(header.count, -1, 3) / 128 - 1  # [N, K - 1, 3]
+        others = _floats(rest).reshape(header.count, -1, 3)[:, : _REST[3]] / 128 - 1  # [N, K - 1, 3]
         sh = np.concatenate([sh, others], axis=1)
     return Gaussians(
-        means=torch.from_numpy(_read_positions(positions, content, header)),
+        means=torch.from_numpy(_read_positions(*start, header)),
         quats=torch.from_numpy(_read_smallest_three(rotations) if header.version >= 3 else _read_xyz(rotations)),
         scales=torch.from_numpy(np.exp(_floats(scales) / 16 - 10)),
         opacities=torch.from_numpy(_floats(opacities[:, 0]) / 255),
@@ -118,13 +119,48 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (e
     )
 
 
+def _fields(buffer: memoryview, header: _Header) -> tuple[tuple[bytes, int], list[np.ndarray]]:
+    """Where positions start, and [N, bytes] uint8 of each other field."""
+    content = _unpack(buffer, header)
+    at, fields = _HEADER.size, []
+    for size in header.sizes:
+        fields.append(np.frombuffer(content, np.uint8, header.count * size, at).reshape(header.count, size))
+        at += header.count * size
+    _check_extensions(content[at:])
+    return (content, _HEADER.size), fields[1:]
+
+
+def _fields_4(buffer: memoryview, header: _Header) -> tuple[tuple[bytes, int], list[np.ndarray]]:
+    """The same of version 4."""
+    wanted = [header.count * size for size in header.sizes if size]
+    positions, *others = unpack_streams(buffer, header.table, header.streams, wanted)
+    if header.flags & _EXTENDED:
+        _check_extensions(bytes(buffer[_HEADER_4.size : header.table]))
+    if header.sh_degree == 4:
+        warnings.warn("Gaussians cannot hold the colours of SH degree 4 of this .spz; they are left out", stacklevel=4)
+    fields = [np.frombuffer(field, np.uint8).reshape(header.count, -1) for field in others]
+    return (b"\0" + positions, 1), [*fields, *[np.empty((header.count, 0), np.uint8)] * (5 - len(fields))]
+
+
+def _read_header_4(buffer: memoryview) -> _Header:
+    version = int.from_bytes(buffer[4:8], "little")
+    if version != 4 or len(buffer) < _HEADER_4.size:
+        raise FormatError(
+            f"an .spz that starts with {_MAGIC!r} must be of version 4 and 32 bytes or more; byte 4 says {version}; "
+            f"there are {len(buffer)} bytes: save it as version 3 or as .ply"
+        )
+    _, version, count, degree, bits, flags, streams, table = _HEADER_4.unpack_from(buffer)
+    if degree not in _REST or bits > 24 or not count:
+        raise FormatError(
+            "the header of an .spz must say SH degree 0 to 4, at most 24 fractional bits and at least one Gaussian; "
+            f"bytes 8 to 13 say {degree}, {bits} and {count}"
+        )
+    return _Header(version, count, degree, bits, flags, streams, table)
+
+
 def _read_header(buffer: memoryview) -> _Header:
     if bytes(buffer[:4]) == _MAGIC:
-        version = int.from_bytes(buffer[4:8], "little")
-        raise FormatError(
-            f"an .spz must be of version 1, 2 or 3; byte 4 says {version}, which is packed with zstd: "
-            "save it as version 3 (splat-transform --spz-version 3) or as .ply"
-        )
+        return _read_header_4(buffer)
     try:
         start = _start(buffer)
     except zlib.error as error:
@@ -136,8 +172,8 @@ def _read_header(buffer: memoryview) -> _Header:
         )
     _, version, count, degree, bits, flags, _ = _HEADER.unpack(start)
     if version not in (1, 2, 3):
-        raise FormatError(f"an .spz must be of version 1, 2 or 3; byte 4 of what is packed says {version}")
-    if degree not in _REST or bits > 24 or not count:
+        raise FormatError(f"a packed .spz must be of version 1, 2 or 3; byte 4 of what is packed says {version}")
+    if degree not in (0, 1, 2, 3) or bits > 24 or not count:
         raise FormatError(
             "the header of an .spz must say SH degree 0 to 3, at most 24 fractional bits and at least one Gaussian; "
             f"bytes 8 to 13 of what is packed say {degree}, {bits} and {count}"
@@ -191,11 +227,11 @@ def _check_extensions(records: bytes) -> None:
         )
 
 
-def _read_positions(stored: np.ndarray, content: bytes, header: _Header) -> np.ndarray:
+def _read_positions(content: bytes, start: int, header: _Header) -> np.ndarray:
     """[N, 3]. Three bytes are read as the upper ones of a 4-byte integer: dropping the lowest keeps the sign."""
     if header.version == 1:
-        return stored.view("<f2").astype(np.float32)
-    wide = np.ndarray((3 * header.count,), "<i4", content, _HEADER.size - 1, (3,)) >> 8  # [3 N]
+        return np.frombuffer(content, "<f2", 3 * header.count, start).reshape(-1, 3).astype(np.float32)
+    wide = np.ndarray((3 * header.count,), "<i4", content, start - 1, (3,)) >> 8  # [3 N]
     return (wide.astype(np.float32) * np.float32(2.0**-header.bits)).reshape(-1, 3)
 
 
