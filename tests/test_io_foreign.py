@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,15 @@ def test_concave_polygons_stay_inside(tmp_path: Path, kind: str, turn: np.ndarra
         mesh = load(tmp_path, name, content)
         assert volume(mesh) == pytest.approx(area, rel=1e-5)
         assert float(mesh.face_areas().sum()) == pytest.approx(2 * area + around, rel=1e-5)
+
+
+def test_too_many_corners_are_named_and_soon_done(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).random((40_000, 2))
+    rows = [f"{x:.6f} {y:.6f} 0" for x, y in points]
+    text = ply("x y z", rows, [f"40000 {' '.join(map(str, range(40_000)))}"]).replace("uchar int", "int int")
+    start = time.thread_time()
+    assert len(load(tmp_path, "a.ply", text, "concave").faces) == 39_998
+    assert time.thread_time() - start < 5
 
 
 @pytest.mark.parametrize("suffix", [".tga", ".bmp", ".png"])

@@ -30,8 +30,8 @@ _DECIMALS = 1e-8
 _COARSE = 0.01
 """Steps of float32 above this share of a mesh's size: the numbers are those of a map, whoever rounded them."""
 
-_MOST_CORNERS = 10_000
-"""Of a concave polygon: nobody draws larger ones, and cutting them up takes long."""
+_CALL, _MOST_COSTS = 2000, 3e8
+"""Cutting up a concave polygon of n corners costs n^2 + 2000; all of a file may cost this much: some three seconds."""
 
 
 @contextmanager
@@ -126,49 +126,60 @@ def local_float32(positions: np.ndarray, notes: list[str]) -> np.ndarray:
     return (positions - origin).astype(np.float32)
 
 
-def triangles_of(positions: np.ndarray, corners: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def triangles_of(
+    positions: np.ndarray, corners: np.ndarray, sizes: np.ndarray, notes: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
     """Polygons as triangles that stay inside them, concave ones too.
 
     Args:
         positions: [V, 3].
         corners: [n] vertices of all polygons, one after the other.
-        sizes: [P] how many of them each polygon has; below 3 there is no triangle.
+        sizes: [P] the number of corners of each polygon; below 3 it gives no triangle.
+        notes: gets a phrase for polygons that are too large to be cut up well.
 
     Returns:
         [T, 3] places in ``corners``; [T] the polygon of each triangle.
     """
-    starts = np.cumsum(sizes) - sizes
-    count = np.maximum(sizes - 2, 0)
+    starts, count = np.cumsum(sizes) - sizes, np.maximum(sizes - 2, 0)
+    ends = np.cumsum(count)
     polygon = np.repeat(np.arange(len(sizes)), count)
-    step = np.arange(len(polygon)) - np.repeat(np.cumsum(count) - count, count)
+    step = np.arange(len(polygon)) - np.repeat(ends - count, count)
     first = starts[polygon]
     triangles = np.stack([first, first + step + 1, first + step + 2], axis=1)
     many = sizes[polygon] > 3
     if not many.any():
         return triangles, polygon
     a, b, c = (positions[corners[triangles[many, k]]].astype(np.float64) for k in range(3))
-    with np.errstate(over="ignore", invalid="ignore"):
-        areas = np.cross(b - a, c - a)  # [t, 3]
     normals = np.zeros((len(sizes), 3))
-    np.add.at(normals, polygon[many], areas)  # twice the area of the whole polygon, by Newell's formula
-    outside = (areas * normals[polygon[many]]).sum(1) < 0
-    ends = np.cumsum(count)
-    for bad in np.unique(polygon[many][outside]).tolist():
-        inside = _ears(positions[corners[starts[bad] : starts[bad] + sizes[bad]]], normals[bad])
+    with np.errstate(over="ignore", invalid="ignore"):  # positions are checked once they are known to be used
+        areas = np.cross(b - a, c - a)  # [t, 3]
+        np.add.at(normals, polygon[many], areas)  # twice the area of the whole polygon, by Newell's formula
+        concave = np.unique(polygon[many][(areas * normals[polygon[many]]).sum(1) < 0])
+    quads = concave[sizes[concave] == 4]  # the other diagonal lies inside
+    triangles[ends[quads] - 2] = starts[quads, None] + (1, 2, 3)
+    triangles[ends[quads] - 1] = starts[quads, None] + (1, 3, 0)
+    others = concave[sizes[concave] > 4]
+    costs = np.cumsum(sizes[others].astype(np.float64) ** 2 + _CALL)
+    for one in others[costs <= _MOST_COSTS].tolist():
+        inside = _ears(positions[corners[starts[one] : starts[one] + sizes[one]]], normals[one])
         if inside is not None:
-            triangles[ends[bad] - count[bad] : ends[bad]] = inside + starts[bad]
+            triangles[ends[one] - count[one] : ends[one]] = inside + starts[one]
+    if len(costs) and costs[-1] > _MOST_COSTS:
+        notes.append(
+            f"the dents of {int((costs > _MOST_COSTS).sum())} concave polygons, which are too large or too many"
+        )
     return triangles, polygon
 
 
 def _ears(outline: np.ndarray, normal: np.ndarray) -> np.ndarray | None:
-    """[n - 2, 3] triangles of one concave polygon [n, 3], by manifold3d; None where it finds no such number."""
+    """[n - 2, 3] triangles of one concave polygon [n, 3], by manifold3d; None if it finds another number."""
     import manifold3d
 
     axis = int(np.abs(normal).argmax())
     flat = np.delete(outline.astype(np.float64), axis, axis=1)
     if (normal[axis] < 0) != (axis == 1):  # seen from behind
         flat = flat * (-1, 1)
-    if not np.isfinite(flat).all() or len(flat) > _MOST_CORNERS:
+    if not np.isfinite(flat).all():
         return None
     found = np.asarray(manifold3d.triangulate([flat]))
     return found if found.shape == (len(flat) - 2, 3) else None

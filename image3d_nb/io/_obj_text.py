@@ -94,7 +94,7 @@ def plain_text(content: bytes, notes: list[str]) -> PlainText:
     positions = np.empty((0, 3))
     if sizes.max() > 3:
         positions = np.array([row.split()[:3] for row in rows["v"]], np.float64)
-    triangles, polygon = triangles_of(positions, corners[:, 0], sizes)
+    triangles, polygon = triangles_of(positions, corners[:, 0], sizes, notes)
     blocks = [f"{word} {row}" for word, some in rows.items() for row in some]
     group = np.array(of_face)[polygon]
     for one in dict.fromkeys(of_face):

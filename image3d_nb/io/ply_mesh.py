@@ -65,7 +65,7 @@ def read(buffer: memoryview, sibling: Sibling) -> Mesh:
     few = int((sizes < 3).sum())
     if few:
         notes.append(f"{few} of {len(sizes)} faces, which have fewer than 3 corners")
-    triangles, _ = triangles_of(positions, corners, sizes)
+    triangles, _ = triangles_of(positions, corners, sizes, notes)
     part = Part(
         vertices=positions,
         faces=corners[triangles],
