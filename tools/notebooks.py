@@ -29,8 +29,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_PIXELS = 860  # longest side of a stored image: the width of a notebook's column
-FULL_COLOUR = 512  # longest side of an image that keeps all its colours; larger ones get a palette
-COLOURS = 128  # a 480-px render takes 40 kB with them, 98 kB without
+FULL_COLOUR = 512  # longest side of an image that keeps all its colours; larger ones over MAX_FILE get a palette
+MAX_FILE = 80_000  # bytes
 CELL_TIMEOUT = 300  # seconds; a lesson as a whole stays under 60
 KEPT_TYPES = ("text/plain", "text/markdown", "text/latex", "image/png")
 METADATA = {
@@ -158,15 +158,19 @@ def _small_png(encoded: str) -> str:
     with Image.open(io.BytesIO(raw)) as image:
         image.load()
         plain = not image.info.keys() - {"transparency"}  # matplotlib writes its version there
-        limit = MAX_PIXELS if image.mode == "P" else FULL_COLOUR
+        limit = MAX_PIXELS if image.mode == "P" or len(raw) <= MAX_FILE else FULL_COLOUR
         if image.format == "PNG" and max(image.size) <= limit and plain:
             return base64.b64encode(raw).decode()
         mode = "RGBA" if "transparency" in image.info or image.mode == "RGBA" else "RGB"
         picture = image.convert(mode)
     picture.thumbnail((MAX_PIXELS, MAX_PIXELS), Image.Resampling.LANCZOS)
     if max(picture.size) > FULL_COLOUR:
-        method = Image.Quantize.FASTOCTREE if picture.mode == "RGBA" else Image.Quantize.MEDIANCUT
-        picture = picture.quantize(COLOURS, method)
+        if picture.mode == "RGB":  # dithered, since bands would show in soft shades
+            chosen = picture.quantize(255)
+            chosen.putpalette([*(chosen.getpalette() or [])[:765], 255, 255, 255])  # the paper stays white
+            picture = picture.quantize(palette=chosen, dither=Image.Dither.FLOYDSTEINBERG)
+        else:
+            picture = picture.quantize(256, Image.Quantize.FASTOCTREE)
     picture.info = {}
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
