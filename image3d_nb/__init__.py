@@ -10,8 +10,16 @@ Importing the package loads no large library: each public name is imported when 
 types, are listed in ``__init__.pyi``.
 """
 
-import lazy_loader
-
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+try:
+    import lazy_loader
+except ModuleNotFoundError:  # the doctor still runs and names every missing package
+
+    def __getattr__(name):
+        raise ImportError(
+            f"image3d_nb.{name} needs lazy_loader, which is missing: pip install lazy-loader, or let "
+            "`python -m image3d_nb doctor` list all that is missing"
+        )
+else:
+    __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""The record of how a result was made, what is true of it still, and what made it."""
+"""``result.json``: how the files of a result were made, by what, and whether they are still the same."""
 
 from __future__ import annotations
 
@@ -17,79 +17,83 @@ from . import __version__
 from .hub.weights import commit_of, model_hash
 
 SCHEMA_VERSION = 1
-"""Of the record; it goes up when a field changes its meaning or goes away."""
+"""Version of the record. It increases when a field changes its meaning or is removed."""
 RECORD = "result.json"
 Record: TypeAlias = dict[str, Any]
-Files: TypeAlias = tuple[tuple[str, int, int], ...]
-_LICENCE_LINE = re.compile(r"^license:\s*[\"']?([^\s\"']+)", re.MULTILINE)  # of a model card's front matter
+FileStamps: TypeAlias = tuple[tuple[str, int, int], ...]
+_LICENCE_LINE = re.compile(r"^license:\s*[\"']?([^\s\"']+)", re.MULTILINE)  # in the front matter of a model card
 
 
 def read_record(out_dir: str | os.PathLike[str]) -> Record | None:
-    """The record in a folder that :func:`generate_one` wrote to; None where there is none, or none that can be read."""
+    """The record in a folder that :func:`generate_one` wrote; None if there is none or it cannot be read."""
     try:
         record = json.loads((Path(out_dir) / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or somebody else's file of that name: nothing to go on from
+    except (OSError, ValueError):  # missing, or a foreign file with this name: there is nothing to resume
         return None
     return record if isinstance(record, dict) else None
 
 
-def weight_files(folder: Path) -> Files:
-    """Names, sizes and times: what tells that a model's folder is another than when it was last looked at."""
+def file_stamps(folder: Path) -> FileStamps:
+    """(name, size, time in ns) of each weight file in a folder, or of one file: they change if the weights change."""
     found = [folder] if folder.is_file() else sorted(folder.rglob("*.safetensors"))
     files = [(file, file.stat()) for file in found]
     return tuple((file.name, status.st_size, status.st_mtime_ns) for file, status in files)
 
 
 def model_record(name: str, weights: Path, lgm: Path | None) -> Record:
-    """What a record says of the weights: the model's folder, and LGM's own folder or file where it is another."""
+    """The record's part about the weights.
+
+    Args:
+        name: the model's name, as the user gave it.
+        weights: the model's folder.
+        lgm: LGM's own folder or file, if it is not in the model's folder.
+    """
     record = {
-        "name": name, "sha256": _hash_once(weights, weight_files(weights)), "licence": _licence_of(weights),
+        "name": name, "sha256": _hash_once(weights, file_stamps(weights)), "licence": _licence_of(weights),
         "commit": commit_of(weights),
     }  # fmt: skip
     if lgm is None:
         return record
-    return record | {"lgm_sha256": _hash_once(lgm, weight_files(lgm)), "lgm_commit": commit_of(lgm)}
+    return record | {"lgm_sha256": _hash_once(lgm, file_stamps(lgm)), "lgm_commit": commit_of(lgm)}
 
 
 @functools.lru_cache(maxsize=8)
-def _hash_once(weights: Path, _files: Files) -> str:
+def _hash_once(weights: Path, _stamps: FileStamps) -> str:
     return model_hash(weights)
 
 
 def _licence_of(weights: Path) -> str | None:
-    """What the model card's front matter says; None where there is no card, or it does not say."""
+    """The licence in the model card's front matter, or None."""
     card = weights / "README.md"
     found = _LICENCE_LINE.search(card.read_text(encoding="utf-8")) if card.is_file() else None
     return found[1] if found else None
 
 
 def is_done(folder: Path, record: Record, wanted: Record) -> bool:
-    """Whether a folder holds what its record tells of, and that is what is wanted."""
+    """True if the folder holds the files of its record, unchanged, and they were made from the ``wanted`` inputs."""
     same = all(record.get(key) == value for key, value in wanted.items())
     if not same or record.get("versions", {}).get("image3d_nb") != __version__:
         return False
     files = record.get("files")
-    return isinstance(files, dict) and all(_is_there(folder / name, files[name]) for name in files)
-
-
-def _is_there(file: Path, told: Record) -> bool:
-    return file.is_file() and description(file) == told
+    return isinstance(files, dict) and all(
+        (folder / name).is_file() and description(folder / name) == files[name] for name in files
+    )
 
 
 def description(file: Path) -> Record:
-    """Of a written file: its length and its sha256."""
+    """Length in bytes and sha256 of a file."""
     content = file.read_bytes()
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of this package, and of what decides the numbers."""
+    """Versions of Python, of this package, and of the packages that affect the result."""
     packages = {name: version(name) for name in ("torch", "diffusers", "numpy")}
     return {"python": platform.python_version(), "image3d_nb": __version__, **packages}
 
 
 def peak_memory() -> int:
-    """The most memory that this process has held so far, bytes."""
+    """The most memory that this process has used so far, in bytes."""
     if sys.platform == "win32":
         import psutil
 

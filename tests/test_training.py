@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from torch import nn
 
 from image3d_nb.errors import InputError
 from image3d_nb.pipelines import load_pipeline
-from image3d_nb.training.__main__ import averaged, main
-from image3d_nb.training.data import SPLITS, ObjectViews, on_white
+from image3d_nb.training.__main__ import main
+from image3d_nb.training.data import SPLITS, Batches, ObjectViews, on_white
 from image3d_nb.training.evaluate import evaluate
 from image3d_nb.training.lgm import LGM_SETTINGS, train_lgm
-from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, plot
-from image3d_nb.training.objects import HELD_OUT
+from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, averaged, plot
+from image3d_nb.training.objects import ASSEMBLY, FAMILIES, HELD_OUT
 from image3d_nb.training.views import VIEWS_SETTINGS, tiny_unet, train_views
 
 SHORT = {"samples": 2, "batch_size": 2, "eval_samples": 2, "eval_objects": 2, "warmup_samples": 0}
@@ -34,12 +35,33 @@ def test_a_sample_is_a_function_of_its_index() -> None:
     assert first.images.shape == (6, 4, 32, 32)
 
 
-def test_splits_do_not_meet() -> None:
+@pytest.mark.parametrize("first", [0, 1000, 123_456])
+def test_splits_do_not_meet(first: int) -> None:
     firsts = sorted(SPLITS.values())
     assert all(b - a >= 10**8 for a, b in itertools.pairwise(firsts))
-    unseen = {ObjectViews("unseen", 16)[i].family for i in range(4)}
-    assert unseen == set(HELD_OUT)
-    assert ObjectViews("train", 16)[0].family not in HELD_OUT
+    assert {ObjectViews("unseen", 16)[i].family for i in range(4)} == {"teapot", "bird"}
+    families = {split: {ObjectViews(split).family_of(first + i) for i in range(410)} for split in SPLITS}
+    assert families["ten"] == set(HELD_OUT)
+    assert families["test"] == set(FAMILIES)
+    assert families["train"] == families["val"] == {*FAMILIES, ASSEMBLY}
+
+
+def test_assemblies_are_a_share_of_every_batch() -> None:
+    data = ObjectViews("train", assemblies=0.3)
+    counts = [sum(data.family_of(first + i) == ASSEMBLY for i in range(16)) for first in range(0, 16_000, 16)]
+    assert 3 <= min(counts) <= max(counts) <= 7
+    assert abs(sum(counts) / 16_000 - 0.3) < 0.002
+    assert ASSEMBLY not in {ObjectViews("train", assemblies=0.0).family_of(i) for i in range(100)}
+
+
+def test_workers_make_the_same_samples() -> None:
+    data = ObjectViews("train", 16, random_views=1)
+    here, ahead = Batches(data), Batches(data, workers=2)
+    for first in (0, 3, 6, 30):  # three in a row, and a jump
+        for one, other in zip(here(first, 3), ahead(first, 3), strict=True):
+            assert torch.equal(one.images, other.images)
+            assert torch.equal(one.cameras.c2w, other.cameras.c2w)
+            assert one.family == other.family
 
 
 def test_on_white_shows_white_where_nothing_is() -> None:
@@ -50,7 +72,7 @@ def test_on_white_shows_white_where_nothing_is() -> None:
     assert images.min() < 0.6
 
 
-def toy(folder: Path, samples: int = 40) -> nn.Module:
+def toy(folder: Path, samples: int = 40, until: float = 1.0) -> nn.Module:
     """A line fitted to data that are a function of the index."""
 
     def loss_of(net: nn.Module, first: int, count: int):
@@ -62,7 +84,7 @@ def toy(folder: Path, samples: int = 40) -> nn.Module:
     settings = TrainSettings(samples=samples, batch_size=4, learning_rate=0.1, warmup_samples=8, eval_samples=20)
     return Trainer(
         nn.Linear(1, 1), loss_of, lambda net: {"weight_db": float(net.weight.detach())}, folder, settings
-    ).run()
+    ).run(until)
 
 
 def test_loop_learns_logs_and_plots(tmp_path: Path) -> None:
@@ -94,6 +116,44 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: py
     resumed = toy(tmp_path / "parts")
     assert torch.equal(resumed.weight, whole.weight)
     assert torch.equal(resumed.bias, whole.bias)
+
+
+def test_a_run_goes_on_from_a_share_of_its_samples(tmp_path: Path) -> None:
+    whole = toy(tmp_path / "whole")
+    toy(tmp_path / "parts", until=0.45)
+    assert torch.load(tmp_path / "parts" / CHECKPOINT, weights_only=True)["seen"] == 20  # of 40, in steps of 4
+    assert torch.equal(toy(tmp_path / "parts").weight, whole.weight)
+
+
+def test_a_budget_of_minutes_becomes_samples_when_the_rate_falls(tmp_path: Path, monkeypatch) -> None:
+    clock = itertools.count(0, 3.0)  # a step takes three seconds
+    monkeypatch.setattr(time, "process_time", lambda: next(clock))
+    rates: list[float] = []
+    rate_at = TrainSettings.rate_at
+    monkeypatch.setattr(TrainSettings, "rate_at", lambda self, seen: rates.append(rate_at(self, seen)) or rates[-1])
+    settings = TrainSettings(minutes=1.0, hold=0.6, batch_size=4, warmup_samples=0, learning_rate=0.1)
+
+    def train(until: float) -> Trainer:
+        trainer = Trainer(
+            nn.Linear(1, 1),
+            lambda net, first, count: (net.weight.square().sum(), {}),
+            lambda net: {},
+            tmp_path,
+            settings,
+        )
+        trainer.run(until)
+        return trainer
+
+    held = train(0.6)
+    assert (held.seen, held.settings.samples) == (48, 80)  # twelve steps are 36 of 60 seconds
+    assert set(rates) == {0.1}
+    assert train(1.0).seen == 80
+    assert rates[-1] < 0.02
+
+
+def test_a_budget_needs_a_held_rate(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="hold"):
+        Trainer(nn.Linear(1, 1), lambda *_: (None, {}), lambda _: {}, tmp_path, TrainSettings(minutes=1.0))
 
 
 def test_rate_rises_then_falls() -> None:

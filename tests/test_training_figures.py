@@ -16,26 +16,75 @@ from image3d_nb.metrics import psnr
 from image3d_nb.pipelines import generator, load_pipeline
 from image3d_nb.rendering import render
 from image3d_nb.training.data import ObjectViews, on_white
-from image3d_nb.training.evaluate import evaluate, evaluate_steps, filling, judge, photograph, photographed, score
+from image3d_nb.training.evaluate import (
+    Judged,
+    evaluate,
+    evaluate_steps,
+    filling,
+    flip_averaged,
+    gradient_energy,
+    judge,
+    photograph,
+    photographed,
+    score,
+)
 from image3d_nb.training.export import tiny_pipeline
 from image3d_nb.training.foreign import foreign_pictures
 from image3d_nb.training.lgm import tiny_lgm
-from image3d_nb.training.objects import make_object
+from image3d_nb.training.objects import HELD_OUT, make_object
 from image3d_nb.training.views import tiny_unet
 
 ROWS = {"sides", "true views", "whole way", "copied front", "direct", "sides, prepared", "whole way, prepared"}
 
 
 def test_score_puts_objects_together() -> None:
-    rows = [(torch.tensor([10.0, 20.0]), 0.1, 0.5, 0.25), (torch.tensor([30.0, 30.0]), 0.001, 0.7, 0.75)]
+    rows = [
+        Judged(torch.tensor([10.0, 20.0]), 0.1, 0.5, 0.3, 0.25),
+        Judged(torch.tensor([30.0, 30.0]), 0.001, 0.7, 0.5, 0.75),
+    ]
     found = score(rows)
     assert found.each == (15.0, 30.0)
     assert found.psnr == 22.5
     assert found.spread == pytest.approx(np.std([15, 30], ddof=1))
     assert found.pooled == pytest.approx(-10 * np.log10(0.0505))
     assert (found.ssim, found.iou, found.count) == (pytest.approx(0.6), 0.5, 2)
+    assert found.sharpness == pytest.approx(0.4)
+    assert found.by_family("unseen") == {"teapot": 15, "bird": 30}
     assert "22.50 dB" in str(found)
-    assert "IoU" not in str(score([(torch.zeros(1), 1.0, 0.0, float("nan"))] * 2))
+    assert "IoU" not in str(score([Judged(torch.zeros(1), 1.0, 0.0, 1.0)] * 2))
+
+
+def test_families_take_turns_among_the_objects() -> None:
+    rows = [Judged(torch.tensor([float(i)]), 0.1, 0.5, 0.3) for i in range(20)]
+    each = score(rows).by_family("ten")
+    assert list(each) == list(HELD_OUT)
+    assert each["teapot"] == 5  # the objects 0 and 10
+    assert each["telescope"] == 14
+    assert [ObjectViews("ten").family_of(i) for i in (0, 10, 9)] == ["teapot", "teapot", "telescope"]
+
+
+def test_blur_loses_sharpness() -> None:
+    true = on_white(ObjectViews("test", 64)[3].images)
+    soft = torch.nn.functional.avg_pool2d(true, 3, 1, 1, count_include_pad=False)
+    assert gradient_energy(true.flip(-1)) == pytest.approx(gradient_energy(true))
+    assert gradient_energy(soft) < 0.6 * gradient_energy(true)
+    assert gradient_energy(torch.ones(3, 8, 8)) == 0
+
+
+def test_flip_averaging_treats_both_sides_alike() -> None:
+    """The views of a mirrored front are the mirrored views, at +x what was at -x: for any weights."""
+    pipe = load_pipeline()
+    front = on_white(ObjectViews("unseen", 64, vary_fill=False)[0].images)[0]
+    views, mirrored = (flip_averaged(pipe, picture) for picture in (front, front.flip(-1)))
+    torch.testing.assert_close(mirrored, views[[0, 3, 2, 1]].flip(-1), atol=2e-3, rtol=0)
+    assert (views[1] - views[3].flip(-1)).abs().max() > 0.1  # a teapot has a spout on one side
+
+
+def test_flipped_rows_are_measured_when_asked_for() -> None:
+    found = evaluate(load_pipeline(), "ten", 1, novel_views=1, prepared=False, flipped=True, progress=False)
+    assert found.keys() == {"sides", "true views", "whole way", "copied front", "sides, flipped", "whole way, flipped"}
+    assert found["sides, flipped"].psnr == pytest.approx(found["sides"].psnr, abs=2)
+    assert found["sides, flipped"].each != found["sides"].each
 
 
 def test_prepare_image_gives_the_truth_that_prepared_rows_are_judged_by() -> None:
@@ -86,11 +135,12 @@ def test_steps_are_compared_where_weights_allow_them() -> None:
 def test_judge_looks_from_the_new_cameras() -> None:
     sample_ = ObjectViews("test", 64, random_views=2, vary_fill=False)[0]
     made = load_pipeline().reconstruct(on_white(sample_.images[:4]))
-    decibels, error, alike, iou = judge(made, sample_)
+    decibels, error, alike, sharpness, iou = judge(made, sample_)
     assert decibels.shape == (2,)
     assert float(decibels.mean()) > 14
     assert 0 < error < 0.05
     assert 0.4 < alike < 1
+    assert 0.1 < sharpness < 1
     assert iou > 0.6
 
 

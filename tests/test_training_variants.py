@@ -12,13 +12,13 @@ import torch
 from image3d_nb.cameras import orbit_cameras, plucker_rays
 from image3d_nb.errors import InputError
 from image3d_nb.pipelines.lgm import lgm_input
-from image3d_nb.training.__main__ import averaged, main
+from image3d_nb.training.__main__ import main
 from image3d_nb.training.ablations import ABLATIONS, METRICS, settings_of, stored
 from image3d_nb.training.data import INPUT_AZIMUTHS, ObjectViews, on_white
 from image3d_nb.training.direct import DIRECT_SETTINGS, copied_front, direct_gaussians, train_direct
 from image3d_nb.training.disturb import Disturbed, grid_distortion, jittered_rays
 from image3d_nb.training.lgm import tiny_lgm
-from image3d_nb.training.loop import LOG, read_log
+from image3d_nb.training.loop import LOG, averaged, read_log
 from image3d_nb.training.objectives import PREDICTIONS, FrameCondition, sample_views, scheduler_of
 from image3d_nb.training.views import predict_views, tiny_unet
 

@@ -1,4 +1,4 @@
-"""Fewer triangles for a closed surface, and where on the old surface a point of the new one lies. Arrays only.
+"""The closest point of a triangle mesh. Arrays only.
 
 Shapes: V vertices, F faces, n points.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..mesh import random_weights
+
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
@@ -15,11 +17,15 @@ CANDIDATES = 4  # faces looked at for each point
 CHUNK = 1 << 17  # points at a time: about 100 MB
 
 
-class Surface:
-    """A triangle mesh that answers which of its places is closest to a point.
+class ClosestPoints:
+    """Find the point of a triangle mesh that is closest to a given point.
 
-    The faces looked at are those of the nearest of many points strewn over the surface, so that the answer may miss the
-    closest place by a little; where it is on one of those faces is exact.
+    Only the faces near many sample points of the surface are compared, so the result may miss the closest point by a
+    little; the position on the chosen face is exact.
+
+    Args:
+        vertices: [V, 3], world units.
+        faces: [F, 3].
     """
 
     def __init__(self, vertices: Floats, faces: Ints) -> None:
@@ -28,28 +34,28 @@ class Surface:
         self.corners = vertices[faces].astype(np.float64)  # [F, 3, 3]
         cross = np.cross(self.corners[:, 1] - self.corners[:, 0], self.corners[:, 2] - self.corners[:, 0])
         self.normals = cross  # [F, 3], length is twice the area
-        self.owners, points = _strewn(self.corners, faces, np.linalg.norm(cross, axis=1))
+        self.owners, points = _sample_surface(self.corners, faces, np.linalg.norm(cross, axis=1))
         self.tree = cKDTree(points)
         self.far = 1e3 * float(np.ptp(points, axis=0).max())
 
-    def closest(self, points: Floats, normals: Floats | None = None) -> tuple[Ints, Floats]:
-        """The closest places.
+    def find(self, points: Floats, normals: Floats | None = None) -> tuple[Ints, Floats]:
+        """Find the closest point of the surface for each point.
 
         Args:
             points: [n, 3], world units.
-            normals: [n, 3], or None; where given, faces that look the other way are taken last, so that the two sides
-                of a thin wall do not mix.
+            normals: [n, 3], or None. With normals, faces that look the other way are used only when nothing else is
+                near, so that the two sides of a thin wall do not mix.
 
         Returns:
-            face [n], and weights [n, 3] of its corners, adding up to 1.
+            face [n], and barycentric weights [n, 3] in it, which add up to 1.
         """
         faces, weights = np.empty(len(points), np.int64), np.empty((len(points), 3))
         for start in range(0, len(points), CHUNK):
             part = slice(start, start + CHUNK)
-            faces[part], weights[part] = self._closest(points[part], None if normals is None else normals[part])
+            faces[part], weights[part] = self._find(points[part], None if normals is None else normals[part])
         return faces, weights
 
-    def _closest(self, points: Floats, normals: Floats | None) -> tuple[Ints, Floats]:
+    def _find(self, points: Floats, normals: Floats | None) -> tuple[Ints, Floats]:
         _, near = self.tree.query(points, k=min(CANDIDATES, self.tree.n))
         owners = self.owners[near.reshape(len(points), -1)]  # [n, k]
         best = np.full(len(points), np.inf)
@@ -65,25 +71,31 @@ class Surface:
         return face, weights
 
 
-def _strewn(corners: Floats, faces: Ints, area: Floats) -> tuple[Ints, Floats]:
-    """Faces [m] and points [m, 3] on them: each vertex once, the middle of each face, and more on large ones."""
+def _sample_surface(corners: Floats, faces: Ints, area: Floats) -> tuple[Ints, Floats]:
+    """Sample points: each vertex once, the middle of each face, and more on large faces. Faces [m], points [m, 3]."""
     total = area.sum()
     share = area / total if total > 0 else area
     more = np.minimum(share * 4 * max(len(corners), 5_000), 50_000).astype(np.int64)  # [F], about four a face
     index = np.arange(len(corners))
     rng = np.random.default_rng(0)
-    r1, r2 = np.sqrt(rng.random(more.sum())), rng.random(more.sum())
-    mixed = np.stack([1 - r1, r1 * (1 - r2), r1 * r2], axis=1)
-    _, first = np.unique(faces, return_index=True)  # a place among the 3 F corners for each vertex
+    mixed = random_weights(rng, int(more.sum()))
+    _, first = np.unique(faces, return_index=True)  # one of the 3 F corners for each vertex
     owners = np.concatenate([first // 3, index, np.repeat(index, more)])
     weights = np.concatenate([np.eye(3)[first % 3], np.full((len(corners), 3), 1 / 3), mixed])  # [m, 3]
     return owners, np.einsum("nc,nck->nk", weights, corners[owners])
 
 
 def closest_weights(corners: Floats, points: Floats) -> Floats:
-    """The weights [n, 3] of the point of each triangle [n, 3, 3] that is closest to the point [n, 3] beside it.
+    """Barycentric weights of the point of each triangle that is closest to a point.
 
-    The closest point of the plane, if it lies inside; else the closest of the three sides.
+    That is the closest point of the triangle's plane if it lies inside, else the closest point of the three sides.
+
+    Args:
+        corners: [n, 3, 3], one triangle for each point.
+        points: [n, 3].
+
+    Returns:
+        [n, 3], adding up to 1.
     """
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     weights = _plane_weights(b - a, c - a, points - a)
@@ -102,7 +114,7 @@ def closest_weights(corners: Floats, points: Floats) -> Floats:
 
 
 def _plane_weights(u: Floats, v: Floats, w: Floats) -> Floats:
-    """Weights [n, 3] of w, dropped to the plane of u and v, in the triangle (0, u, v); NaN where that has no area."""
+    """Weights [n, 3] in the triangle (0, u, v) of w's projection onto its plane; NaN for a triangle without area."""
     uu, uv, vv, uw, vw = (np.einsum("nk,nk->n", p, q) for p, q in ((u, u), (u, v), (v, v), (u, w), (v, w)))
     with np.errstate(divide="ignore", invalid="ignore"):
         det = uu * vv - uv * uv

@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from ..errors import Cancelled, InputError
 from ..gaussians import Gaussians
-from ..mesh import Mesh
+from ..mesh import Mesh, vertex_normals
 from .cloud import Cloud, Grid, find_object, visible
 from .depth import depth_views, view_directions
 from .haze import Haze, measure_haze, solidify
+from .simplify import simplify
 from .surface import (
     Floats,
     Ints,
@@ -24,9 +25,7 @@ from .surface import (
     marching_cubes,
     outer_shells,
     pull_to_centres,
-    simplify,
     taubin,
-    vertex_normals,
 )
 from .texture import bake, colors_at, even_colors, grid_atlas, longest_edge_last
 from .volume import BAND, SIGMA, Fusion, Volume, drop_floaters, fill_cavities, smooth

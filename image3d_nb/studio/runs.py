@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FormatError
-from ..generate import picture_name
+from ..generate import image_name
 from ..images import load_image
 from ..record import Record, read_record
 
@@ -156,4 +156,4 @@ def new_folder(folder: Path, name: str) -> Path:
 
 def plain_name(upload: str) -> str:
     """Convert the file name of an upload to one that is valid on any disk, without suffix."""
-    return picture_name(Path(re.split(r"[\\/]", upload)[-1]))
+    return image_name(Path(re.split(r"[\\/]", upload)[-1]))

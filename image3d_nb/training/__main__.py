@@ -1,4 +1,4 @@
-"""``python -m image3d_nb.training``: the two stages, their plot, the model's folder, its figures, and baselines."""
+"""``python -m image3d_nb.training``: a whole edition, or its steps one by one, and baselines."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import nn
 
-from ..errors import Image3DError, InputError
-from .loop import CHECKPOINT, LOG, TrainSettings, plot
-
-Network = TypeVar("Network", bound=nn.Module)
+from ..errors import Image3DError
+from .loop import LOG, TrainSettings, averaged, plot
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,10 +35,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="one a training; two trainings use two cores best")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    whole = commands.add_parser("all", help="an edition: both stages, averages, export, figures and sheets")
+    whole.add_argument("folder", type=Path, metavar="RUN", help="of the run; the same command goes on with it")
+    whole.add_argument("--minutes", type=float, required=True, help="of training, both stages side by side")
+    whole.add_argument("--device", default="cpu")
+    whole.add_argument("--start", metavar="MODEL", help="begin with its weights: tiny, or a folder")
+    whole.add_argument("--first-sample", type=int, default=0, help="beyond the objects that the start has seen")
+    whole.set_defaults(run=_all)
+
     views = commands.add_parser("views", help="stage one: a picture to four views")
     views.set_defaults(run=_views)
     lgm = commands.add_parser("lgm", help="stage two: four views to Gaussians")
-    lgm.add_argument("--views", type=Path, help="stage one's run folder: the last quarter also learns from its views")
+    lgm.add_argument(
+        "--views", type=Path, help="stage one's run folder or model: the last quarter also learns from its views"
+    )
+    lgm.add_argument("--generated-from", type=float, default=0.75)
+    lgm.add_argument("--generated-share", type=float, default=0.5)
     for stage in (views, lgm):
         stage.add_argument("--start", metavar="MODEL", help="go on from its weights: tiny, or a folder")
     lgm.set_defaults(run=_lgm)
@@ -68,11 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("-o", "--output", type=Path, required=True)
     export.set_defaults(run=_export)
 
-    figures = commands.add_parser("evaluate", help="decibels of a model on held-out objects")
-    figures.add_argument("model", nargs="?", default="tiny")
-    figures.add_argument("--objects", type=int, default=200)
-    figures.add_argument("--direct", type=Path, help="the baseline's run folder: measure it too")
-    figures.set_defaults(run=_evaluate)
+    measure = commands.add_parser("evaluate", help="the figures of a model on held-out objects, as markdown")
+    measure.add_argument("model", nargs="?", default="tiny")
+    measure.add_argument("--objects", type=int, default=200)
+    measure.add_argument("--direct", type=Path, help="the baseline's run folder: measure it too")
+    measure.set_defaults(run=_evaluate)
 
     ablate = commands.add_parser("ablate", help="train variants at a small budget, the same for all")
     ablate.add_argument("names", nargs="+", metavar="NAME", help="all, or some of ABLATIONS in ablations.py")
@@ -86,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("runs", type=Path, metavar="RUNS")
     table.set_defaults(run=_table)
     return parser
+
+
+def _all(chosen: argparse.Namespace) -> None:
+    from .edition import plan_for, train_edition
+
+    plan = plan_for(chosen.minutes, chosen.device, chosen.start, chosen.first_sample)
+    print(train_edition(chosen.folder, plan))
 
 
 def _settings(chosen: argparse.Namespace, default: TrainSettings) -> TrainSettings:
@@ -143,28 +159,11 @@ def _export(chosen: argparse.Namespace) -> None:
 
 def _evaluate(chosen: argparse.Namespace) -> None:
     from ..pipelines import load_pipeline
-    from .evaluate import evaluate
+    from .evaluate import figures
     from .lgm import tiny_lgm
 
-    pipe = load_pipeline(chosen.model)
     direct = averaged(chosen.direct, tiny_lgm()) if chosen.direct else None
-    for split in ("test", "unseen"):
-        for name, score in evaluate(pipe, split, chosen.objects, direct=direct).items():
-            print(f"{split:7} {name:19} {score}")
-
-
-def averaged(folder: Path, network: Network) -> Network:
-    """A network with the averaged weights of a run, in evaluation mode.
-
-    Raises:
-        InputError: the run has no checkpoint.
-    """
-    if not (folder / CHECKPOINT).is_file():
-        raise InputError(f"{folder} must hold {CHECKPOINT}; it does not: train that stage first")
-    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)["ema"]
-    prefix = "module."
-    network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-    return network.eval()
+    print(figures(load_pipeline(chosen.model), chosen.objects, direct))
 
 
 if __name__ == "__main__":

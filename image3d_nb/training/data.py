@@ -10,13 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from ..cameras import Cameras, orbit_cameras
-from .objects import FAMILIES, HELD_OUT, make_object, render_views
+from .objects import ASSEMBLY, FAMILIES, HELD_OUT, make_object, render_views
 
-SPLITS = {"train": 0, "test": 1_000_000_000, "unseen": 2_000_000_000}
-"""First seed of each split; they never meet. "unseen" has only families that no training sample has."""
+SPLITS = {"train": 0, "test": 1_000_000_000, "unseen": 2_000_000_000, "val": 6_000_000_000, "ten": 5_000_000_000}
+"""First seed of each split; they never meet.
+
+"test" has the known families; "unseen" the teapots and birds that every edition was measured on; "ten" all ten families
+that no training sample has; "val" the mixture of the training, to choose between weights without a look at the others.
+"""
+ASSEMBLIES = 0.3
+"""Share of random solids in the training and in "val"."""
+STRIDE = 2**0.5
+"""Its multiples modulo 1 fill [0, 1) evenly. The golden ratio's do so too, but 34 families are a Fibonacci number: the
+same families would give way to assemblies for hundreds of samples."""
 INPUT_AZIMUTHS = (0.0, 90.0, 180.0, 270.0)
 """Of the four views that LGM takes, in its order: front, +x, back, -x."""
 ELEVATIONS = (-15.0, 50.0)
@@ -44,29 +53,70 @@ class ObjectViews(Dataset[Sample]):
     """Objects of one split, made on the fly, the same for the same index on every machine.
 
     Args:
-        split: "train", "test" or "unseen".
+        split: one of SPLITS.
         size: height and width of the pictures, pixels.
         random_views: cameras beside the four input ones, at random azimuth and elevation.
         vary_fill: let the object's size in the picture vary; without, it is exactly what ``prepare_image`` gives.
+        assemblies: share of random solids, in [0, 1), among the samples of "train" and "val".
     """
 
-    def __init__(self, split: str, size: int = 64, random_views: int = 0, vary_fill: bool = True) -> None:
+    def __init__(
+        self,
+        split: str,
+        size: int = 64,
+        random_views: int = 0,
+        vary_fill: bool = True,
+        assemblies: float = ASSEMBLIES,
+    ) -> None:
         self.first_seed = SPLITS[split]
-        self.families = HELD_OUT if split == "unseen" else FAMILIES
+        self.families = {"unseen": HELD_OUT[:2], "ten": HELD_OUT}.get(split, FAMILIES)
+        self.assemblies = assemblies if split in ("train", "val") else 0.0
         self.size = size
         self.random_views = random_views
         self.vary_fill = vary_fill
 
+    def family_of(self, index: int) -> str:
+        """The family of a sample. Assemblies are spread so evenly that each batch has its share of them."""
+        if index * STRIDE % 1 < self.assemblies:
+            return ASSEMBLY
+        return self.families[index % len(self.families)]
+
     def __getitem__(self, index: int) -> Sample:
         seed = self.first_seed + index
         rng = np.random.default_rng([seed, 7])  # its own stream: the object draws from the bare seed
-        family = self.families[index % len(self.families)]
+        family = self.family_of(index)
         thing = make_object(seed, family, vary_fill=self.vary_fill)
         azimuths = [*INPUT_AZIMUTHS, *rng.uniform(0, 360, self.random_views)]
         elevations = [0.0] * 4 + list(rng.uniform(*ELEVATIONS, self.random_views))
         cameras = orbit_cameras(elevations, azimuths, size=self.size)
         rgba = torch.from_numpy(render_views(thing, cameras))  # [V, H, W, 4] uint8
         return Sample(rgba.permute(0, 3, 1, 2).float() / 255, cameras, family, thing.caption)
+
+
+class Batches:
+    """Batches of a data set, in order, made ahead by worker processes.
+
+    Args:
+        data: the samples.
+        workers: processes; 0 makes the samples here, when they are asked for.
+    """
+
+    def __init__(self, data: ObjectViews, workers: int = 0) -> None:
+        self.data = data
+        self.workers = workers
+        self._next = (-1, -1)
+
+    def __call__(self, first: int, count: int) -> list[Sample]:
+        """The samples ``first`` to ``first + count - 1``; cheap if the last call ended where this one begins."""
+        if not self.workers:
+            return [self.data[first + i] for i in range(count)]
+        if self._next != (first, count):
+            end = first + 10**8
+            sampler = range(first, end)
+            loader = DataLoader(self.data, count, sampler=sampler, num_workers=self.workers, collate_fn=list)
+            self._ahead = iter(loader)
+        self._next = (first + count, count)
+        return next(self._ahead)
 
 
 def on_white(rgba: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from .objects import FILL, ProceduralObject, centred, make_object, render_views,
 PHOTO = 320
 """Pixels of a side of the square that is rendered for ``prepare_image`` to find in a larger picture."""
 
+FAMILY_ROWS = ("sides", "true views", "whole way")
+"""What is reported of each family."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -36,6 +40,7 @@ class Score:
         pooled: decibels of the mean squared error over all pictures.
         ssim: mean over pictures.
         iou: of silhouettes; NaN where there are only pictures.
+        sharpness: energy of the gradients over that of the truth's; blur makes it less than 1.
         each: mean decibels of each object, in order.
     """
 
@@ -44,6 +49,7 @@ class Score:
     pooled: float
     ssim: float
     iou: float
+    sharpness: float
     each: tuple[float, ...] = field(repr=False)
 
     @property
@@ -55,12 +61,23 @@ class Score:
         iou = "" if np.isnan(self.iou) else f", IoU {self.iou:.3f}"
         return (
             f"{self.psnr:.2f} dB (spread {self.spread:.2f}, pooled {self.pooled:.2f}), SSIM {self.ssim:.3f}{iou},"
-            f" {self.count} objects"
+            f" sharpness {self.sharpness:.2f}, {self.count} objects"
         )
 
+    def by_family(self, split: str) -> dict[str, float]:
+        """Mean decibels of each family of a split, whose objects these are."""
+        families = ObjectViews(split).families
+        return {name: float(np.mean(self.each[i :: len(families)])) for i, name in enumerate(families[: self.count])}
 
-Judged = tuple[Tensor, float, float, float]
-"""Of one object: decibels [V], mean squared error, SSIM, IoU."""
+
+class Judged(NamedTuple):
+    """Of one object: decibels [V], mean squared error, SSIM, sharpness as in :class:`Score`, IoU."""
+
+    psnr: Tensor
+    error: float
+    ssim: float
+    sharpness: float
+    iou: float = float("nan")
 
 
 def evaluate(
@@ -70,17 +87,19 @@ def evaluate(
     novel_views: int = 8,
     direct: LGM | None = None,
     prepared: bool = True,
+    flipped: bool = False,
     progress: bool = True,
 ) -> dict[str, Score]:
     """Measure both halves of a model, and the whole way, on one split.
 
     Args:
         pipe: of a model such as the bundled one.
-        split: "test" (known families) or "unseen".
+        split: one of SPLITS, "test" for known families, "unseen" or "ten" for those that no training saw.
         objects: how many.
         novel_views: random cameras an object, which judge its Gaussians.
         direct: the baseline of :mod:`image3d_nb.training.direct`, or None.
         prepared: measure the rows through ``prepare_image`` too.
+        flipped: measure "sides, flipped" and "whole way, flipped" too, see :func:`flip_averaged`.
         progress: show a bar.
 
     Returns:
@@ -100,6 +119,10 @@ def evaluate(
         }
         if direct is not None:
             made["direct"] = direct_gaussians(direct, true[0])
+        if flipped:
+            both = flip_averaged(pipe, true[0])
+            made["whole way, flipped"] = pipe.reconstruct(both)
+            found.setdefault("sides, flipped", []).append(_judge_pictures(both[1:], true[1:]))
         found.setdefault("sides", []).append(_judge_pictures(views[1:], true[1:]))
         for name, gaussians in made.items():
             found.setdefault(name, []).append(judge(gaussians, sample))
@@ -109,6 +132,37 @@ def evaluate(
         found.setdefault("sides, prepared", []).append(_judge_pictures(result.images[1:].cpu(), true))
         found.setdefault("whole way, prepared", []).append(judge(result.gaussians, sample))
     return {name: score(rows) for name, rows in found.items()}
+
+
+def figures(pipe: LGMFullPipeline, objects: int = 200, direct: LGM | None = None) -> str:
+    """The figures of a model's card: two tables in markdown.
+
+    Args:
+        pipe: of the model.
+        objects: of known families, and of teapots and birds; of all ten unseen families half as many.
+        direct: the baseline, or None.
+    """
+    titles = {"test": "known families", "unseen": "teapots and birds", "ten": "ten families never seen"}
+    lines = [
+        "| objects of | measured | PSNR dB | spread | pooled PSNR | SSIM | sharpness | silhouette IoU |",
+        "|---" * 8 + "|",
+    ]
+    families: dict[str, dict[str, float]] = {}
+    for split, title in titles.items():
+        count = max(objects // 2, 1) if split == "ten" else objects
+        found = evaluate(pipe, split, count, direct=direct, prepared=split != "ten")
+        for name, row in found.items():
+            cells = f"{row.psnr:.2f} | {row.spread:.2f} | {row.pooled:.2f} | {row.ssim:.3f} | {row.sharpness:.2f}"
+            iou = "" if np.isnan(row.iou) else f"{row.iou:.3f}"
+            lines.append(f"| {title} ({count}) | {name} | {cells} | {iou} |")
+        if split != "unseen":
+            families |= {
+                family: {name: found[name].by_family(split)[family] for name in FAMILY_ROWS}
+                for family in found["sides"].by_family(split)
+            }
+    lines += ["", f"| family | {' | '.join(FAMILY_ROWS)} |", "|---" * (1 + len(FAMILY_ROWS)) + "|"]
+    lines += [f"| {family} | {' | '.join(f'{row[n]:.2f}' for n in FAMILY_ROWS)} |" for family, row in families.items()]
+    return "\n".join(lines) + "\n"
 
 
 def evaluate_steps(
@@ -211,19 +265,20 @@ def judge(gaussians: Gaussians, sample: Sample) -> Judged:
     rgb, alpha = render(gaussians.to("cpu"), sample.cameras[4:], return_alpha=True)
     truth = sample.images[4:]
     iou = float(silhouette_iou(alpha, truth[:, 3]).mean())
-    return (*_judge_pictures(rgb.permute(0, 3, 1, 2), on_white(truth))[:3], iou)
+    return _judge_pictures(rgb.permute(0, 3, 1, 2), on_white(truth))._replace(iou=iou)
 
 
 def score(rows: Sequence[Judged]) -> Score:
     """Put what was found of each object together."""
-    decibels = torch.stack([row[0].mean() for row in rows])  # [objects]; all objects have as many views
-    error, alike, shapes = (float(np.mean([row[i] for row in rows])) for i in (1, 2, 3))
+    decibels = torch.stack([row.psnr.mean() for row in rows])  # [objects]; all objects have as many views
+    error, alike, sharp, shapes = (float(np.mean([row[i] for row in rows])) for i in (1, 2, 3, 4))
     return Score(
         psnr=float(decibels.mean()),
         spread=float(decibels.std()) if len(rows) > 1 else 0.0,
         pooled=float(-10 * np.log10(error)),
         ssim=alike,
         iou=shapes,
+        sharpness=sharp,
         each=tuple(decibels.tolist()),
     )
 
@@ -241,6 +296,18 @@ def stage_one(pipe: LGMFullPipeline, front: Tensor, steps: int, seed: int) -> Te
     return pipe.decode(frames).cpu()
 
 
+def flip_averaged(pipe: LGMFullPipeline, front: Tensor) -> Tensor:
+    """Four views [4, 3, H, W] of a front [3, H, W], each the mean of two: made from it, and from its mirror image."""
+    mirrored = stage_one(pipe, front.flip(-1), 1, 0)[[0, 3, 2, 1]].flip(-1)  # its +x is the mirror image of our -x
+    return (stage_one(pipe, front, 1, 0) + mirrored) / 2
+
+
 def _judge_pictures(made: Tensor, true: Tensor) -> Judged:
     error = float((made - true).square().mean())
-    return psnr(made, true), error, float(ssim(made, true).mean()), float("nan")
+    sharpness = gradient_energy(made) / gradient_energy(true)
+    return Judged(psnr(made, true), error, float(ssim(made, true).mean()), sharpness)
+
+
+def gradient_energy(images: Tensor) -> float:
+    """The mean squared difference of neighbouring pixels of [..., H, W]: a soft edge has less than a hard one."""
+    return float(images.diff(dim=-1).square().mean() + images.diff(dim=-2).square().mean())

@@ -20,7 +20,7 @@ from ..metrics import psnr, ssim
 from ..models.lgm import LGM
 from ..pipelines.lgm import lgm_input
 from ..rendering import render_splats
-from .data import INPUT_AZIMUTHS, ObjectViews, Sample, on_white
+from .data import INPUT_AZIMUTHS, Batches, ObjectViews, Sample, on_white
 from .loop import Trainer, TrainSettings
 from .views import predict_views
 
@@ -80,6 +80,7 @@ def train_lgm(
     generated_share: float = 0.5,
     network: LGM | None = None,
     make_input: MakeInput | None = None,
+    until: float = 1.0,
 ) -> nn.Module:
     """Train stage two, or go on with it; returns the averaged network.
 
@@ -91,10 +92,12 @@ def train_lgm(
         generated_share: of the objects from then on.
         network: what to train; None is a fresh :func:`tiny_lgm`.
         make_input: of the network; None is ``lgm_input``.
+        until: see :meth:`~image3d_nb.training.loop.Trainer.run`.
     """
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
     network = (network or tiny_lgm()).to(memory_format=torch.channels_last)
-    data = ObjectViews("train", size=64, random_views=RANDOM_VIEWS)
+    data = ObjectViews("train", size=64, random_views=RANDOM_VIEWS, assemblies=settings.assemblies)
+    batches = Batches(data, settings.workers)
     held = [ObjectViews("test", size=64, random_views=2)[i] for i in range(settings.eval_objects)]
     rays = plucker_rays(orbit_cameras(0.0, INPUT_AZIMUTHS, size=64)).to(settings.device)  # [4, 6, H, W]
 
@@ -108,14 +111,14 @@ def train_lgm(
 
     def inputs_of(images: Tensor, first: int) -> Tensor:
         seen = first - settings.first_sample
-        late = views is not None and seen >= generated_from * settings.samples
+        late = views is not None and seen >= generated_from * trainer.settings.samples
         count = round(generated_share * len(images)) if late else 0
         if count:
             images = torch.cat([generated(images[:count, 0]), images[count:]])
         return make(images, rays, first)
 
     def loss_of(net: nn.Module, first: int, count: int) -> tuple[Tensor, dict[str, float]]:
-        samples = [data[first + i] for i in range(count)]
+        samples = batches(first, count)
         truth = torch.stack([sample.images for sample in samples]).to(settings.device)  # [B, V, 4, H, W]
         rows = _gaussians(net, inputs_of(on_white(truth[:, :4]), first))
         loss = rows.new_zeros(())
@@ -143,7 +146,8 @@ def train_lgm(
             found[f"novel_{name}_ssim"] = float(torch.stack(alike).mean())
         return found
 
-    return Trainer(network, loss_of, evaluate, folder, settings).run()
+    trainer = Trainer(network, loss_of, evaluate, folder, settings)
+    return trainer.run(until)
 
 
 def picture_loss(rgb: Tensor, alpha: Tensor, wanted: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,15 @@ from tqdm import tqdm
 
 from .._files import atomic_path
 from ..errors import InputError
+from .data import ASSEMBLIES
 from .muon import Muon, split_parameters
+
+Network = TypeVar("Network", bound=nn.Module)
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
+ENDLESS = 10**9
+"""Samples of a run that has a budget in minutes, while its rate holds."""
 OPTIMIZERS = ("muon", "adamw")
 
 
@@ -30,7 +35,8 @@ class TrainSettings:
 
     Attributes:
         samples: objects drawn in all; the learning rate follows a cosine over them.
-        hold: share of the samples before the cosine begins. While the rate holds, ``samples`` may still change.
+        hold: share of the samples before the cosine begins. While the rate holds, ``samples`` or ``minutes`` may still
+            change.
         first_sample: index of the first object; a run that goes on from finished weights wants objects they never saw.
         batch_size: objects a step.
         optimizer: "muon" (wide matrices by :class:`~image3d_nb.training.muon.Muon`, the rest by AdamW) or "adamw".
@@ -44,6 +50,11 @@ class TrainSettings:
         checkpoint_minutes: between two checkpoints.
         eval_samples: between two looks at held-out objects.
         eval_objects: how many of them.
+        minutes: a budget in place of ``samples``, 0 for none. Once a share ``hold`` of it is used, the speed so far
+            decides how many samples there are, and the rate falls by those. CPU time on a CPU, so that a busy machine
+            costs nothing; wall time on another device.
+        assemblies: share of random solids among the objects, see :mod:`image3d_nb.training.families.assembly`.
+        workers: processes that make the objects ahead of time; 0 makes them in the training's own.
     """
 
     samples: int = 20_000
@@ -61,6 +72,9 @@ class TrainSettings:
     checkpoint_minutes: float = 3.0
     eval_samples: int = 1000
     eval_objects: int = 68
+    minutes: float = 0.0
+    assemblies: float = ASSEMBLIES
+    workers: int = 0
 
     def rate_at(self, seen: int) -> float:
         """The learning rate after ``seen`` samples: a linear rise, a plateau if ``hold``, a cosine to a hundredth."""
@@ -100,22 +114,33 @@ class Trainer:
         self.optimizers = _optimizers(self.network, settings)
         self.seen = 0
         self.seconds = 0.0
+        if settings.minutes:
+            if not settings.hold:
+                raise InputError("a budget in minutes needs hold > 0: the speed is measured while the rate holds")
+            self.settings = replace(settings, samples=ENDLESS)
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT).exists():
             self._resume()
 
-    def run(self) -> nn.Module:
-        """Train to the end and return the averaged network. Ctrl-C keeps a checkpoint."""
-        bar = tqdm(total=self.settings.samples, initial=self.seen, unit="object", smoothing=0.05)
-        started, saved, logged = time.monotonic() - self.seconds, time.monotonic(), self.seen
+    def run(self, until: float = 1.0) -> nn.Module:
+        """Train and return the averaged network. Ctrl-C keeps a checkpoint.
+
+        Args:
+            until: share of the samples after which to stop; another ``run`` goes on from there.
+        """
+        clock = time.process_time if torch.device(self.settings.device).type == "cpu" else time.monotonic
+        total = None if self.settings.samples == ENDLESS else self.settings.samples
+        bar = tqdm(total=total, initial=self.seen, unit="object", smoothing=0.05)
+        started, saved, logged = clock() - self.seconds, time.monotonic(), self.seen
         sums: dict[str, float] = {}
         steps = 0
         try:
-            while self.seen < self.settings.samples:
+            while self.seen < until * self.settings.samples:
                 for name, value in self._step().items():
                     sums[name] = sums.get(name, 0.0) + value
                 steps += 1
-                self.seconds = time.monotonic() - started
+                self.seconds = clock() - started
+                self._end_hold()
                 bar.update(self.settings.batch_size)
                 if self.seen - logged >= self.settings.eval_samples or self.seen >= self.settings.samples:
                     self._log({name: total / steps for name, total in sums.items()})
@@ -127,6 +152,13 @@ class Trainer:
             bar.close()
             self.save()
         return self.ema.module
+
+    def _end_hold(self) -> None:
+        """Fix the number of samples when the rate of a run with a budget begins to fall."""
+        settings = self.settings
+        if settings.samples == ENDLESS and self.seconds >= 60 * settings.minutes * settings.hold:
+            steps = math.ceil(self.seen / settings.hold / settings.batch_size)
+            self.settings = replace(settings, samples=steps * settings.batch_size)
 
     def _step(self) -> dict[str, float]:
         for optimizer in self.optimizers:
@@ -178,6 +210,8 @@ class Trainer:
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         self.seen, self.seconds = state["seen"], state["seconds"]
+        if self.settings.minutes:
+            self.settings = replace(self.settings, samples=state["settings"]["samples"])
 
 
 def _forward_in_bf16(network: nn.Module, device: str) -> None:
@@ -195,6 +229,24 @@ def _optimizers(network: nn.Module, settings: TrainSettings) -> list[torch.optim
     wide, others = split_parameters(network)
     found: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, rate, (0.9, 0.95), weight_decay=decay)]
     return [Muon(wide, rate, weight_decay=decay), *found] if wide else found
+
+
+def averaged(folder: Path, network: Network) -> Network:
+    """A network with the averaged weights of a run, in evaluation mode.
+
+    Args:
+        folder: of the run.
+        network: of the same configuration; its weights are replaced.
+
+    Raises:
+        InputError: the run has no checkpoint.
+    """
+    if not (folder / CHECKPOINT).is_file():
+        raise InputError(f"{folder} must hold {CHECKPOINT}; it does not: train that stage first")
+    state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)["ema"]
+    prefix = "module."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    return network.eval()
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

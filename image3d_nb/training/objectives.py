@@ -103,7 +103,7 @@ def train_prediction(folder: Path, settings: TrainSettings, prediction: str, ste
     scheduler = scheduler_of(prediction)
     # no gate and no residual: noise must come in whole where it is to be told, and is not a change of the picture
     network = tiny_unet(gate_steps=0, residual_frame=None).to(memory_format=torch.channels_last)
-    data = ObjectViews("train", size=64)
+    data = ObjectViews("train", size=64, assemblies=settings.assemblies)
     held = [ObjectViews("test", size=64)[i] for i in range(settings.eval_objects)]
     truth = on_white(torch.stack([sample.images for sample in held])).to(settings.device)  # [n, 4, 3, H, W]
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..metrics import psnr, ssim
 from ..models.mv_unet import MultiViewUNetModel
 from ..pipelines.mvdream import VIEWS_OF_LGM, camera_rows
-from .data import ObjectViews, on_white
+from .data import Batches, ObjectViews, on_white
 from .export import tiny_scheduler
 from .loop import Trainer, TrainSettings
 
@@ -119,6 +119,7 @@ def train_views(
     settings: TrainSettings = VIEWS_SETTINGS,
     network: MultiViewUNetModel | None = None,
     noisy_share: float = 0.25,
+    until: float = 1.0,
 ) -> nn.Module:
     """Train stage one, or go on with it; returns the averaged network.
 
@@ -127,15 +128,16 @@ def train_views(
         settings: see :class:`~image3d_nb.training.loop.TrainSettings`.
         network: trained in place; None is :func:`tiny_unet`.
         noisy_share: of the objects at random timesteps, so that many steps work; 0 learns one step only.
+        until: see :meth:`~image3d_nb.training.loop.Trainer.run`.
     """
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
     network = (network or tiny_unet()).to(memory_format=torch.channels_last)
-    data = ObjectViews("train", size=64)
+    batches = Batches(ObjectViews("train", size=64, assemblies=settings.assemblies), settings.workers)
     held = [ObjectViews("test", size=64)[i] for i in range(settings.eval_objects)]
     truth = on_white(torch.stack([sample.images for sample in held])).to(settings.device)  # [n, 4, 3, H, W]
 
     def loss_of(net: nn.Module, first: int, count: int) -> tuple[Tensor, dict[str, float]]:
-        images = torch.stack([data[first + i].images for i in range(count)])  # [B, 4, 4, H, W]
+        images = torch.stack([sample.images for sample in batches(first, count)])  # [B, 4, 4, H, W]
         target = on_white(images).to(settings.device)
         made = predict_views(net, target[:, 0], *add_noise(target, first, noisy_share))
         return views_loss(made, target), {}
@@ -148,4 +150,4 @@ def train_views(
             "front": float(psnr(views[:, 0], truth[:, 0]).mean()),
         }
 
-    return Trainer(network, loss_of, evaluate, folder, settings).run()
+    return Trainer(network, loss_of, evaluate, folder, settings).run(until)

@@ -85,7 +85,7 @@ def save_html(
         InputError: as :func:`viewer_page`, or the name does not end in .html or .htm.
         FileNotFoundError: the folder does not exist.
     """
-    target = Path(path)
+    target = Path(path).expanduser()
     if target.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"the name of a page must end in .html; got {target.name!r}")
     page = viewer_page(

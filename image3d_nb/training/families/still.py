@@ -1,6 +1,6 @@
 """Still lifes: a piece of fruit, and an arrangement of a small thing on something that holds it.
 
-See `families_vessels` for what a family is.
+See `vessels` for what a family is.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import families_animals as animals
-from . import families_outdoors as outdoors
-from . import families_vehicles as vehicles
-from . import families_vessels as vessels
-from .palette import Color, Rng, gradient, jitter, pair, pick, spots, spread, stripes
-from .shapes import Array, Part, blob, box, curve, cylinder, join, lathe, rod, tube, wavy
+from ..palette import Color, Rng, gradient, jitter, pair, pick, spots, spread, stripes
+from ..shapes import Array, Part, blob, box, curve, cylinder, join, lathe, rod, tube, wavy
+from . import animals, outdoors, vehicles, vessels
 
 Built = tuple[list[Part], str]
 LEAF = (0.20, 0.55, 0.18)

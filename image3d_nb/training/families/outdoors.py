@@ -1,11 +1,11 @@
-"""Things seen outdoors: mushroom, tree, house, tower, cactus, snowman, windmill. See `families_vessels`."""
+"""Things seen outdoors: mushroom, tree, house, tower, cactus, snowman, windmill. See `vessels`."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .palette import BLACK, Color, Rng, flutes, gradient, jitter, pair, pick, spots, spread, stripes, surface
-from .shapes import Array, Part, Pattern, blob, box, circle, curve, cylinder, extrude, lathe, rod, tube, wavy
+from ..palette import BLACK, Color, Rng, flutes, gradient, jitter, pair, pick, spots, spread, stripes, surface
+from ..shapes import Array, Part, Pattern, blob, box, circle, curve, cylinder, extrude, lathe, rod, tube, wavy
 
 Built = tuple[list[Part], str]
 

@@ -1,14 +1,14 @@
 """Animals that face +z: duck, quadruped, fish, penguin, turtle, rabbit, and the held-out bird.
 
-See `families_vessels` for what a family is.
+See `vessels` for what a family is.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .palette import BLACK, WHITE, Color, Rng, gradient, jitter, pair, pick, spots, spread, stripes
-from .shapes import Array, Part, Pattern, blob, box, curve, extrude, lathe, outline, rod, tube
+from ..palette import BLACK, WHITE, Color, Rng, gradient, jitter, pair, pick, spots, spread, stripes
+from ..shapes import Array, Part, Pattern, blob, box, curve, extrude, lathe, outline, rod, tube
 
 Built = tuple[list[Part], str]
 

@@ -1,4 +1,4 @@
-"""What an inspection says: findings, viewers, and the record that prints as a report."""
+"""The result of an inspection: findings, viewers, and the record that prints as a report."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Bounds = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know of a file, or to do about it.
+    """One fact about a file that its user should know.
 
     Attributes:
-        name: which one, for programs: "unreadable", "bad_rows", "linear_scales", "probabilities", "upside_down",
+        name: a word for programs: "unreadable", "bad_rows", "linear_scales", "probabilities", "upside_down",
             "oversized", "far", "colours", "near_transparent", "quaternions", "layout", "mesh".
-        level: "blocks" (no viewer shows what was meant), "warning" (some do not), "note" (worth knowing).
-        what: what is the matter, with figures.
-        remedy: what to do.
+        level: "blocks" (no viewer shows the object as intended), "warning" (some viewers do not), or "note".
+        what: the finding, with numbers.
+        remedy: what to do about it.
     """
 
     name: str
@@ -33,8 +33,8 @@ class Viewer:
     """What one viewer does with a file.
 
     Attributes:
-        name: the viewers or libraries that share its way of reading.
-        shows: "yes" (as it was meant), "turned" (all of it, but not upright or not from its front), "no".
+        name: the programs that read the file in the same way.
+        shows: "yes" (as intended), "turned" (complete, but not upright or not from its front), "no".
         says: the reason, and what gets lost.
     """
 
@@ -45,28 +45,28 @@ class Viewer:
 
 @dataclass(frozen=True, repr=False)
 class Inspection:
-    """What a file holds, what is wrong with it, and what viewers will do with it. Prints as a report.
+    """What a file holds, what is wrong with it, and what viewers do with it. Prints as a report.
 
     Attributes:
         name: the file's name.
         size: bytes.
-        format: as in ``formats()``, or None where it is of no known format or damaged.
+        format: a name from ``formats()``; None if the format is unknown or the file is damaged.
         holds: "Gaussians" or "Mesh", or None.
         layout: columns and encoding of a .ply, else None.
-        error: why it cannot be read, or None.
-        convention: what to hand to ``load`` for the object to stand upright: "3dgs" or "ydown" (y down), "opengl"
-            (y up); what the format prescribes, or the usual one, or a guess. None for files without Gaussians.
+        error: why the file cannot be read, or None.
+        convention: the argument of ``load`` with which the object stands upright: "3dgs" or "ydown" (y down),
+            "opengl" (y up). The format prescribes it, or it is usual, or it is a guess. None for a mesh.
         reasons: why that convention.
-        count: Gaussians or faces, rows that cannot be drawn included.
-        bounds: ((x, y, z), (x, y, z)), lowest and highest position in the axes and units of the file.
-        sh_degree: 0 to 3, of Gaussians.
-        shares: of the Gaussians, each 0 to 1: "bad" (NaN, infinite, no orientation), and of the others
-            "near_transparent" (opacity below 0.005), "non_unit" (quaternions), and of those that are not transparent
-            "oversized", "far" (from the rest) and "colours" (out of [0, 1]).
-        mesh: what ``mesh_report`` says of a mesh: watertight, manifold, components, genus, volume, size_mm,
-            printable, missing; empty for other files.
+        count: Gaussians or faces, including rows that cannot be drawn.
+        bounds: ((x, y, z), (x, y, z)), the lowest and the highest position, in the axes and units of the file.
+        sh_degree: 0 to 3, for Gaussians.
+        shares: fractions of the Gaussians, 0 to 1: "bad" (NaN, infinite, or no orientation); of the others
+            "near_transparent" (opacity below 0.005) and "non_unit" (quaternions); of the visible ones "oversized",
+            "far" (from the rest) and "colours" (outside [0, 1]).
+        mesh: from ``mesh_report``: watertight, manifold, components, genus, volume, size_mm, printable, missing; empty
+            for other files.
         findings: the gravest first.
-        viewers: what each does with the file; empty where it cannot be read.
+        viewers: what each viewer does with the file; empty if it cannot be read.
     """
 
     name: str
@@ -87,15 +87,15 @@ class Inspection:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is worse than a note."""
+        """True if no finding is graver than a note."""
         return all(finding.level == "note" for finding in self.findings)
 
     def finding(self, name: str) -> Finding | None:
-        """The finding of that name, if there is one."""
+        """The finding with this name, or None."""
         return next((finding for finding in self.findings if finding.name == name), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
+        """All fields as plain values that JSON can hold."""
         return dataclasses.asdict(self)
 
     def __repr__(self) -> str:
@@ -110,13 +110,14 @@ class Inspection:
         elif self.holds == "Mesh":
             yield f"{'holds':10} a mesh of {self.count:,} faces"
         if self.bounds:
-            yield f"{'bounds':10} {_corner(self.bounds[0])} to {_corner(self.bounds[1])}"
+            low, high = ("(" + ", ".join(f"{number:.4g}" for number in corner) + ")" for corner in self.bounds)
+            yield f"{'bounds':10} {low} to {high}"
         if self.convention:
             up = "y up" if self.convention == "opengl" else "y down"
             yield f"{'world':10} {self.convention} ({up}): {'; '.join(self.reasons)}"
-        told = [f"{name.replace('_', ' ')} {percent(share)}" for name, share in self.shares.items() if share]
-        if told:
-            yield f"{'shares':10} {', '.join(told)}"
+        if any(self.shares.values()):
+            shares = (f"{name.replace('_', ' ')} {percent(share)}" for name, share in self.shares.items() if share)
+            yield f"{'shares':10} {', '.join(shares)}"
         if self.mesh:
             facts = (f"{key.replace('_', ' ')} {_short(value)}" for key, value in self.mesh.items() if key != "missing")
             yield f"{'mesh':10} {', '.join(facts)}"
@@ -128,16 +129,12 @@ class Inspection:
         for viewer in self.viewers:
             yield f"{viewer.name:{width}}  {viewer.shows:6}  {viewer.says}"
         if not self.findings:
-            yield from ("", "nothing to complain of")
+            yield from ("", "no problems found")
 
 
 def percent(share: float) -> str:
-    """ "12 %", "0.3 %", and never "0 %" for something that is there."""
+    """ "12 %", or "0.3 %": a share above 0 never prints as "0 %"."""
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
-
-
-def _corner(point: tuple[float, float, float]) -> str:
-    return "(" + ", ".join(f"{number:.4g}" for number in point) + ")"
 
 
 def _short(value: Any) -> str:

@@ -1,11 +1,11 @@
-"""Things that travel: car, rocket, airplane, boat, bus. They head for +z. See `families_vessels`."""
+"""Things that travel: car, rocket, airplane, boat, bus. They head for +z. See `vessels`."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .palette import Rng, band, jitter, pair, pick, stripes, surface
-from .shapes import Array, Part, blob, box, cylinder, extrude, lathe, outline, rod, sheet
+from ..palette import Rng, band, jitter, pair, pick, stripes, surface
+from ..shapes import Array, Part, blob, box, cylinder, extrude, lathe, outline, rod, sheet
 
 Built = tuple[list[Part], str]
 GLASS = np.array([0.36, 0.52, 0.64])

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .palette import Rng, jitter, pair, pick, stripes, surface
-from .shapes import Array, Part, Pattern, Profile, blob, curve, cylinder, lathe, rod, tube, wavy
+from ..palette import Rng, jitter, pair, pick, stripes, surface
+from ..shapes import Array, Part, Pattern, Profile, blob, curve, cylinder, lathe, rod, tube, wavy
 
 Built = tuple[list[Part], str]
 

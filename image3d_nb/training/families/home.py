@@ -1,11 +1,11 @@
-"""Things in and around a house: chair, table, sofa, robot, umbrella, guitar. See `families_vessels`."""
+"""Things in and around a house: chair, table, sofa, robot, umbrella, guitar. See `vessels`."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .palette import BLACK, WHITE, Rng, jitter, pair, pick, stripes
-from .shapes import (
+from ..palette import BLACK, WHITE, Rng, jitter, pair, pick, stripes
+from ..shapes import (
     Array,
     Part,
     Pattern,

@@ -1,0 +1,326 @@
+"""An edition of the tiny model by one command: both stages side by side, branches, averages, a choice, its figures.
+
+Each step leaves a file in the run's folder and is skipped when that is there, so that the same command goes on after
+any kill. With S for the samples of a stage::
+
+    0          0.6 S       0.8 S         S
+    |-- rate holds --|-- rate falls, with assemblies --|
+                           `-- without assemblies ----|     then: average, choose on "val", export, figures, sheets
+
+LGM takes its generated views from the weights that the run starts with, and as soon as its rate falls from stage one as
+it then stands. Random assemblies help with objects of unseen families and cost known ones a little, which a last fifth
+without them gives back; averages of weights from both often beat both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import torch
+from torch import nn
+
+from .._files import atomic_path, atomic_write
+from ..errors import InputError
+from ..pipelines import load_pipeline
+from ..pipelines.lgm import LGMFullPipeline
+from .data import ASSEMBLIES
+from .evaluate import evaluate, figures
+from .export import export, tiny_pipeline
+from .lgm import tiny_lgm, train_lgm
+from .loop import CHECKPOINT, LOG, Network, TrainSettings, averaged, plot
+from .sheets import write_sheets
+from .views import predict_views, tiny_unet, train_views, views_loss
+
+PLAN = "plan.json"
+CHOICE = "choice.json"
+FIGURES = "figures.md"
+HOLD, BRANCH = 0.6, 0.8
+"""Shares of the samples after which the rate falls, and after which a branch goes on without assemblies."""
+GENERATED = 0.55
+"""Share of the objects whose input views LGM takes from stage one."""
+SHARPNESS_LOSS, SSIM_LOSS = 0.03, 0.002
+"""How much less than the start a candidate may have (sharpness as a share of it): the noise of the measurement."""
+SSIM_WORTH = 30.0
+"""Decibels that an SSIM of 1 is worth when candidates are compared."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run begins with; it is kept in the run's folder.
+
+    Attributes:
+        minutes: of each stage's training, its branch included. CPU time on a CPU, wall time on another device.
+        device: where the networks run.
+        start: "tiny" or a model's folder, whose weights the run begins with; None begins with fresh ones.
+        first_sample: index of the first object. A run with a start wants objects that those weights never saw.
+        bf16: whether the networks run in bfloat16.
+        batch_size: objects a step of stage one; LGM takes half as many.
+        workers: processes a stage that make objects ahead of time.
+        eval_objects: of known families, looked at during the training for its curves.
+        val_objects: on which candidates are compared.
+        figure_objects: of known families in the final figures; half as many of unseen ones.
+    """
+
+    minutes: float
+    device: str = "cpu"
+    start: str | None = None
+    first_sample: int = 0
+    bf16: bool = False
+    batch_size: int = 16
+    workers: int = 0
+    eval_objects: int = 68
+    val_objects: int = 68
+    figure_objects: int = 200
+
+    def settings(self, rate: float, batch_size: int, assemblies: float = ASSEMBLIES) -> TrainSettings:
+        """Of a stage. The branch repeats a fifth of it, so the stage gets five sixths of the minutes."""
+        return TrainSettings(
+            minutes=self.minutes / (2 - BRANCH),
+            hold=HOLD,
+            learning_rate=rate,
+            first_sample=self.first_sample,
+            batch_size=batch_size,
+            device=self.device,
+            bf16=self.bf16,
+            workers=self.workers,
+            eval_objects=self.eval_objects,
+            assemblies=assemblies,
+            warmup_samples=500 if self.start is None else 32 * batch_size,
+        )
+
+    def views_settings(self, assemblies: float = ASSEMBLIES) -> TrainSettings:
+        """Of stage one. Fresh weights bear a higher rate than trained ones."""
+        return self.settings(8e-3 if self.start is None else 3e-3, self.batch_size, assemblies)
+
+    def lgm_settings(self, assemblies: float = ASSEMBLIES) -> TrainSettings:
+        """Of LGM."""
+        return self.settings(6e-3 if self.start is None else 2e-3, self.batch_size // 2, assemblies)
+
+
+def plan_for(minutes: float, device: str = "cpu", start: str | None = None, first_sample: int = 0) -> Plan:
+    """A plan with the batches that suit the device: a graphics card wants large ones, and processes that feed it."""
+    plan = Plan(minutes, device, start, first_sample)
+    if torch.device(device).type == "cpu":
+        return plan
+    return replace(plan, batch_size=64, workers=max((os.cpu_count() or 2) // 2 - 1, 1))
+
+
+def train_edition(folder: Path, plan: Plan) -> Path:
+    """Train, choose, export and measure an edition, or go on with it.
+
+    Args:
+        folder: of the run; made if need be.
+        plan: as at the first call; ``bf16`` is measured then.
+
+    Returns:
+        the model's folder, ``load_pipeline`` reads it. Its ``figures.md``, sheets and curves are for the card.
+
+    Raises:
+        InputError: the folder is of a run with another plan; or every candidate is blurrier than the start.
+    """
+    plan = _kept(folder, plan)
+    if not (folder / CHOICE).is_file():
+        _side_by_side({"views": _views_stage, "lgm": _lgm_stage}, folder, plan)
+    model = folder / "model"
+    if not model.is_dir():
+        _choose(folder, plan, model)
+    pipe = load_pipeline(model)
+    logs = [folder / stage / LOG for stage in ("views", "lgm")]
+    for log in logs:
+        shutil.copyfile(log, model / f"log_{log.parent.name}.jsonl")
+    plot(logs, model / "curves.png")
+    if not (model / FIGURES).is_file():
+        write_sheets(pipe, model, plan.figure_objects // 5, plan.figure_objects)
+        atomic_write({model / FIGURES: figures(pipe, plan.figure_objects).encode()})
+    return model
+
+
+def _kept(folder: Path, plan: Plan) -> Plan:
+    """The plan as the run's folder has it; at the first call it is measured there whether bfloat16 is faster."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / PLAN
+    if not file.is_file():
+        plan = replace(plan, bf16=faster_in_bf16(plan.device))
+        atomic_write({file: json.dumps(asdict(plan), indent=1).encode()})
+    kept = Plan(**json.loads(file.read_text(encoding="utf-8")))
+    if replace(plan, bf16=kept.bf16) != kept:
+        raise InputError(f"{folder} must be a new folder or of a run with the same plan; its plan is {kept}")
+    return kept
+
+
+def faster_in_bf16(device: str, batch: int = 8, steps: int = 3) -> bool:
+    """Whether a training step of stage one is faster in bfloat16: on a CPU that depends on its instructions."""
+    network = tiny_unet().to(device)
+    views = torch.rand(batch, 4, 3, 64, 64, device=device)
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(steps + 1):  # the first one warms up
+        for bf16, times in seconds.items():
+            started = time.perf_counter()
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+                made = predict_views(network, views[:, 0])
+            views_loss(made, views).backward()
+            float(next(p.grad.sum() for p in network.parameters() if p.grad is not None))  # waits for the device
+            times.append(time.perf_counter() - started)
+    return min(seconds[True][1:]) < min(seconds[False][1:])
+
+
+def _side_by_side(stages: Mapping[str, Callable[[Path, Plan], None]], folder: Path, plan: Plan) -> None:
+    """Run the stages as processes of one thread each: two of those use two cores better than two threads of one."""
+    context = get_context("spawn")
+    running: dict[str, BaseProcess] = {
+        name: context.Process(target=_as_child, args=(stage, folder, plan), name=name) for name, stage in stages.items()
+    }
+    for process in running.values():
+        process.start()
+    try:
+        while any(process.is_alive() for process in running.values()):
+            for process in running.values():
+                process.join(0.5)
+                if process.exitcode:
+                    raise InputError(f"{process.name} must end well; it ended with {process.exitcode}: see above")
+    finally:
+        for process in running.values():
+            process.terminate()
+            process.join()
+    failed = [name for name, process in running.items() if process.exitcode]
+    if failed:
+        raise InputError(f"both stages must end well; {', '.join(failed)} did not: see above")
+
+
+def _as_child(stage: Callable[[Path, Plan], None], folder: Path, plan: Plan) -> None:
+    Thread(target=_die_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    stage(folder, plan)
+
+
+def _die_with_parent() -> None:
+    """Without this, a killed run would go on training, and the command that resumes it would train beside it."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _views_stage(folder: Path, plan: Plan) -> None:
+    network = _start(plan, "unet")
+    run, plain = folder / "views", folder / "views_plain"
+    train_views(run, plan.views_settings(), network, until=HOLD)
+    _fork(run, folder / "views_for_lgm")
+    train_views(run, plan.views_settings(), network, until=BRANCH)
+    _fork(run, plain)
+    train_views(run, plan.views_settings(), network)
+    train_views(plain, plan.views_settings(assemblies=0.0), network)
+
+
+def _lgm_stage(folder: Path, plan: Plan) -> None:
+    network, views = _start(plan, "lgm"), _start(plan, "unet")
+    run, plain, source = folder / "lgm", folder / "lgm_plain", folder / "views_for_lgm"
+    views = views and views.to(plan.device)
+    train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network, until=HOLD)
+    while not (source / CHECKPOINT).is_file():
+        time.sleep(1)
+    views = averaged(source, tiny_unet()).to(plan.device)
+    train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network, until=BRANCH)
+    _fork(run, plain)
+    train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network)
+    train_lgm(plain, plan.lgm_settings(assemblies=0.0), views, 0.0, GENERATED, network)
+
+
+def _start(plan: Plan, component: str) -> Any:
+    """A network of the start in float32; None without a start."""
+    return None if plan.start is None else getattr(load_pipeline(plan.start).to(torch.float32), component)
+
+
+def _fork(run: Path, branch: Path) -> None:
+    """Let ``branch`` begin with what ``run`` has; one that has begun stays as it is."""
+    if (branch / CHECKPOINT).is_file():
+        return
+    branch.mkdir(exist_ok=True)
+    shutil.copyfile(run / LOG, branch / LOG) if (run / LOG).is_file() else None
+    with atomic_path(branch / CHECKPOINT) as path:
+        shutil.copyfile(run / CHECKPOINT, path)
+
+
+def mean_of(first: Network, second: nn.Module) -> Network:
+    """A network with the mean of two networks' weights, which must be of the same origin: else it is worth nothing."""
+    network, other = deepcopy(first), second.state_dict()
+    network.load_state_dict({name: (value + other[name]) / 2 for name, value in first.state_dict().items()})
+    return network
+
+
+def candidates(folder: Path, start: LGMFullPipeline | None = None) -> dict[str, LGMFullPipeline]:
+    """What a finished run offers: the end with assemblies, the end without, their mean; and its mean with the start."""
+    views, views_plain = (averaged(folder / f"views{end}", tiny_unet()) for end in ("", "_plain"))
+    lgm, lgm_plain = (averaged(folder / f"lgm{end}", tiny_lgm()) for end in ("", "_plain"))
+    found = {
+        "with assemblies": (views, lgm),
+        "without assemblies": (views_plain, lgm_plain),
+        "mean of both": (mean_of(views, views_plain), mean_of(lgm, lgm_plain)),
+    }
+    if start is not None:
+        unet, gaussians = found["mean of both"]
+        found["mean of both and the start"] = (mean_of(unet, start.unet), mean_of(gaussians, start.lgm))
+    return {name: tiny_pipeline(*networks) for name, networks in found.items()}
+
+
+def _choose(folder: Path, plan: Plan, model: Path) -> None:
+    start = None if plan.start is None else load_pipeline(plan.start).to(torch.float32)
+    offers = candidates(folder, start)
+    measured = {name: measure(pipe, plan.val_objects) for name, pipe in offers.items()}
+    bar = None if start is None else measure(start, plan.val_objects)
+    best = best_of(measured, bar)
+    report = {"chosen": best, "start": bar, "candidates": measured}
+    atomic_write({folder / CHOICE: json.dumps(report, indent=1).encode()})
+    if best is None:
+        raise InputError(f"an edition must not be blurrier than its start; every candidate is: see {folder / CHOICE}")
+    half_written = model.with_name("model.partial")
+    export(offers[best].unet, offers[best].lgm, half_written)
+    half_written.rename(model)
+
+
+def measure(pipe: LGMFullPipeline, objects: int) -> dict[str, float]:
+    """What candidates are compared by, on "val": the whole way, and how sharp and alike the sides are."""
+    found = evaluate(pipe, "val", objects, prepared=False, progress=False)
+    whole, sides = found["whole way"], found["sides"]
+    return {
+        "whole_db": whole.psnr,
+        "whole_ssim": whole.ssim,
+        "true_db": found["true views"].psnr,
+        "side_db": sides.psnr,
+        "side_ssim": sides.ssim,
+        "side_sharpness": sides.sharpness,
+    }
+
+
+def best_of(measured: Mapping[str, Mapping[str, float]], start: Mapping[str, float] | None) -> str | None:
+    """The best candidate by decibels and SSIM the whole way, among those that are not blurrier than the start.
+
+    Args:
+        measured: candidate -> what :func:`measure` found.
+        start: the same of the start, or None: then nothing is refused.
+
+    Returns:
+        its name; None if all are blurrier.
+    """
+    sharp = [
+        name
+        for name, found in measured.items()
+        if start is None
+        or (
+            found["side_sharpness"] >= (1 - SHARPNESS_LOSS) * start["side_sharpness"]
+            and found["side_ssim"] >= start["side_ssim"] - SSIM_LOSS
+        )
+    ]
+    worth = {name: measured[name]["whole_db"] + SSIM_WORTH * measured[name]["whole_ssim"] for name in sharp}
+    return max(worth, key=worth.__getitem__) if worth else None
