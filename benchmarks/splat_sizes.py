@@ -40,10 +40,13 @@ def object_of_65536() -> Gaussians:
 
 def decibels(image: torch.Tensor, truth: torch.Tensor, alpha: torch.Tensor) -> tuple[float, float]:
     """Over all pixels, and over those that an object covers; a mean over views."""
-    squares = (image - truth).square().mean(1)  # [V, H, W]
+    squares = (image - truth).square().mean(-1).flatten(1)  # [V, H W]
     covered = (alpha > 0.02).flatten(1).float()
-    of_all, of_object = squares.flatten(1).mean(1), (squares.flatten(1) * covered).sum(1) / covered.sum(1)
-    return tuple(float((-10 * errors.clamp(min=1e-10).log10()).mean()) for errors in (of_all, of_object))  # type: ignore[return-value]
+    of_all, of_object = (
+        -10 * errors.clamp(min=1e-10).log10()
+        for errors in (squares.mean(1), (squares * covered).sum(1) / covered.sum(1))
+    )
+    return float(of_all.mean()), float(of_object.mean())
 
 
 def main() -> None:

@@ -121,7 +121,7 @@ def first_pictures(browser: Browser, folder: Path, repeat: int, size: int) -> No
 
 
 def sorts(page: Page, folder: Path, repeat: int) -> bool:
-    script = viewer_script().partition("\n// Starts the viewer in a page")[0]
+    script = viewer_script().partition("\nconst read = (id) =>")[0]
     path = folder / "sort.html"
     path.write_text(
         f"<!DOCTYPE html><script type=module>{script}\nwindow.createSorter = createSorter</script>", "utf-8"

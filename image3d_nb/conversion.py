@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from ._files import CONVENTIONS, check_free, check_parent, temporary_folder
+from ._files import CONVENTIONS, check_free, check_parent, replace, temporary_folder, writable
 from .errors import FormatError, InputError, raise_if
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _move(folder: Path, target: Path, source: Path, *, force: bool) -> tuple[str
     """
     names = sorted((file.name for file in folder.iterdir()), key=lambda name: (name != target.name, name))
     for name in names:
-        check_free(target.parent / name, source, force=force)
+        check_free(writable(target.parent / name), source, force=force)
     for name in reversed(names):  # the target last: once it exists, so do its companions
-        os.replace(folder / name, target.parent / name)
+        replace(folder / name, target.parent / name)
     return tuple(names)

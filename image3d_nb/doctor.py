@@ -168,7 +168,7 @@ def _trial() -> None:
 
     from .images import load_image, sample
     from .pipelines import generator, load_pipeline
-    from .pipelines._memory import number_type
+    from .pipelines.memory import number_type
 
     _report({"dtype": str(number_type(devices[0]["name"])).removeprefix("torch.")})
     pipe, image = load_pipeline(), load_image(sample("mug"))

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._files import CONVENTIONS, atomic_write, temporary_folder
+from ._files import CONVENTIONS, atomic_write, replace, temporary_folder
 from .errors import InputError, raise_if
 from .hub.weights import resolve, resolve_lgm
 from .record import (
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 USUAL_FORMATS = ("ply", "splat", "html", "gif")
 FORMATS = (*USUAL_FORMATS, "spz", "sog", "glb", "stl")
 """Formats of the object. Always written: input.png (the image as the model sees it) and views.png (the four views)."""
+BACKGROUNDS = ("auto", "polynomial", "grabcut", "rembg")
 MEMORY = ("normal", "low")
 STAGES = ("load", "generate", "files")
 _DEVICE = re.compile(r"[a-z]+(:\d+)?")
@@ -80,6 +81,7 @@ class GenerateSettings:
     convention: str = "3dgs"  # the world of splat files: "3dgs", "opengl" or "ydown"
     candidates: int = 1  # objects to make, each with its own seed; the one whose views agree best is written
     prepare: bool = True  # cut the object out, centre it, on white; False: the image is such a square already
+    background: str = "auto"  # how it is cut out, one of BACKGROUNDS; see remove_background
     elevation: float = 0.0  # elevation of the camera that took the image, -90 to 90 degrees, up is positive
     device: str = "cpu"  # "cpu", "cuda", "cuda:1", "mps": where the networks run
     memory: str = "normal"  # "low": one network in memory at a time; slower
@@ -101,6 +103,8 @@ class GenerateSettings:
         candidates_fit = _is_whole(self.candidates) and self.candidates >= 1
         _check(candidates_fit, "candidates must be a whole number of 1 or more", self.candidates)
         _check(isinstance(self.prepare, bool), "prepare must be True or False", self.prepare)
+        fits = self.background in BACKGROUNDS
+        _check(fits, f"background must be one of {', '.join(BACKGROUNDS)}", self.background)
         elevation_fits = _is_finite(self.elevation) and abs(self.elevation) <= 90
         _check(elevation_fits, "elevation must be from -90 to 90 degrees", self.elevation)
         device_fits = isinstance(self.device, str) and bool(_DEVICE.fullmatch(self.device))
@@ -139,14 +143,18 @@ def generate_one(
     Returns:
         The record, as in ``result.json``: schema_version, input (name, sha256 of the file or, without a file, of the
         pixels, width, height), model (name, sha256, licence, commit on the hub; also lgm_sha256 and lgm_commit for a
-        separate LGM), versions, platform, seed, settings, steps and guidance as used, gaussians (number), seconds (per
-        stage, and in total), peak_memory (bytes, of the process so far), files (name: bytes, sha256), finished (UTC).
+        separate LGM), versions, platform, seed, settings, steps and guidance as used, warnings (about the
+        prepared image), gaussians (number), seconds (per stage, and in total), peak_memory (bytes, of the process so
+        far), files (name: bytes, sha256), finished (UTC).
 
     Raises:
         ImageError: the image cannot be read or shows no object.
         InputError: the settings or the folder cannot be used.
         WeightsError: the model does not exist or is damaged.
         Cancelled: ``cancelled`` returned True.
+
+    Warns:
+        UserWarning: as :func:`image3d_nb.prepare_image`; the record holds the sentences too.
 
     Example:
         >>> record = generate_one(sample("mug"), "out/mug")  # doctest: +SKIP
@@ -242,6 +250,9 @@ def _make(
     stop: Callable[[], None],
 ) -> Record:
     """Write all files into ``folder``; return the record's part about the run."""
+    from .images.caller import warn
+    from .images.prepare import prepared
+
     start = time.perf_counter()
     report("load", 0, 1)
     stamps = tuple(file_stamps(part) for part in weights if part is not None)
@@ -249,6 +260,11 @@ def _make(
     report("load", 1, 1)
     stop()
     loaded = time.perf_counter()
+    doubts: tuple[str, ...] = ()
+    if settings.prepare:
+        image, doubts = prepared(image, size=max(256, pipe.picture_size), background=settings.background)
+    for doubt in doubts:
+        warn(doubt)
     result = _generate(pipe, image, settings, report, stop)
     generated = time.perf_counter()
     _write_files(result, folder, name, settings, report, stop)
@@ -257,6 +273,7 @@ def _make(
     return {
         "steps": pipe.config.default_steps if settings.steps is None else settings.steps,
         "guidance": pipe.config.default_guidance if settings.guidance is None else settings.guidance,
+        "warnings": list(doubts),
         "gaussians": len(result.gaussians),
         "seconds": {stage: round(seconds, 3) for stage, seconds in spans.items()},
         "peak_memory": peak_memory(),
@@ -303,7 +320,7 @@ def _generate(
     with _ONE_AT_A_TIME:
         result = pipe(
             image=image,
-            prepare=settings.prepare,
+            prepare=False,
             elevation=settings.elevation,
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance,
@@ -361,7 +378,7 @@ def _move(temporary: Path, folder: Path, record: Record, before: Record | None) 
     folder.mkdir(exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     for file in record["files"]:
-        os.replace(temporary / file, folder / file)
+        replace(temporary / file, folder / file)
     old = (before or {}).get("files")
     for file in set(old if isinstance(old, dict) else ()) - set(record["files"]):
         (folder / Path(file).name).unlink(missing_ok=True)  # .name: nothing outside the folder is deleted

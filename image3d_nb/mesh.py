@@ -8,12 +8,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    import trimesh
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -149,10 +152,8 @@ class Mesh:
         """
         columns = [self.vertices, self.vertex_colors, self.uvs, self.normals]
         _, first, inverse = unique_rows(np.concatenate([c for c in columns if c is not None], axis=1))
-        rows = {
-            name: None if getattr(self, name) is None else getattr(self, name)[first]
-            for name in ("vertex_colors", "uvs", "normals")
-        }
+        fields = ("vertex_colors", "uvs", "normals")
+        rows = {name: None if getattr(self, name) is None else getattr(self, name)[first] for name in fields}
         return replace(self, vertices=self.vertices[first], faces=inverse[self.faces], **rows)
 
     def colors_at(self, face: Ints, weights: Floats) -> Floats:
@@ -229,6 +230,51 @@ class Mesh:
             texture=texture,
             normals=np.concatenate(normals) if len(normals) == len(parts) else None,
         )
+
+    @staticmethod
+    def from_trimesh(geometry: trimesh.Trimesh | trimesh.Scene) -> Mesh:
+        """Convert a Trimesh, or a Scene, whose meshes trimesh joins: the same positions (float64), order and normals.
+
+        Colours: of vertices, of faces (each corner becomes a vertex), the base colour texture, or the material's plain
+        colour. Other textures and transparency are left out.
+
+        Raises:
+            InputError: another object, or numbers that are not finite.
+        """
+        import trimesh
+
+        whole = geometry.to_mesh() if isinstance(geometry, trimesh.Scene) else geometry
+        if not isinstance(whole, trimesh.Trimesh):
+            raise InputError(f"geometry must be a trimesh.Trimesh or a trimesh.Scene; got {type(whole).__name__}")
+        mesh = Mesh(np.array(whole.vertices), np.array(whole.faces), normals=np.array(whole.vertex_normals))
+        visual: Any = whole.visual  # one of several classes, by its kind
+        if visual.kind == "vertex":
+            return replace(mesh, vertex_colors=visual.vertex_colors[:, :3] / 255)
+        if visual.kind == "face":
+            at, colors = mesh.faces.reshape(-1), np.repeat(visual.face_colors[:, :3] / 255, 3, axis=0)
+            own = np.arange(len(at)).reshape(-1, 3)
+            return Mesh(mesh.vertices[at], own, vertex_colors=colors, normals=mesh.vertex_normals()[at])
+        if visual.kind != "texture":
+            return mesh
+        material = visual.material
+        image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+        if image is None or visual.uv is None:
+            return replace(mesh, vertex_colors=np.tile(material.main_color[:3] / 255, (len(mesh.vertices), 1)))
+        return replace(mesh, uvs=np.array(visual.uv[:, :2]), texture=np.array(image.convert("RGB")))
+
+    def to_trimesh(self) -> trimesh.Trimesh:
+        """The mesh as a Trimesh: the same vertices in the same order; colours become bytes, the texture a material."""
+        import trimesh
+        from PIL import Image
+
+        visual: Any = None
+        if self.texture is not None and self.uvs is not None:
+            look = {"baseColorTexture": Image.fromarray(self.texture), "metallicFactor": 0.0, "roughnessFactor": 0.9}
+            visual = trimesh.visual.TextureVisuals(self.uvs, trimesh.visual.material.PBRMaterial(**look))
+        elif self.vertex_colors is not None:
+            colors = np.rint(255 * self.vertex_colors.clip(0, 1)).astype(np.uint8)
+            visual = trimesh.visual.ColorVisuals(vertex_colors=colors)
+        return trimesh.Trimesh(self.vertices, self.faces, vertex_normals=self.normals, visual=visual, process=False)
 
     # Deprecated names, kept for one release.
 

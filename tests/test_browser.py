@@ -219,8 +219,8 @@ def test_out_of_sight_it_pauses(page: Page, tmp_path: Path) -> None:
 
 def test_damaged_data_are_a_sentence(page: Page, tmp_path: Path) -> None:
     path = save_html(ring(50), tmp_path / "page.html")
-    path.write_text(path.read_text("utf-8").replace('{"splats": "', '{"splats": "AAAA'), "utf-8")
+    path.write_text(path.read_text("utf-8").replace('"count": 60', '"count": 61'), "utf-8")
     page.goto(path.as_uri())
     wait_until(page, "!document.querySelector('.message').hidden")
-    assert "cannot start: splat data must be rows of 32 bytes; got 1923 bytes" in page.inner_text(".message")
+    assert "cannot start: packed data must be" in page.inner_text(".message")
     assert page.is_visible(".still")

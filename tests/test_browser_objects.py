@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from image3d_nb.cameras import Cameras, orbit_cameras
 from image3d_nb.rendering import render
 from image3d_nb.view import mimebundle, save_html
 from image3d_nb.view.page import viewer_script, viewer_style
-from image3d_nb.view.scene import as_json
 from tests import browser as harness
 from tests.browser import covered, decode, drag, open_page, picture_of, psnr, wait_until
 from tests.viewer_scenes import SIZE, point_at, rendered, ring, still_of, torus
@@ -192,7 +193,8 @@ def open_widget(page: Page, folder: Path, viewer: Any) -> harness.Watch:
     """A widget in a page that stands in for a notebook."""
     own = [name for name in viewer.keys if name in ("_scene", "_still") or name[0] != "_"]
     state = {name: getattr(viewer, name) for name in own if name not in ("layout", "tooltip", "tabbable")}
-    text = FAKE_NOTEBOOK.replace("STATE", as_json(state)).replace("SCRIPT", viewer_script("widget"))
+    as_json = json.dumps(state, default=lambda value: base64.b64encode(value).decode("ascii"))
+    text = FAKE_NOTEBOOK.replace("STATE", as_json).replace("SCRIPT", viewer_script("widget"))
     (folder / "widget.html").write_text(f"<style>{viewer_style(page=False)}</style>{text}", "utf-8")
     seen = harness.watch(page)
     page.goto((folder / "widget.html").as_uri())

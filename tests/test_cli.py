@@ -61,13 +61,14 @@ def test_the_options_arrive(tmp_path: Path) -> None:
     options = ["--seed", "7", "--steps", "1", "--guidance", "1.5", "--formats", ".splat,ply", "--convention", "opengl"]
     lgm = str(data_dir() / "models" / "tiny" / "lgm")
     options += ["--elevation", "10", "--device", "cpu", "--lgm", lgm, "--candidates", "2", "--memory", "low"]
+    options += ["--background", "polynomial"]
     assert main(["generate", CAR, "-o", str(tmp_path), *options]) == 0
     record = read_record(tmp_path / "car")
     assert record is not None
     assert record["settings"] == {
         "model": "tiny", "seed": 7, "steps": 1, "guidance": 1.5, "formats": ["splat", "ply"], "convention": "opengl",
-        "prepare": True, "elevation": 10.0, "device": "cpu", "lgm": lgm, "revision": None, "candidates": 2,
-        "memory": "low",
+        "prepare": True, "background": "polynomial", "elevation": 10.0, "device": "cpu", "lgm": lgm,
+        "revision": None, "candidates": 2, "memory": "low",
     }  # fmt: skip
     assert record["input"]["width"] < record["input"]["height"]  # upright, though EXIF had to turn it
 
@@ -85,6 +86,17 @@ def test_a_bad_image_does_not_stop_the_others(tmp_path: Path, capsys: pytest.Cap
         assert line.startswith("image3d: ")
         assert message in line
     assert sorted(path.name for path in out.iterdir()) == ["car", "mug"]
+
+
+def test_doubts_about_an_image_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["generate", str(i3d.sample("coffee")), "-o", str(tmp_path), "--formats", "splat"]
+    assert main(command) == 0
+    lines = capsys.readouterr().err.splitlines()
+    record = read_record(tmp_path / "coffee") or {}
+    assert [line.partition("warning: ")[2] for line in lines] == record["warnings"]
+    assert "not plain" in record["warnings"][0]
+    assert main([*command, "--force", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_images_with_the_same_name_get_their_own_folders(tmp_path: Path) -> None:

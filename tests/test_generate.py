@@ -217,7 +217,7 @@ def test_cancelled_keeps_the_result_that_was_there(quick: Path) -> None:
         ("steps", 1.5), ("guidance", -1), ("guidance", float("nan")), ("guidance", "5"), ("formats", ()),
         ("formats", "ply"), ("formats", ("ply", "exe")), ("formats", None), ("convention", "y-up"), ("prepare", 1),
         ("elevation", 91), ("elevation", float("inf")), ("device", "GPU!"), ("device", 0), ("lgm", ""),
-        ("revision", 3), ("candidates", 0), ("candidates", 1.5), ("memory", "tiny"),
+        ("revision", 3), ("candidates", 0), ("candidates", 1.5), ("memory", "tiny"), ("background", "keep"),
     ],
 )  # fmt: skip
 def test_settings_are_checked(name: str, value: Any) -> None:
@@ -238,7 +238,7 @@ def test_settings_and_function_travel_to_other_processes() -> None:
     [
         ("no such file.png", QUICK, ImageError, "no such file"),
         (b"not a picture", QUICK, ImageError, "bytes"),
-        (Image.new("RGB", (64, 64), "grey"), QUICK, ImageError, "stands out"),
+        (Image.new("RGB", (64, 64), "grey"), QUICK, ImageError, "differs"),
         (MUG, GenerateSettings(prepare=False, elevation=90, device="nonsense"), InputError, "nonsense"),
         (MUG, GenerateSettings(steps=51), InputError, "at most 50"),
         (Image.new("RGB", (64, 32)), GenerateSettings(prepare=False), InputError, "square"),

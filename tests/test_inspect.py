@@ -198,7 +198,7 @@ def test_damaged_rows_of_a_splat(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("a.ply", b"", "it is empty"),
+        ("a.ply", b"", "empty"),
         ("a.ply", b"ply\nformat binary_little_endian 1.0\nelement vertex 9\n", "cut off"),
         ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n", "lacks"),
         ("a.splat", bytes(33), "32 bytes a Gaussian"),

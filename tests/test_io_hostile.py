@@ -40,6 +40,8 @@ SECONDS, MEGABYTES = 1.0, 200
 PLACE = re.compile(r"\b(bytes?|rows?|lines?|offset|index|accessors?\[)\b|\[\d+\]")
 """Every message says where, in words of the format."""
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*left out")  # damaged files load as far as they go
+
 over_formats = pytest.mark.parametrize(("suffix", "holds"), FORMATS, ids=[f"{s}-{h}" for s, h in FORMATS])
 
 
@@ -194,7 +196,9 @@ def mutated(content: bytes, changes: list[tuple[str, float, object]]) -> bytes:
         elif kind == "copy":
             out[at:at] = out[at : at + value]  # type: ignore[operator]
         elif kind == "number":
-            out = bytearray(re.sub(rb"\d+", lambda found, word=value: word, out[:at], count=1) + out[at:])
+            *_, last = [None, *re.finditer(rb"\d+", out[:at])]
+            if last:
+                out[last.start() : last.end()] = value  # type: ignore[assignment]
         elif kind == "word":
             out[at // 4 * 4 : at // 4 * 4 + 4] = struct.pack("<I", value)
     return bytes(out)
@@ -287,7 +291,7 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path, suffix: str, holds: str) 
 @over_formats
 def test_a_pipe_in_place_of_the_file(tmp_path: Path, suffix: str, holds: str) -> None:
     os.mkfifo(tmp_path / f"a{suffix}")
-    with pytest.raises(FormatError, match=rf"a\{suffix}: .* must be a regular one; it is a device or a pipe"):
+    with pytest.raises(FormatError, match=rf"a\{suffix}: .* device or a pipe"):
         io3d.load(tmp_path / f"a{suffix}")
 
 

@@ -69,7 +69,7 @@ def test_which_files_are_ours_turned_about_x(tmp_path: Path, suffix: str, conven
 def test_a_large_file_is_turned_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     io3d.save(example(50, degree=2), tmp_path / "a.ply")
     at_once = io3d.load(tmp_path / "a.ply")
-    monkeypatch.setattr(io3d, "_TURN_AT_ONCE", 7)
+    monkeypatch.setattr("image3d_nb.io.files._TURN_AT_ONCE", 7)
     assert_same(io3d.load(tmp_path / "a.ply"), at_once)
 
 

@@ -167,14 +167,14 @@ def changed(name: str, value: float) -> Gaussians:
 @pytest.mark.parametrize(
     ("gaussians", "words"),
     [
-        (changed("scales", 400.0), "1 of 8 sizes .* above 379"),
-        (changed("scales", 0.0), "1 of 8 sizes .* below 4.5e-5"),
-        (changed("sh", 1.1), "what 1 of 8 view-dependent colours .* beyond -1 to 1"),
-        (changed("sh", -4.0), "what 1 of 8 colours have beyond -0.44 to 1.44; what 1 of 8 view-dependent"),
+        (changed("scales", 400.0), "1 of 8 scales .*above 379"),
+        (changed("scales", 0.0), "1 of 8 scales below 4.5e-5"),
+        (changed("sh", 1.1), "1 of 8 view-dependent colours .*outside -1"),
+        (changed("sh", -4.0), "1 of 8 colours outside -0.44 to 1.44; .* 1 of 8 view-dependent"),
     ],
 )
 def test_what_lies_beyond_the_ranges_is_told(tmp_path: Path, gaussians: Gaussians, words: str) -> None:
-    with pytest.raises(FormatError, match=rf"a\.spz: Niantic SPZ cannot hold {words}"):
+    with pytest.raises(FormatError, match=words):
         io3d.save(gaussians, tmp_path / "a.spz", strict=True)
     assert not list(tmp_path.iterdir())
     with pytest.warns(UserWarning, match="Niantic SPZ cannot hold") as told:

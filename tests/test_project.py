@@ -84,22 +84,22 @@ def test_environment_is_in_step_with_pyproject() -> None:
 
 
 def test_extras_are_the_documented_ones() -> None:
-    assert set(EXTRAS) == {"notebook", "cuda", "rembg", "test"}
+    assert set(EXTRAS) == {"notebook", "cuda", "heif", "rembg", "spz", "test"}
 
 
-MODULES = {"pillow": "PIL", "scikit-image": "skimage", "pyyaml": "yaml"}
+MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage", "pyyaml": "yaml"}
 """Distributions whose module has another name."""
 LOADED_BY_NAME = {
     "transformers": "named in the table of component classes in pipelines/loading.py",
     "jupyterlab": "a program that the notebook user starts",
     "matplotlib": "plots in the notebooks",
     "onnxruntime": "rembg runs its networks with it",
+    "pillow-heif": "images/load.py imports pillow_heif by name",
 }
 
 
 COMES_WITH = {
     "IPython": "jupyterlab and ipywidgets",
-    "cv2": "rembg",
 }
 """Imported, and brought along by a declared package."""
 

@@ -27,6 +27,7 @@ mesh = i3d.to_mesh(pipe(image).gaussians)
 cameras = i3d.orbit_cameras()
 reveal_type(image)
 reveal_type(pipe)
+reveal_type(pipe(image).gaussians)
 reveal_type(mesh)
 reveal_type(cameras)
 reveal_type(i3d.render(mesh, cameras))
@@ -35,7 +36,8 @@ reveal_type(i3d.metrics.psnr)
 i3d.load_pipelin()
 """
 REVEALED = (
-    "PIL.Image.Image", "image3d_nb.pipelines.lgm.LGMFullPipeline", "image3d_nb.mesh.Mesh", "image3d_nb.cameras.Cameras",
+    "PIL.Image.Image", "image3d_nb.pipelines.lgm.LGMFullPipeline",
+    "image3d_nb.gaussians.Gaussians", "image3d_nb.mesh.Mesh", "image3d_nb.cameras.Cameras",
     "torch._tensor.Tensor", "tuple[torch._tensor.Tensor, torch._tensor.Tensor]", "def (",
 )  # fmt: skip
 

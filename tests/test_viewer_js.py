@@ -55,7 +55,7 @@ const order = depthOrder(positions, [0, 0, 1]);
 const depth = (i) => positions[3 * i + 2];
 let wrong = 0;
 for (let k = 1; k < count; k++) wrong += depth(order[k - 1]) < depth(order[k]);
-console.log(wrong, new Set(order).size);
+console.log(`${wrong} ${new Set(order).size}`);
 """
 
 

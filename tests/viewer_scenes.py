@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import math
+import zlib
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,16 @@ def still_of(obj: Any, size: int = SIZE, elevation: float = 0, azimuth: float = 
 def look(obj: Any, size: int, elevation: float = 0, azimuth: float = 0, **options: Any) -> NDArray[np.uint8]:
     """The same as :func:`still_of`, uint8."""
     return np.rint(255 * still_of(obj, size, elevation, azimuth, **options)).astype(np.uint8)
+
+
+def unpacked(packed: dict[str, Any]) -> NDArray[np.float64]:
+    """[n, k]: columns that view/packing.py packed, as js/data.js reads them."""
+    raw, count, width = packed["deflated"], packed["count"], packed["width"]
+    content = zlib.decompress(base64.b64decode(raw) if isinstance(raw, str) else raw)
+    planes = np.frombuffer(content, np.uint8).reshape(-1, width, count).astype(np.int64)
+    deltas = (planes << (8 * np.arange(width))[:, None]).sum(1)  # [k, n]
+    values = packed["low"] + packed["step"] * (deltas.cumsum(1) % 256**width).T
+    return np.exp(values) if packed["log"] else values
 
 
 def bundle_of(widget: Any) -> dict[str, Any]:

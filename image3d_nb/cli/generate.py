@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._files import CONVENTIONS
 from ..errors import InputError, WeightsError
-from ..generate import FORMATS, MEMORY, USUAL_FORMATS, GenerateSettings, generate_one, image_name
+from ..generate import BACKGROUNDS, FORMATS, MEMORY, USUAL_FORMATS, GenerateSettings, generate_one, image_name
 from ._console import FAILED, Progress, complain, say, sentence
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--elevation", type=float, default=0.0, metavar="DEG", help="of the image's camera (default: 0)"
     )
+    cut = "how the object is cut out of its background (default: auto)"
+    parser.add_argument("--background", choices=BACKGROUNDS, default="auto", help=cut)
     parser.add_argument("--device", default="cpu", help='"cpu", "cuda", "mps" (default: cpu)')
     parser.add_argument("--memory", choices=MEMORY, default="normal", help="low: one network in memory at a time")
     parser.add_argument(
@@ -66,7 +69,7 @@ def generate(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     """Make all objects; an image that fails does not stop the others."""
     names = (
         "model", "lgm", "revision", "seed", "candidates", "steps", "guidance", "formats", "convention", "elevation",
-        "device", "memory",
+        "background", "device", "memory",
     )  # fmt: skip
     try:
         settings = GenerateSettings(**{k: getattr(arguments, k) for k in names}, prepare=not arguments.no_prepare)
@@ -114,8 +117,15 @@ def _with_folders(images: Iterable[str], out: Path) -> Iterable[tuple[str, Path]
 
 def _generate_one(image: str, folder: Path, settings: GenerateSettings, arguments: argparse.Namespace) -> str:
     """Make one object; return the line to print."""
-    with Progress(Path(image).name[:30], _WORDS, quiet=arguments.quiet) as progress:
+    with (
+        Progress(Path(image).name[:30], _WORDS, quiet=arguments.quiet) as progress,
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always", UserWarning)
         record = generate_one(image, folder, settings, on_step=progress, force=arguments.force)
+    if not arguments.quiet:
+        for message in dict.fromkeys(str(each.message) for each in caught if each.category is UserWarning):
+            complain(f"{image}: warning: {message}")
     if not progress.called:
         return f"{image} -> {folder}{os.sep}: exists already (--force makes it again)"
     files = ", ".join(name for name in record["files"] if name.rpartition(".")[2] in FORMATS)

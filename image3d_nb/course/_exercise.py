@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import FormatError
@@ -33,7 +33,7 @@ class Verdict:
     Attributes:
         number: of the exercise.
         right: whether the answer has all the properties asked for.
-        text: why the answer matters; or what is wrong, and a hint.
+        text: why the answer matters; or what is wrong, and how to get a hint.
     """
 
     number: str
@@ -54,13 +54,15 @@ class Exercise:
     Attributes:
         number: lesson and exercise, "00.1".
         judge: returns if the answer is right and raises :class:`Wrong` if not.
-        hints: the first goes with the first wrong answer, the second with all later ones.
+        hints: :func:`image3d_nb.course.hint` gives the first, then the second.
+        solution: code of one right answer.
         why: what the right answer is good for.
     """
 
     number: str
     judge: Callable[[Any], None]
     hints: tuple[str, str]
+    solution: str
     why: str
 
 
@@ -81,8 +83,8 @@ def call(answer: Any, *arguments: Any) -> Any:
     """Call the learner's function. Its errors reach the learner, with a note.
 
     Raises:
-        Unanswered: the function returns None or ``...``.
-        Wrong: the answer is not a function.
+        Unanswered: the function is still empty, or returns ``...``.
+        Wrong: the answer is not a function, or the function returns None.
     """
     if not callable(answer):
         raise Wrong(f"The answer must be a function, without calling it; it is of type {type(answer).__name__}.")
@@ -91,28 +93,48 @@ def call(answer: Any, *arguments: Any) -> Any:
     except Exception as error:
         error.add_note("This came from inside your function, while check tried it.")
         raise
-    if result is None or result is ...:
+    if result is ... or (result is None and _is_empty(answer)):
         raise Unanswered
+    if result is None:
+        raise Wrong("Your function returned None: is a `return` missing?")
     return result
+
+
+def _is_empty(function: Any) -> bool:
+    """Whether a function does nothing, like the ones that stand in the notebooks."""
+    code = getattr(function, "__code__", None)
+    return code is not None and len(code.co_code) == len(_empty.__code__.co_code)
+
+
+def _empty() -> None: ...
+
+
+def array_of(result: Any, wanted: str = "numbers") -> NDArray[np.float64]:
+    """Numbers in any form (number, list, array, tensor) as an array; :class:`Wrong` if they are none."""
+    try:
+        found = result.detach().cpu().numpy() if isinstance(result, Tensor) else np.asarray(result)
+        if found.dtype.kind not in "buif":
+            raise TypeError
+        return found.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Wrong(f"Your function must return {wanted}; it returns a {type(result).__name__}.") from error
 
 
 def tensor_of(result: Any, shape: tuple[int, ...]) -> Tensor:
     """The result as a float64 tensor of this shape; :class:`Wrong` if it has another shape or is not finite."""
-    tensor = of_type(result, Tensor, f"a tensor of shape {list(shape)}")
-    need(tuple(tensor.shape) == shape, f"The shape must be {list(shape)}; it is {list(tensor.shape)}.")
-    need(torch.isfinite(tensor).all(), "All numbers must be finite; some are NaN or infinite.")
-    return tensor.detach().to(torch.float64)
+    found = torch.from_numpy(array_of(result))
+    need(tuple(found.shape) == shape, f"The shape must be {list(shape)}; it is {list(found.shape)}.")
+    need(found.isfinite().all(), "All numbers must be finite; some are NaN or infinite.")
+    return found
 
 
 def number_of(result: Any) -> float:
     """The result as a finite number; :class:`Wrong` if it is none."""
-    if isinstance(result, Tensor):
-        result = result.detach().cpu().numpy()
-    if isinstance(result, bool | str) or np.size(result) != 1 or np.asarray(result).dtype.kind not in "iuf":
-        raise Wrong(f"Your function must return one number; it returns a {type(result).__name__}.")
-    found = float(np.asarray(result).reshape(()))
-    need(math.isfinite(found), f"The number must be finite; it is {found}.")
-    return found
+    found = array_of(result, "one number")
+    if found.size != 1 or isinstance(result, bool):
+        raise Wrong(f"Your function must return one number; it returns a {type(result).__name__} of {found.size}.")
+    need(bool(np.isfinite(found).all()), f"The number must be finite; it is {found.item()}.")
+    return float(found.item())
 
 
 def file_of(answer: Any, suffix: str, kind: type[T]) -> tuple[Path, T]:

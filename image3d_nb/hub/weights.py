@@ -1,6 +1,6 @@
-"""From a model's name to the folder with its files: "tiny", a local folder, or a repository of the hub.
+"""Find the folder of a model by its name: "tiny", a local folder, or a repository of the hub.
 
-From a repository only ``*.json``, ``*.txt`` and ``*.safetensors`` are fetched: no Python, no pickles.
+Only ``*.json``, ``*.txt`` and ``*.safetensors`` of a repository are downloaded: no Python, no pickles.
 """
 
 from __future__ import annotations
@@ -20,19 +20,25 @@ from ..errors import WeightsError
 from . import download
 
 TEXTS = ("*.json", "*.txt")
-"""What is fetched of a repository beside the weights of the components that are used."""
+"""Files of a repository that are downloaded beside the weights of the used components."""
 WEIGHTS = "*.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-"""Endings of files that run code when they are read. They are neither fetched nor opened."""
+"""Suffixes of files that run code when they are read. They are neither downloaded nor opened."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """A model that this package knows by name."""
+class KnownModel:
+    """A model that this package knows by name.
 
-    what: str  # for the list in an error message
-    rotation: str | None = None  # LGM's setting, which no published configuration states
-    sha256: Mapping[str, str] = field(default_factory=dict)  # component -> of its one weight file
+    Attributes:
+        what: description, for the list in an error message.
+        rotation: LGM's setting, which no published configuration states.
+        sha256: component -> sha256 of its one weight file.
+    """
+
+    what: str
+    rotation: str | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 _IMAGEDREAM = {
@@ -43,22 +49,22 @@ _IMAGEDREAM = {
 }
 _LGM_FULL = _IMAGEDREAM | {"lgm": "79e5160e1fc45559515579a7e41ffc22606cf41c3ed8581b09dae9b4ce437099"}
 
-# "identity": LGM's weights from before its rotation fix were trained as axis-aligned Gaussians; what their rotation
-# channels hold is noise. "normalized": those trained after it.
+# "identity": LGM's weights from before its rotation fix were trained as axis-aligned Gaussians; their rotation channels
+# hold noise. "normalized": the weights trained after it.
 KNOWN = {
-    "tiny": Known("bundled, 64-pixel views, runs on any CPU"),
-    "dylanebert/LGM-full": Known(
+    "tiny": KnownModel("bundled, 64-pixel views, runs on any CPU"),
+    "dylanebert/LGM-full": KnownModel(
         "ImageDream and LGM, 256-pixel views; needs about 10 GB of memory in float32", "identity", _LGM_FULL
     ),
-    "ashawkey/imagedream-ipmv-diffusers": Known(
+    "ashawkey/imagedream-ipmv-diffusers": KnownModel(
         "ImageDream, one picture to four views; with lgm='ashawkey/LGM' it makes objects", sha256=_IMAGEDREAM
     ),
-    "dylanebert/multi-view-diffusion": Known("ImageDream, the first half of LGM-full"),
-    "ashawkey/mvdream-sd2.1-diffusers": Known("MVDream, a sentence to four views"),
-    "dylanebert/LGM": Known("LGM, the second half of LGM-full: pass it as lgm=", "identity"),
-    "ashawkey/LGM": Known("LGM, with its rotations mended: pass it as lgm="),
+    "dylanebert/multi-view-diffusion": KnownModel("ImageDream, the first half of LGM-full"),
+    "ashawkey/mvdream-sd2.1-diffusers": KnownModel("MVDream, a sentence to four views"),
+    "dylanebert/LGM": KnownModel("LGM, the second half of LGM-full: pass it as lgm=", "identity"),
+    "ashawkey/LGM": KnownModel("LGM, with its rotations mended: pass it as lgm="),
 }
-"""Names that :func:`resolve` and :func:`resolve_lgm` know, and what they are."""
+"""Names that :func:`resolve` and :func:`resolve_lgm` know."""
 BARE_ROTATION = {"model_fp16_fixrot.safetensors": "normalized", "model_fp16.safetensors": "identity"}
 """LGM's published files without a configuration, the better one first, and the rotation each was trained with."""
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -66,18 +72,21 @@ _FILE = re.compile(r"([\w.-]+/[\w.-]+)/([\w.-]+)")
 
 
 def resolve(name: str, revision: str | None = None, skip: Sequence[str] = ()) -> Path:
-    """The folder of a model in diffusers' layout.
+    """Find the folder of a model in diffusers' layout, and download it if needed.
 
     Args:
         name: "tiny", a folder that holds ``model_index.json``, or a repository "owner/name".
-        revision: of a repository, a branch or a commit; None is its main branch.
-        skip: components whose weights are not needed, and not fetched.
+        revision: branch or commit of the repository; None is its main branch.
+        skip: components whose weights are not needed and not downloaded.
+
+    Returns:
+        The folder: the given one, the bundled one, or one in the hub's cache.
 
     Raises:
-        WeightsError: there is no such model, or its files cannot be had; the message says what exists.
+        WeightsError: there is no such model, or its files cannot be downloaded. The message names the known models.
 
     Warns:
-        UserWarning: the repository is none that this package knows.
+        UserWarning: the repository is unknown to this package.
     """
     if name == "tiny":
         return _complete(data_dir() / "models" / "tiny", name)
@@ -86,8 +95,8 @@ def resolve(name: str, revision: str | None = None, skip: Sequence[str] = ()) ->
     if name.endswith((".safetensors", *PICKLES)):
         refuse_pickle(name)
         raise WeightsError(
-            f"a model must be a folder or a repository; {name!r} is one file: pass LGM's file as lgm=, with the"
-            " first half by name, e.g. 'ashawkey/imagedream-ipmv-diffusers'"
+            f"a model must be a folder or a repository; got the file {name!r}: pass LGM's file as lgm=, with the first"
+            " half by name, e.g. 'ashawkey/imagedream-ipmv-diffusers'"
         )
     _check_repository(name)
     folder = _complete(download.fetch(name, revision, TEXTS), name)
@@ -96,18 +105,21 @@ def resolve(name: str, revision: str | None = None, skip: Sequence[str] = ()) ->
 
 
 def resolve_lgm(name: str, revision: str | None = None) -> Path:
-    """LGM's own folder (``config.json`` and weights), or its bare weight file.
+    """Find LGM's own folder (``config.json`` and weights), or its bare weight file, and download it if needed.
 
     Args:
-        name: such a folder or file; the folder of a whole model; a repository "owner/name" of any of these, or a file
-            in one, "owner/name/file.safetensors".
-        revision: of a repository.
+        name: "tiny"; such a folder or file; the folder of a whole model; a repository "owner/name" of any of these; or
+            a file in one, "owner/name/file.safetensors".
+        revision: branch or commit of the repository; None is its main branch.
+
+    Returns:
+        The folder or the file.
 
     Raises:
-        WeightsError: there is no such model, or its files cannot be had.
+        WeightsError: there is no such model, or its files cannot be downloaded.
 
     Warns:
-        UserWarning: the repository is none that this package knows.
+        UserWarning: the repository is unknown to this package.
     """
     refuse_pickle(name)
     if name == "tiny":
@@ -131,55 +143,75 @@ def resolve_lgm(name: str, revision: str | None = None) -> Path:
 
 
 def rotation_of(name: str, path: Path) -> str | None:
-    """LGM's ``rotation`` where the repository or the file's name tells it; None where nothing does.
+    """Look up the ``rotation`` setting of LGM's weights by their repository or file name.
 
     Args:
-        name: by which the model was asked for.
+        name: the name that the user gave.
         path: the model's folder, or LGM's folder or bare file.
+
+    Returns:
+        "identity", "normalized", or None for unknown weights.
     """
     if path.suffix == ".safetensors":
         return BARE_ROTATION.get(path.name)
-    origin = download.source(path)
+    origin = download.hub_origin(path)
     known = KNOWN.get(name) or KNOWN.get(origin[0] if origin else "")
     return known.rotation if known else None
 
 
-def told(path: Path) -> str:
-    """Where files came from: "owner/name@commit", with a bare file's name; or the local path."""
-    origin = download.source(path)
+def origin_of(path: Path) -> str:
+    """Describe where a folder or file is from: "owner/name@commit", with a bare file's name; or the local path."""
+    origin = download.hub_origin(path)
     file = f"/{path.name}" if path.suffix == ".safetensors" else ""
     return f"{origin[0]}{file}@{origin[1]}" if origin else str(path)
 
 
 def commit_of(path: Path) -> str | None:
-    """The commit of the hub that a folder in its cache holds; None for a folder elsewhere."""
-    origin = download.source(path)
+    """Return the hub's commit of a folder or file in its cache; None for one elsewhere."""
+    origin = download.hub_origin(path)
     return origin[1] if origin else None
 
 
 def model_hash(weights: Path) -> str:
-    """sha256 over the names and contents of a folder's weight files, in order of name, or of one file."""
+    """Hash a folder's weight files, or one file.
+
+    Args:
+        weights: the folder or file.
+
+    Returns:
+        sha256, in hexadecimal, over the files' names and contents in order of name.
+    """
     digest = hashlib.sha256()
     folder = weights.parent if weights.is_file() else weights
     for file in [weights] if weights.is_file() else sorted(folder.rglob(WEIGHTS)):
         digest.update(file.relative_to(folder).as_posix().encode())
         with file.open("rb") as stream:
-            while block := stream.read(1 << 24):  # a file may be larger than the memory
+            while block := stream.read(1 << 24):  # a file may not fit in memory
                 digest.update(block)
     return digest.hexdigest()
 
 
 def refuse_pickle(name: str | Path) -> None:
-    """Raise a WeightsError for the name of a file that would run code when it is read."""
+    """Raise a WeightsError if a file's name says that reading it runs code."""
     if str(name).endswith(PICKLES):
         raise WeightsError(
-            f"weights must be .safetensors; {str(name)!r} is a pickle, which runs code when it is read: look for the"
-            " model's .safetensors, or have its author convert it"
+            f"weights must be .safetensors; got the pickle {str(name)!r}, which runs code when it is read: look for the"
+            " model's .safetensors, or ask its author to convert it"
         )
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file, or a WeightsError."""
+    """Read a JSON object from a file.
+
+    Args:
+        file: the file.
+
+    Returns:
+        The object.
+
+    Raises:
+        WeightsError: the file is missing or holds something else.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -194,12 +226,12 @@ def read_json(file: Path) -> dict[str, Any]:
 def _complete(folder: Path, name: str) -> Path:
     index = folder / "model_index.json"
     if not index.is_file():
-        raise WeightsError(f"{folder}: a model's folder must hold model_index.json; it does not")
+        raise WeightsError(f"{folder}: a model's folder must hold model_index.json; there is none")
     parts = read_json(index)
     if "unet" not in parts and "lgm" in parts:
         raise WeightsError(
-            f"{folder}: a model must have a unet, which makes the four views; this is LGM alone, which makes Gaussians"
-            f" of them: load_pipeline('dylanebert/multi-view-diffusion', lgm={name!r})"
+            f"{folder}: a model must have a unet, which makes the four views; got only LGM, which turns views into"
+            f" Gaussians: load_pipeline('dylanebert/multi-view-diffusion', lgm={name!r})"
         )
     return folder
 
@@ -210,16 +242,15 @@ def _check_repository(name: str) -> None:
         raise WeightsError(f"a model must be a folder, a hub repository or one of {known}; got {name!r}")
     if name not in KNOWN:
         warnings.warn(
-            f"{name!r} is none of the repositories that image3d_nb knows: its weights are used as they are, none of its"
-            " code is fetched or run",
+            f"{name!r} is an unknown repository: its weights are loaded, its code is not downloaded or run",
             stacklevel=4,  # the caller of load_pipeline or from_pretrained
         )
 
 
 def _weights_of(repository: str, folder: Path, patterns: Sequence[str]) -> Path:
-    """Fetch weights of the very commit that ``folder`` is, and check them."""
+    """Download weights of the commit that ``folder`` holds, and check them."""
     download.fetch(repository, folder.name, patterns)
     known = KNOWN.get(repository)
-    if folder.is_dir():  # it is not where a repository holds none of the files
+    if folder.is_dir():  # a repository without such files makes no folder
         download.check(folder, known.sha256 if known else {})
     return folder

@@ -1,13 +1,12 @@
-"""Segment the object of an image with a plain background.
+"""Find the object in front of a plain background.
 
-A plain background still has more than one colour: light falls off towards the corners, and one side is brighter than
-the other. The background is modelled as a polynomial over the image in CIELAB, where distances match perception.
+A plain background is not one colour: light falls off towards the corners, and one side is brighter than the other. So
+the background is modelled by a polynomial over the image, in CIELAB, where distances match what people see.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from importlib.util import find_spec
 
 import numpy as np
@@ -15,80 +14,83 @@ from PIL import Image
 
 from .._optional import require
 
-_WORK_SIDE = 512
-"""The mask is computed at this longer side, in pixels: models see 256 pixels, so a finer edge gains nothing."""
+WORK_SIDE = 512
+"""Longer side of the reduced image in which the object is searched: models see 256 pixels."""
 
-_VISIBLE = 2.3
-"""The CIELAB distance that people just notice (Mahy et al. 1994): nothing below it counts as object."""
+VISIBLE = 2.3
+"""CIELAB distance that people just notice (Mahy et al. 1994): pixels below it are not object."""
 
 
-def object_mask(image: Image.Image, method: str) -> Image.Image:
-    """Compute how much each pixel belongs to the object.
+def object_mask(image: Image.Image, method: str) -> tuple[Image.Image, bool]:
+    """Separate the object from a plain background.
 
     Args:
         image: mode RGB, at least 8 x 8 pixels.
-        method: "polynomial"; "grabcut", which refines the polynomial's mask with OpenCV; "auto" is "grabcut" where
-            OpenCV is installed, else "polynomial".
+        method: "polynomial"; "grabcut", which refines that mask with OpenCV; or "auto": "grabcut" if OpenCV is
+            installed, else "polynomial".
 
     Returns:
-        Mode L, the size of ``image``: 255 inside, 0 outside, grey along the edge.
+        The mask: mode L, 255 inside, 0 outside, grey along the edge. And whether the background is plain.
 
     Raises:
-        ImportError: method "grabcut" without OpenCV.
+        ImportError: method "grabcut", and OpenCV is not installed.
     """
-    small = image.copy()
-    small.thumbnail((_WORK_SIDE, _WORK_SIDE), Image.Resampling.BOX)
-    pixels = np.asarray(small)  # [h, w, 3]
-    mask = _polynomial_mask(pixels)  # [h, w]
+    pixels = np.asarray(reduced(image))  # [h, w, 3]
+    mask, plain = _polynomial_mask(pixels)  # [h, w]
     if method == "grabcut" or (method == "auto" and find_spec("cv2") is not None):
         mask = _refined(pixels, mask)
-    from scipy.ndimage import gaussian_filter  # 0.2 s to import
+    from scipy.ndimage import gaussian_filter  # takes 0.2 s
 
     edge = (gaussian_filter(mask.astype(np.float32), 1.0) - 0.5) * 1.5 + 0.5  # about two pixels wide
     soft = Image.fromarray(np.rint(edge.clip(0, 1) * 255).astype(np.uint8))
-    return soft.resize(image.size, Image.Resampling.BILINEAR)
+    return soft.resize(image.size, Image.Resampling.BILINEAR), plain
 
 
-def _polynomial_mask(pixels: np.ndarray) -> np.ndarray:
-    """[h, w] bool. The background is fitted to the border ring first, then to all pixels that look like it."""
+def reduced(image: Image.Image) -> Image.Image:
+    """A copy with at most :data:`WORK_SIDE` pixels a side."""
+    small = image.copy()
+    small.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BOX)
+    return small
+
+
+def _polynomial_mask(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
+    """[h, w] bool, the object; and whether the background is plain.
+
+    The polynomial is fitted to a ring along the border, then to everything that resembles it.
+    """
     from scipy import ndimage
 
-    lab = ndimage.gaussian_filter(_to_lab(pixels), (0.7, 0.7, 0))  # [h, w, 3]; JPEG's grain and noise
+    lab = ndimage.gaussian_filter(to_lab(pixels), (0.7, 0.7, 0))  # [h, w, 3], without noise and JPEG blocks
     height, width = lab.shape[:2]
     ring = max(2, round(0.03 * min(height, width)))
     known = np.ones((height, width), bool)
     known[ring:-ring, ring:-ring] = False
-    # The ring alone would let a polynomial of high degree oscillate in the middle. Once the background all around the
-    # object is known, degree 4 follows a lens's vignette, which falls with the 4th power of a cosine.
+    # fitted to the ring alone, a polynomial of high degree oscillates in the middle; fitted to everything around the
+    # object, degree 4 follows a lens's vignette, which falls with the 4th power of a cosine
     plain = True
     for degree in (2, 4, 4):
         distance, spread, share = _distance(lab, degree, known)  # [h, w]
         plain = plain and spread < 12 and share > 0.6  # an object may cover some of the border, not most of it
-        threshold = max(_VISIBLE, 1.3 * spread)
+        threshold = max(VISIBLE, 1.3 * spread)
         far = distance > threshold
         known = ~_grown(ndimage.binary_opening(far), 3 + 0.01 * width)
         if known.sum() < 200:
             break
-    if not plain:
-        warnings.warn(
-            "the background is not plain: the object may be cut out badly; try the background method "
-            '"rembg", or an image with alpha',
-            stacklevel=5,
-        )
     mask = _cleaned(far, distance, threshold)
-    # A blurred or compressed edge is visible outside the object: the true edge is where half the contrast is reached.
+    # blur and compression make an edge wider: its true place is where half the contrast is reached
     contrast = ndimage.maximum_filter(distance * mask, 11)
-    return mask & ((distance > 0.45 * contrast) | ~_grown(~mask, 5.5))
+    return mask & ((distance > 0.45 * contrast) | ~_grown(~mask, 5.5)), plain
 
 
 def _distance(lab: np.ndarray, degree: int, known: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Fit the background's polynomial to the pixels ``known``.
+    """Fit the background's polynomial to the pixels ``known``, and measure the distance of all pixels to it.
 
-    Least absolute deviations, by weights 1 / residual, so that an object that touches the border does not bend the fit.
+    The fit minimises absolute deviations (least squares with weights 1 / residual, repeated), so that an object which
+    touches the border does not bend it.
 
     Returns:
-        CIELAB distance of each pixel to the polynomial, [h, w]; the 99th percentile of that distance over the
-        background; the background's share of the known pixels.
+        [h, w] CIELAB distance of each pixel to the polynomial; the 99th percentile of that over the background; the
+        background's share of the known pixels.
     """
     height, width = known.shape
     u, v = np.linspace(-1, 1, width), np.linspace(-1, 1, height)
@@ -114,14 +116,14 @@ def _distance(lab: np.ndarray, degree: int, known: np.ndarray) -> tuple[np.ndarr
 
 
 def _grown(mask: np.ndarray, radius: float) -> np.ndarray:
-    """[h, w] bool: the mask and every pixel within ``radius`` pixels of it."""
+    """[h, w] bool: all pixels within ``radius`` pixels of the mask."""
     from scipy.ndimage import distance_transform_edt
 
     return distance_transform_edt(~mask) <= radius if mask.any() else mask
 
 
 def _cleaned(far: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndarray:
-    """[h, w] bool: the large parts, without specks, with gaps and holes filled unless the background shows through."""
+    """[h, w] bool: the large parts without specks; gaps and holes are filled, unless the background shows."""
     from scipy import ndimage
 
     parts, count = ndimage.label(ndimage.binary_opening(far))
@@ -130,10 +132,10 @@ def _cleaned(far: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndar
     index = np.arange(1, count + 1)
     area = np.bincount(parts.ravel())[1:]
     peak = ndimage.maximum(distance, parts, index)
-    # Specks of noise just pass the threshold; a part of an object passes it clearly somewhere.
+    # noise just passes the threshold; a part of the object clearly passes it somewhere
     kept = (peak > 1.5 * threshold) & (area >= 0.02 * area.max())
     mask = np.isin(parts, index[kept])
-    reach = 0.02 * max(mask.shape)  # a stripe of the background's colour, across the object, is about that wide
+    reach = 0.02 * max(mask.shape)  # width of a stripe across the object in the background's colour
     margin = math.ceil(reach) + 1
     closed = ~_grown(~_grown(np.pad(mask, margin), reach), reach)[margin:-margin, margin:-margin]
     filled = ndimage.binary_fill_holes(closed | mask)
@@ -141,11 +143,10 @@ def _cleaned(far: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndar
 
 
 def _windows(filled: np.ndarray, mask: np.ndarray, distance: np.ndarray, threshold: float) -> np.ndarray:
-    """[h, w] bool: holes that show the background, such as the one in a mug's handle.
+    """[h, w] bool: holes in which the background shows, as inside a mug's handle.
 
-    Where the object itself has the background's colour, its shading approaches that colour gradually. At the edge of a
-    real hole the colour jumps. So a window is more than a thin line, has the background's colour, and has a rim of
-    another colour.
+    Where the object itself has the background's colour, its shading changes gradually; at the edge of a hole the colour
+    jumps. So a hole is at least 8 pixels wide, has the background's colour, and its rim does not.
     """
     from scipy import ndimage
 
@@ -163,7 +164,7 @@ def _windows(filled: np.ndarray, mask: np.ndarray, distance: np.ndarray, thresho
 
 
 def _refined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Refine the edge of a mask by GrabCut (Rother et al. 2004); keep the mask where GrabCut changes too much of it."""
+    """Refine the edge of a mask with GrabCut (Rother et al. 2004); keep the mask if the result differs too much."""
     cv2 = require("cv2", extra="rembg", who='remove_background(method="grabcut")')
     if not mask.any() or mask.all():
         return mask
@@ -174,16 +175,15 @@ def _refined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if not inside.any() or not outside.any():
         return mask
     bgr, models = np.ascontiguousarray(pixels[..., ::-1]), [np.zeros((1, 65)), np.zeros((1, 65))]
-    cv2.setRNGSeed(0)  # its clustering starts from random centres
+    cv2.setRNGSeed(0)  # clustering starts from random centres
     cv2.grabCut(bgr, trimap, None, *models, 2, cv2.GC_INIT_WITH_MASK)
     cut = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
     agreement = (cut & mask).sum() / (cut | mask).sum()
-    return cut if agreement > 0.9 else mask  # less: the object has the background's colours, e.g. white on white
+    return cut if agreement > 0.9 else mask  # below, object and background share colours
 
 
-def _to_lab(pixels: np.ndarray) -> np.ndarray:
-    """[h, w, 3] uint8 sRGB to CIELAB, D65, L in [0, 100] (IEC 61966-2-1 and CIE 15)."""
-    # not skimage.color.rgb2lab: its import costs 0.2 s on the first image of every program
+def to_lab(pixels: np.ndarray) -> np.ndarray:
+    """uint8 sRGB [..., 3] to CIELAB, D65, L in [0, 100] (IEC 61966-2-1 and CIE 15)."""
     value = np.arange(256, dtype=np.float32) / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)[pixels]
     to_xyz = np.array(

@@ -1,4 +1,4 @@
-"""Download an image from an untrusted address."""
+"""Download an image from a URL that nobody has checked."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ if TYPE_CHECKING:
     import requests
 
 _REDIRECTS = 5
-_LATE = "{} must answer within {:g} s; got no complete answer: try again, or give a larger timeout="
+_SIGNATURES = re.compile(
+    rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM|II[*+]\0|MM\0[*+]|P[1-6]\s|\0\0[\1\2]\0|....ftyp|\0\0\0\x0cjP",
+    re.DOTALL,
+)
+"""First bytes of images."""
 
 
 def download_image(url: str, timeout: float, max_bytes: int) -> bytes:
-    """Return the bytes behind an http(s) URL.
+    """The bytes behind an http(s) URL.
 
-    A thread downloads them: a socket's time-out never ends a server that sends one byte now and then, and looking up a
-    host's name has no time-out. The thread ends at its next byte after the deadline.
+    A separate thread fetches them, because a server that sends single bytes never reaches a socket's time-out, and
+    looking up a host's name has none. The thread ends by itself, at the latest with its next byte after the deadline.
 
     Args:
-        url: starts with http:// or https://; so must every redirect. At most five redirects are followed.
-        timeout: seconds for the whole download.
-        max_bytes: limit on the announced length and on the bytes received.
+        url: starts with http:// or https://, like each of at most five redirects.
+        timeout: seconds for everything.
+        max_bytes: the limit for the announced and for the received length.
 
     Raises:
-        DownloadError: no network, no answer in time, an error status, another content type than an image's, too large,
-            or cut off.
+        DownloadError: no network, no answer in time, an error status, not an image, too large, or cut off. An image is
+            recognised by its first bytes or its content type.
     """
     result: list[bytes | Exception] = []
     deadline = time.monotonic() + timeout
@@ -45,14 +49,14 @@ def download_image(url: str, timeout: float, max_bytes: int) -> bytes:
     thread.start()
     thread.join(timeout)
     if not result:
-        raise DownloadError(_LATE.format(url, timeout))
+        raise DownloadError(f"{url} must answer within {timeout:g} s; it did not: try again, or give timeout=")
     if isinstance(result[0], Exception):
         raise result[0]
     return result[0]
 
 
 def _fetch(url: str, timeout: float, deadline: float, max_bytes: int) -> bytes:
-    import requests  # 0.1 s to import, and most images are files
+    import requests  # takes 0.1 s, and most images are files
     from urllib3.exceptions import HTTPError
     from urllib3.exceptions import TimeoutError as SlowAnswer
 
@@ -70,31 +74,40 @@ def _fetch(url: str, timeout: float, deadline: float, max_bytes: int) -> bytes:
                 if not re.match(r"https?://", target, re.IGNORECASE):
                     raise DownloadError(f"{url} must lead to http:// or https://; it leads to {target[:80]!r}")
     except (requests.Timeout, SlowAnswer) as error:
-        raise DownloadError(_LATE.format(url, timeout)) from error
-    except (requests.RequestException, HTTPError, ValueError) as error:  # ValueError: an address that cannot be parsed
+        raise DownloadError(
+            f"{url} must answer within {timeout:g} s; it did not: try again, or give timeout="
+        ) from error
+    except (requests.RequestException, HTTPError, ValueError) as error:  # ValueError: the URL cannot be parsed
         reason = f"{type(error).__name__}: {str(error)[-120:]}"
         raise DownloadError(
-            f"{url} must be reachable; it is not ({reason}): check the address and the network"
+            f"{url} must be reachable; it is not ({reason}): check the URL and the network"
         ) from error
-    raise DownloadError(f"{url} must lead to an image within {_REDIRECTS} redirects; got more redirects")
+    raise DownloadError(f"{url} must lead to an image in {_REDIRECTS} redirects; there are more")
 
 
 def _body(answer: requests.Response, url: str, deadline: float, max_bytes: int) -> bytes:
     if answer.status_code != 200:
         raise DownloadError(f"{url} must answer 200; got {answer.status_code} {answer.reason}")
     kind = answer.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
-    if not kind.startswith("image/") and kind not in ("application/octet-stream", "binary/octet-stream"):
-        raise DownloadError(f"{url} must be an image; got {kind}: use the address of the image, not of its page")
     length = answer.headers.get("content-length", "")
     content = bytearray()
     if length.isdecimal() and int(length) > max_bytes:
         raise DownloadError(f"{url} must have at most {max_bytes:,} bytes; it announces {int(length):,}")
     while chunk := answer.raw.read1(1 << 16, decode_content=True):
         content += chunk
+        if len(content) >= 16:
+            _check_kind(content, kind, url)
         if len(content) > max_bytes:
             raise DownloadError(f"{url} must have at most {max_bytes:,} bytes; it sent more")
         if time.monotonic() > deadline:
-            raise DownloadError(f"{url} must arrive in time; got {len(content):,} bytes: give a larger timeout=")
+            raise DownloadError(f"{url} must arrive in time; after {len(content):,} bytes it has not: give timeout=")
     if length.isdecimal() and not answer.headers.get("content-encoding") and len(content) < int(length):
-        raise DownloadError(f"{url} must send the {int(length):,} bytes it announces; got {len(content):,}: try again")
+        raise DownloadError(f"{url} must send the announced {int(length):,} bytes; it sent {len(content):,}: try again")
+    _check_kind(content, kind, url)
     return bytes(content)
+
+
+def _check_kind(content: bytearray, kind: str, url: str) -> None:
+    """Many servers send images with another content type, so the first bytes decide where the type does not say it."""
+    if not kind.startswith("image/") and not _SIGNATURES.match(content):
+        raise DownloadError(f"{url} must be an image; got {kind}: use the URL of the image, not of its page")

@@ -1,4 +1,4 @@
-"""Files in and out. One module (or package) per format; ``files.py`` holds the registry and opens and writes them."""
+"""Reading and writing files: one module or package for each format; ``files.py`` has the registry, save and load."""
 
 from __future__ import annotations
 

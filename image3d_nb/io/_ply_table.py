@@ -1,4 +1,4 @@
-"""The vertices of a .ply as columns of numbers.
+"""The header of a .ply, and its vertices as columns of numbers.
 
 Binary rows without lists are a view of the file's bytes: one array of float32 where all is little-endian float32, else
 a structured one. Lists and text go through plyfile. Other elements, and bytes after the rows, are left out with a
@@ -29,13 +29,13 @@ _KINDS = {
 }
 _COUNT = re.compile("[0-9]{1,19}")
 _HEADER_LIMIT = 1 << 20
-"""Nobody's header is longer than a megabyte; a damaged file should not be searched to its end."""
+"""No real header is longer than a megabyte; a damaged file is not searched to its end."""
 _USUAL_HEADER = 1 << 13
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Named columns of N rows: an array [N, C] of float32, or [N] of records. Both may look into the file's bytes."""
+    """Named columns of N rows: an array [N, C] of float32, or [N] of records. Both may be views of the file's bytes."""
 
     names: tuple[str, ...]
     rows: np.ndarray
@@ -44,7 +44,7 @@ class Columns:
         """[n, len(names)] of those rows, float32: a view where it can be one."""
         if self.rows.dtype.names:
             columns = [self.rows[name][rows] for name in names]
-            with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and is told of as such
+            with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite; the caller reports it
                 return np.stack([column.astype(np.float32) for column in columns], axis=1)
         at = [self.names.index(name) for name in names]
         if at == list(range(at[0], at[0] + len(at))):
@@ -53,7 +53,7 @@ class Columns:
 
 
 @dataclass
-class _Element:
+class Element:
     name: str
     count: int
     properties: list[tuple[str, str]]
@@ -61,7 +61,7 @@ class _Element:
 
     @property
     def least_bytes(self) -> int:
-        """What one row takes at least, in a binary body: a list may be empty, but its length is there."""
+        """The least bytes of one row in a binary body: a list may be empty, but its length is stored."""
         return sum(_size(kind.split()[1] if kind.startswith("list ") else kind) for _, kind in self.properties)
 
     @property
@@ -70,9 +70,9 @@ class _Element:
 
 
 @dataclass
-class _Header:
+class Header:
     encoding: str
-    elements: list[_Element]
+    elements: list[Element]
     size: int
 
 
@@ -81,7 +81,7 @@ def _size(kind: str) -> int:
 
 
 def is_ply(buffer: memoryview) -> bool:
-    """Whether the first line says so."""
+    """Whether the first line is that of a .ply."""
     return bytes(buffer[:4]) in (b"ply\n", b"ply\r")
 
 
@@ -98,7 +98,7 @@ def holds_packed(buffer: memoryview) -> bool:
 
 
 def header_bytes(buffer: memoryview) -> bytes:
-    """All up to the body, or b"" where that is no .ply; looks at a megabyte at most."""
+    """The header with its last line, or b"" if there is none within a megabyte."""
     for limit in (_USUAL_HEADER, _HEADER_LIMIT):
         start = bytes(buffer[:limit])
         end = _line_end(start)
@@ -118,13 +118,13 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
     """The columns of the element "vertex".
 
     Args:
-        buffer: the whole file; what is returned may look into it.
-        wanted: gets the names of the scalar columns there are, and gives those to read; raises what it lacks.
+        buffer: the whole file; the result may be a view of it.
+        wanted: names of the scalar columns in the file -> names to read; raises if some are missing.
 
     Raises:
-        FormatError: the header or the body is damaged, or does not hold what it says.
+        FormatError: the header or the body is damaged, or the body lacks rows that the header counts.
     """
-    header = _parse_header(buffer)
+    header = parse_header(buffer)
     vertex = next((element for element in header.elements if element.name == "vertex"), None)
     if vertex is None or vertex.count == 0:
         found = "0" if vertex else "no such element"
@@ -133,7 +133,7 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
             f"say {found}"
         )
     names = wanted([name for name, kind in vertex.properties if not kind.startswith("list ")])
-    _check_size(header, buffer, stacklevel=5)
+    check_size(header, buffer, stacklevel=5)
     others = [element.name for element in header.elements if element.count and element is not vertex]
     if others:
         warnings.warn(f"Gaussians cannot hold all of this .ply; left out: {', '.join(others)}", stacklevel=4)
@@ -156,11 +156,11 @@ def read_records(buffer: memoryview) -> dict[str, np.ndarray]:
     Raises:
         FormatError: the header or the body is damaged, is not little-endian, or has lists.
     """
-    header = _parse_header(buffer)
+    header = parse_header(buffer)
     if header.encoding != "binary_little_endian" or any(element.has_lists for element in header.elements):
         end = header.size
         raise FormatError(f"the header, up to byte {end}, must say binary_little_endian, no lists: {header.encoding}")
-    _check_size(header, buffer, stacklevel=5)
+    check_size(header, buffer, stacklevel=5)
     found, at = {}, header.size
     for element in header.elements:
         record = np.dtype([(name, f"<{_KINDS[kind]}") for name, kind in element.properties])
@@ -169,7 +169,7 @@ def read_records(buffer: memoryview) -> dict[str, np.ndarray]:
     return found
 
 
-def _parse_header(buffer: memoryview) -> _Header:
+def parse_header(buffer: memoryview) -> Header:
     text = header_bytes(buffer)
     if not text:
         raise FormatError(
@@ -177,7 +177,7 @@ def _parse_header(buffer: memoryview) -> _Header:
             f"byte 0 starts {bytes(buffer[:16])!r}: it is cut off or not a .ply"
         )
     encoding = ""
-    elements: list[_Element] = []
+    elements: list[Element] = []
     # comments may be in any encoding; the first line is "ply", the last is "end_header" and its end
     lines = text.decode("utf-8", errors="replace").split(_line_end(text).decode())[1:-2]
     for number, line in enumerate(lines, 2):
@@ -187,15 +187,14 @@ def _parse_header(buffer: memoryview) -> _Header:
             case ["format", ("ascii" | "binary_little_endian" | "binary_big_endian") as encoding, "1.0"]:
                 continue
             case ["element", name, count] if _COUNT.fullmatch(count):
-                elements.append(_Element(name, int(count), []))
+                elements.append(Element(name, int(count), []))
             case ["property", "list", length, kind, name] if elements and length in _KINDS and kind in _KINDS:
                 elements[-1].properties.append((name, f"list {length} {kind}"))
             case ["property", kind, name] if elements and kind in _KINDS:
                 elements[-1].properties.append((name, kind))
             case _:
                 raise FormatError(
-                    "a .ply header must hold format, element, property and comment; line "
-                    f"{number} is {line[:80]!r}"
+                    f"a .ply header must hold format, element, property and comment; line {number} is {line[:80]!r}"
                 )
     if not encoding:
         raise FormatError(
@@ -204,13 +203,13 @@ def _parse_header(buffer: memoryview) -> _Header:
     for element in elements:
         if len({name for name, _ in element.properties}) < len(element.properties):
             raise FormatError(f'the columns of the element "{element.name}" must differ; a name is there twice')
-    return _Header(encoding, elements, len(text))
+    return Header(encoding, elements, len(text))
 
 
-def _check_size(header: _Header, buffer: memoryview, stacklevel: int = 4) -> None:
-    """Compare what the header says with what is there, before anybody makes room for 10^18 vertices.
+def check_size(header: Header, buffer: memoryview, stacklevel: int = 4) -> None:
+    """Compare the header's counts with the size of the body, before memory for 10^18 vertices is allocated.
 
-    Warns of more bytes or lines than that; ``stacklevel`` is that of the warning.
+    Warns of bytes or lines after the rows; ``stacklevel`` is that of the warning.
     """
     body = len(buffer) - header.size
     text = header.encoding == "ascii"
@@ -231,7 +230,7 @@ def _check_size(header: _Header, buffer: memoryview, stacklevel: int = 4) -> Non
         )
 
 
-def _read_with_plyfile(header: _Header, buffer: memoryview, names: tuple[str, ...]) -> Columns:
+def _read_with_plyfile(header: Header, buffer: memoryview, names: tuple[str, ...]) -> Columns:
     from plyfile import PlyData, PlyParseError  # 0.1 s to import, and rarely needed
 
     try:
@@ -245,7 +244,7 @@ def _read_with_plyfile(header: _Header, buffer: memoryview, names: tuple[str, ..
     return Columns(names, np.stack(columns, axis=1))
 
 
-def _without_comments(header: _Header, buffer: memoryview) -> bytes:
+def _without_comments(header: Header, buffer: memoryview) -> bytes:
     """The file for plyfile, which reads comments in ASCII alone."""
     lines = bytes(buffer[: header.size]).splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith((b"comment", b"obj_info"))]

@@ -1,15 +1,15 @@
-"""Files in and out: one module a format, an explicit registry, and the only place that opens and turns them.
+"""The registry of file formats, ``save`` and ``load``. Only this module opens files and converts axes.
 
-To add a format, write a module with a ``FORMAT`` (see ``_format.py``) and put it into :data:`_FORMATS`. Where two
-share a suffix (.ply, .glb), the class of what is saved and the content of what is loaded decide.
+To add a format, write a module with a ``FORMAT`` (see ``_format.py``) and add it to :data:`_FORMATS`. Where two formats
+share a suffix (.ply, .glb), the class of the saved object or the content of the loaded file decides.
 
-The ``convention`` argument says which world the numbers of Gaussians **in the file** live in. Objects in memory always
-live in the world of :mod:`image3d_nb.cameras` (OpenGL, y up).
+The ``convention`` argument names the axes of Gaussians **in the file**. Objects in memory always use the axes of
+:mod:`image3d_nb.cameras` (OpenGL, y up).
 
-- ``"3dgs"``: what the tools of 3D Gaussian Splatting expect of the format. In .ply and .splat that is the world of
-  COLMAP, y down, z away from the camera: ours turned by 180 degrees about x, upright in gsplat.js and gradio. In .spz
-  and glTF it is the y up of their specifications, ours.
-- ``"opengl"``: y up in any format. Upright where the user turns splats himself.
+- ``"3dgs"``: the axes that tools of 3D Gaussian Splatting expect of the format. In .ply and .splat those are COLMAP's,
+  y down, z away from the camera: ours rotated by 180 degrees about x, upright in gsplat.js and gradio. In .spz and glTF
+  y is up, as their specifications say.
+- ``"opengl"``: y up in any format, for programs in which the user rotates splats.
 - ``"ydown"``: y down in any format: an .spz for SuperSplat and splat-transform 3, which ignore its specification.
 """
 
@@ -51,12 +51,12 @@ _FORMATS: tuple[Format, ...] = (
 )
 
 _HALF_TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-"""180 degrees about x is its own inverse, so saving and loading turn alike."""
+"""180 degrees about x is its own inverse, so saving and loading use the same rotation."""
 _TURN_AT_ONCE = 1 << 17
 
 
 def formats() -> FormatTable:
-    """The file formats there are: a tuple of records (suffix, name, holds, read, write) that prints as a table.
+    """The known file formats: a tuple of records (suffix, name, holds, read, write) that prints as a table.
 
     Example:
         >>> print(formats())  # doctest: +ELLIPSIS
@@ -73,30 +73,33 @@ def formats() -> FormatTable:
 def save(
     obj: Asset, path: str | os.PathLike[str], convention: str = "3dgs", *, scale_mm: float | None = None,
     strict: bool = False,
-) -> None:  # fmt: skip
-    """Write an object to a file whose suffix names the format. Nothing is pruned; all or nothing is written.
+) -> Path:  # fmt: skip
+    """Write an object to a file whose suffix names the format. Nothing is pruned; a file is written whole or not.
 
     The object's class decides where a suffix has two formats: Gaussians or a Mesh to .ply and .glb.
 
     Args:
         obj: Gaussians on any device, stored as float32 or as the format says; or a Mesh.
-        path: e.g. "mug.ply"; the folder must exist; a file there is replaced once the new one is complete. Some
-            formats write companions beside it (.obj: .mtl and .png).
-        convention: the world of the numbers in a file of Gaussians: "3dgs" (what 3DGS tools expect of the format),
-            "opengl" (y up) or "ydown"; see this module's text. Meshes are y up (in .stl z up, as printers take it).
+        path: e.g. "mug.ply" or "~/mug.ply"; the folder must exist; an existing file is replaced once the new one is
+            complete. Some formats write companions beside it (.obj: .mtl and .png).
+        convention: the axes of a file of Gaussians: "3dgs" (what 3DGS tools expect of the format), "opengl" (y up) or
+            "ydown"; see :mod:`image3d_nb.io.files`. Meshes are y up (in .stl z up, as printers expect).
         scale_mm: the longest side of a mesh in millimetres, as printers need it; None keeps the numbers as they are.
-        strict: refuse what the format cannot hold in full, instead of a warning that says what was left out.
+        strict: raise an error if the format cannot hold everything; otherwise a warning lists what is left out.
+
+    Returns:
+        The path of the file, with ``~`` replaced by the user's folder.
 
     Raises:
         FormatError: no format has this suffix; or, strict, something would be lost.
-        InputError: the format does not hold such an object, numbers in it are not finite or out of range, nothing is
-            in it, or an unknown convention.
+        InputError: the format does not hold such an object, its numbers are not finite or out of range, it is empty,
+            or the convention is unknown.
         OSError: the folder does not exist, the disk is full, or no permission; a file of that name stays as it was.
 
     Example:
         >>> save(Gaussians.from_lgm(torch.rand(1, 8, 14)), "mug.ply")  # doctest: +SKIP
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     _check_convention(convention)
     known = _writer(obj, path)
     if isinstance(obj, Gaussians):
@@ -114,13 +117,13 @@ def save(
     assert known.write is not None  # _writer looks among the writable ones only
     if isinstance(obj, Gaussians) and _turns(convention, known):
         obj = obj.transform(_HALF_TURN)
-    files = known.write(obj, path.name)
-    _put(path, files)
+    _put(path, known.write(obj, path.name))
+    return path
 
 
 def _put(path: Path, files: Mapping[str, Content]) -> None:
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "what is saved must get a file's name; a folder has it", str(path))
+        raise IsADirectoryError(errno.EISDIR, "the path to save to must not be a folder", str(path))
     try:
         atomic_write({path.parent / name: content for name, content in files.items()})
     except OSError as error:
@@ -152,24 +155,27 @@ def _filled(obj: Gaussians) -> Gaussians:
 
 def _filled_mesh(obj: Mesh) -> Mesh:
     if not len(obj.faces):
-        raise InputError(f"what is saved must hold at least one face; got 0 with {len(obj.vertices)} vertices")
+        raise InputError(f"a mesh to save must have at least one face; got 0 and {len(obj.vertices)} vertices")
     return obj
 
 
 def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_rows: bool = False) -> Asset:
-    """Read a file. Its content says what it is; the suffix decides only where the content does not (.splat).
+    """Read a file. Its content identifies the format; the suffix decides only where the content cannot (.splat).
+
+    Meshes of other programs are parsed by trimesh, which accepts texts that are cut off: they load as far as they go. A
+    warning lists what is left out, and how many faces are missing where the file says how many it has.
 
     Args:
         path: the file.
-        convention: the world of the numbers in a file of Gaussians: "3dgs" (what 3DGS tools expect of the format),
-            "opengl" (y up) or "ydown"; see this module's text. Meshes are always y up.
-        drop_bad_rows: leave out Gaussians that no renderer can draw (NaN, infinite, orientation of length 0).
+        convention: the axes of a file of Gaussians: "3dgs" (what 3DGS tools expect of the format), "opengl" (y up) or
+            "ydown"; see :mod:`image3d_nb.io.files`. Meshes are always y up.
+        drop_bad_rows: leave out Gaussians that no renderer can draw (NaN, infinite, a quaternion of length 0).
 
     Returns:
-        Gaussians (float32 tensors on the CPU, in our world) or a Mesh, as the content says.
+        Gaussians (float32 tensors on the CPU, y up) or a Mesh, depending on the content.
 
     Raises:
-        FormatError: damaged, empty, of no known format, or with rows that cannot be drawn.
+        FormatError: the file is damaged, empty, of no known format, or has rows that cannot be drawn.
         InputError: an unknown convention.
         OSError: no such file, a folder, or no permission to read it.
 
@@ -177,14 +183,14 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
         >>> load("mug.ply")  # doctest: +SKIP
         Gaussians(n=9876, sh_degree=0, device=cpu)
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     _check_convention(convention)
     try:
         buffer = _content(path)
         known = _recognise(buffer, path)
         assert known.read is not None  # _recognise looks among the readable ones only
         obj = known.read(buffer, _siblings(path))
-        del buffer  # before anything else takes memory
+        del buffer  # frees memory before the next step
         if not isinstance(obj, Gaussians):
             return obj
         obj = _drawable(obj, drop_bad_rows)
@@ -194,13 +200,13 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
 
 
 def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
-    """What a file holds, unturned and with rows that cannot be drawn left in: for those who examine files.
+    """Read a file as it is stored: axes are not converted, and rows that cannot be drawn are kept. For diagnosis.
 
     Raises:
         FormatError: damaged, empty, or of no known format.
         OSError: no such file, or it may not be read.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     try:
         buffer = _content(path)
         known = _recognise(buffer, path)
@@ -211,10 +217,10 @@ def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
 
 
 def _siblings(path: Path) -> Sibling:
-    """Its companions, in its folder and those below; a name that leads out of it is looked for in the folder itself."""
+    """Read companions of ``path`` from its folder and below; only the last part of a name that leads outside counts."""
 
     def read(name: str) -> bytes:
-        inside = Path(os.path.normpath(name))
+        inside = Path(os.path.normpath(name.replace("\\", "/")))
         out = inside.is_absolute() or ".." in inside.parts
         return (path.parent / (inside.name if out else inside)).read_bytes()
 
@@ -223,11 +229,11 @@ def _siblings(path: Path) -> Sibling:
 
 def _content(path: Path) -> memoryview:
     if not (path.is_file() or path.is_dir() or not path.exists()):
-        raise FormatError("a file to load must be a regular one; it is a device or a pipe")  # which may never end
+        raise FormatError("a file to load must be a regular file; it is a device or a pipe")  # which may never end
     with path.open("rb") as stream:
         if not os.fstat(stream.fileno()).st_size:
-            raise FormatError("a file to load must hold something; it is empty (0 bytes)")
-        # never closed by hand: it goes when the last array that looks into it does, also after an error
+            raise FormatError("a file to load must have content; it is empty (0 bytes)")
+        # not closed here: it is released together with the last array that refers to it
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
@@ -251,17 +257,17 @@ def _drawable(obj: Gaussians, drop_bad_rows: bool) -> Gaussians:
     if drop_bad_rows and count < len(obj):
         return obj[torch.from_numpy(good)]
     raise FormatError(
-        f"all numbers must be finite and orientations longer than 0; {count} of {len(obj)} rows are not (the first is "
+        f"all numbers must be finite and quaternions longer than 0; {count} of {len(obj)} rows are not (the first is "
         f"row {int(good.argmin())}): load(..., drop_bad_rows=True) leaves them out"
         + (", but nothing would be left" if count == len(obj) else "")
     )
 
 
 def _good_rows(obj: Gaussians) -> np.ndarray:
-    """[N] bool: finite, and an orientation longer than 0."""
+    """[N] bool: all numbers finite, and a quaternion longer than 0."""
     quats = obj.quats.numpy()
     good = quats[:, 0] != 0
-    if not good.all():  # the others of these few only: rows of four take long
+    if not good.all():  # check the other three numbers for these rows only: whole rows take long
         few = np.flatnonzero(~good)
         good[few] = (quats[few] != 0).any(1)
     fields = [obj.means, obj.quats, obj.scales, obj.opacities[:, None], obj.sh.flatten(1)]
@@ -271,10 +277,10 @@ def _good_rows(obj: Gaussians) -> np.ndarray:
 
 
 def _all_finite(fields: list[torch.Tensor]) -> bool:
-    """False also where the squares of finite numbers overflow. Takes a twentieth of the time of isfinite.
+    """Whether the sum of squares is finite, in a twentieth of the time of isfinite; False also if squares overflow.
 
-    The fields of what a network made, or a .ply held, are views of one block of memory: if all of that is finite, they
-    are. One NaN or infinity anywhere makes the sum of squares so.
+    The fields of a network's output, or of a .ply, are views of one block of memory: if the block is finite, they are.
+    One NaN or infinity makes the sum of squares NaN or infinite.
     """
     blocks = {field.untyped_storage().data_ptr(): field.untyped_storage() for field in fields}
     numbers = [torch.empty(0, dtype=fields[0].dtype).set_(block).numpy() for block in blocks.values()]
@@ -283,9 +289,9 @@ def _all_finite(fields: list[torch.Tensor]) -> bool:
 
 
 def _checked(obj: Gaussians) -> Gaussians:
-    """As :meth:`Gaussians.validate`, which is called only to say what is wrong: this takes a tenth of its time."""
+    """Like :meth:`Gaussians.validate`, in a tenth of its time; validate is called only to raise the error."""
     opacities, scales = obj.opacities.numpy(), obj.scales.numpy()
-    # columns one by one: minima of rows of three take five times as long
+    # column by column: a minimum over rows of three takes five times as long
     in_range = opacities.min() >= 0 and opacities.max() <= 1 and min(column.min() for column in scales.T) >= 0
     return obj if in_range and _good_rows(obj).all() else obj.validate()
 
@@ -295,7 +301,7 @@ def _turns(convention: str, known: Format) -> bool:
 
 
 def _turned_in_place(obj: Gaussians) -> Gaussians:
-    """Ours to change: a file that has just been read. In parts, so that a large one is never there twice."""
+    """Rotate Gaussians that nobody else holds, in blocks, so that a large set is never in memory twice."""
     if len(obj) <= _TURN_AT_ONCE:
         return obj.transform(_HALF_TURN)
     for start in range(0, len(obj), _TURN_AT_ONCE):

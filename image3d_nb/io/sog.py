@@ -350,8 +350,9 @@ def _image(rows: np.ndarray, width: int | None = None) -> bytes:
     full = np.zeros((-(-len(rows) // width) * width, rows.shape[1]), np.uint8)
     full[: len(rows)] = rows
     stream = io.BytesIO()
-    # exact: colours of transparent pixels are numbers too
-    Image.fromarray(full.reshape(-1, width, rows.shape[1])).save(stream, "WEBP", lossless=True, exact=True, method=4)
+    # exact: colours of transparent pixels are numbers too. More effort (6, 100) takes 200 times as long for 7 % less
+    effort = {"method": 2, "quality": 50}
+    Image.fromarray(full.reshape(-1, width, rows.shape[1])).save(stream, "WEBP", lossless=True, exact=True, **effort)
     return stream.getvalue()
 
 

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import html
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -13,13 +14,16 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from PIL import Image
+
 from .._files import atomic_write
 from ..cameras import LGM_FOVY, Cameras
 from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from .scene import Scene, View, as_colour, as_json, frame, make_scene, payload
-from .sheets import png_bytes
+from .packing import page_json
+from .scene import Scene, View, as_colour, frame, make_scene, payload
+from .sheets import image_bytes, png_bytes
 from .stills import still
 
 _SOURCES = Path(__file__).parent / "js"
@@ -45,8 +49,9 @@ def viewer_style(page: bool = True) -> str:
 
 
 def _joined(source: str) -> str:
-    # All files share one scope, so imports go and exports become plain; a widget's `export default` stays.
-    lines = [line for line in source.splitlines() if not line.startswith("import ")]
+    # All files share one scope, so imports go and exports become plain; a widget's `export default` stays. Comments go,
+    # too: a notebook stores the script with every object that it shows.
+    lines = [line for line in source.splitlines() if not line.lstrip().startswith(("import ", "//"))]
     return "\n".join(line if line.startswith("export default") else line.removeprefix("export ") for line in lines)
 
 
@@ -80,7 +85,7 @@ def save_html(
         InputError: as :func:`viewer_page`, or the name does not end in .html or .htm.
         FileNotFoundError: the folder does not exist.
     """
-    target = Path(path)
+    target = Path(path).expanduser()
     if target.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"the name of a page must end in .html; got {target.name!r}")
     page = viewer_page(
@@ -100,9 +105,10 @@ def viewer_page(
 ) -> str:  # fmt: skip
     """Make a complete HTML page in which an object can be turned.
 
-    The page holds the viewer's script, the object's data as base64, and a still image for browsers without WebGL2.
-    Gaussians are .splat rows (32 bytes each, colour without view dependence). A content security policy forbids every
-    request, and every script but the viewer's.
+    The page holds the viewer's script, the object's data, and a still image for browsers without WebGL2. Gaussians have
+    one colour each, without view dependence. Numbers are rounded so that no pixel shows it: positions to 16 or 24 bits,
+    scales to 8 (of their logarithm); Gaussians below opacity 1/255, which no renderer draws, are left out. A content
+    security policy forbids every request, and every script but the viewer's.
 
     Args:
         obj: Gaussians, a Mesh, or Cameras (drawn as frusta); OpenGL world.
@@ -124,8 +130,6 @@ def viewer_page(
     Raises:
         InputError: another type, nothing in it, NaN in it, images that do not fit the cameras, or a background that
             is not a colour.
-
-    Source: the rows are those of antimatter15/splat.
 
     Example:
         >>> import torch
@@ -169,9 +173,14 @@ def scene_page(
         style=style,
         script=script,
         options=json.dumps(options),  # numbers and booleans only: nothing that could close the element
-        scene=as_json(payload(scene)),
-        still=base64.b64encode(picture).decode("ascii"),
+        scene=page_json(payload(scene)),
+        still=_webp(picture) if picture else "",
     )
+
+
+def _webp(png: bytes) -> str:
+    """A PNG as a smaller WebP, base64."""
+    return base64.b64encode(image_bytes(Image.open(io.BytesIO(png)), "WEBP", quality=80)).decode("ascii")
 
 
 def _policy(script: str, style: str) -> str:

@@ -7,7 +7,6 @@ with a panel also keeps a PNG of it, for places where nothing runs.
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from ..mesh import Mesh
 from ._live import compare_class, flipbook_class
 from ._panel import caption, check_size, object_scene, widgets, with_still
 from .scene import View, as_colour
-from .sheets import PIXELATED, as_images, check_captions, png_bytes, resized, sheet
+from .sheets import PIXELATED, as_images, check_captions, image_bytes, png_bytes, resized, sheet
 from .stills import draw
 from .turntable import turntable_frames
 
@@ -185,7 +184,8 @@ def turntable(
         obj, frames, size=size, elevation=elevation, azimuth=azimuth, radius=radius, fovy=fovy,
         background=background, light=light, progress=progress,
     )  # fmt: skip
-    book = make(images=[_webp(image) for image in images], width=size, label=f"turntable of {obj!r}")
+    frames_webp = [image_bytes(image, "WEBP", quality=WEBP_QUALITY, method=4) for image in images]
+    book = make(images=frames_webp, width=size, label=f"turntable of {obj!r}")
     play = ipywidgets.Play(min=0, max=frames - 1, interval=round(1000 / fps), repeat=True)
     slider = ipywidgets.IntSlider(min=0, max=frames - 1, readout=False, layout={"flex": "1 1 auto", "width": "auto"})
     for moved in (slider, book):
@@ -215,9 +215,3 @@ def _split(before: Image.Image, after: Image.Image, position: float) -> Image.Im
     whole.paste(first.crop((0, 0, edge, size[1])), (0, 0))
     ImageDraw.Draw(whole).line([(edge, 0), (edge, size[1])], fill="grey", width=max(1, size[0] // 200))
     return whole
-
-
-def _webp(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="WEBP", quality=WEBP_QUALITY, method=4)
-    return buffer.getvalue()

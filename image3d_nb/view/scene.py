@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,6 +24,7 @@ from .sheets import as_images, png_bytes, to_uint8
 MANY = 200_000  # Gaussians; a page with more is large and slow
 MANY_FACES = 300_000
 MOST_RAYS = 16  # along each side of a camera's image
+FAINTEST = 1 / 255  # the renderers draw no alpha below this, so fainter Gaussians are not sent
 CLOSEST = 0.12  # world units; the renderers draw no Gaussian nearer than 0.1
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
@@ -213,11 +212,6 @@ def payload(scene: Scene) -> dict[str, Any]:
     return content
 
 
-def as_json(content: dict[str, Any]) -> str:
-    """A payload as JSON for a page, bytes as base64. It holds no "<", so it cannot close an HTML element."""
-    return json.dumps(content, default=lambda value: base64.b64encode(value).decode("ascii"))
-
-
 def _rows(gaussians: Gaussians) -> bytes:
     if gaussians.sh_degree:
         _warn(
@@ -226,6 +220,8 @@ def _rows(gaussians: Gaussians) -> bytes:
         )
     fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh[:, :1])
     plain = Gaussians(*(field.detach().float().cpu() for field in fields))
+    visible = plain.opacities >= FAINTEST
+    plain = plain[visible] if bool(visible.any()) else plain
     (content,) = splat.write(plain, "page.splat").values()  # one file; the axes stay as they are
     return content
 

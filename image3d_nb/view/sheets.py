@@ -140,6 +140,11 @@ def _checkerboard(size: tuple[int, int]) -> Image.Image:
 
 def png_bytes(image: Image.Image) -> bytes:
     """The content of a PNG file."""
+    return image_bytes(image, "PNG", optimize=True)
+
+
+def image_bytes(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """The content of an image file of a kind that Pillow writes, with Pillow's options."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format=kind, **options)
     return buffer.getvalue()

@@ -112,7 +112,7 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
-    target = Path(path)
+    target = Path(path).expanduser()
     if target.suffix.lower() not in SUFFIXES:
         raise InputError(f"the name of a turntable must end in {', '.join(SUFFIXES)}; got {target.name!r}")
     if not target.parent.is_dir():

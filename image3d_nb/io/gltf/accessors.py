@@ -13,13 +13,13 @@ from ...errors import FormatError
 from .container import Document, Values
 
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
-_WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+_WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _MOST_ZEROS = 1_000_000
-"""Rows of an accessor that has no bytes of its own: a file of 200 bytes could ask for any number."""
+"""Rows of an accessor without a bufferView: a file of 200 bytes could ask for any number of zeros."""
 
 
 class Accessors:
-    """The arrays of a document. Each is read once; all own their memory."""
+    """The arrays of a document. Each is read once and owns its memory."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -46,8 +46,15 @@ class Accessors:
             raise FormatError(f"{where.at(name)} must be unsigned integers; got {values.dtype}")
         return values[:, 0].astype(np.int64)
 
+    def stored(self, where: Values, name: str, plain: bool = False) -> bool:
+        """Whether an accessor's numbers stand in a buffer; ``plain``: all of them, and as they are meant."""
+        accessor = self._document.follow(where, name, "accessors")
+        if plain:
+            return "bufferView" in accessor and "sparse" not in accessor and not accessor.data.get("normalized")
+        return "bufferView" in accessor or "sparse" in accessor
+
     def count(self, where: Values, name: str) -> int:
-        """How many rows it says it has, without reading them."""
+        """The number of rows that an accessor claims, without reading them."""
         return self._document.follow(where, name, "accessors").integer("count", low=1)
 
     def _values(self, index: int) -> np.ndarray:
@@ -63,7 +70,7 @@ class Accessors:
         return self._read[key]
 
     def _rows(self, where: Values, dtype: np.dtype, width: int, count: int) -> np.ndarray:
-        """[count, width], copied out of the bufferView of an accessor, or of a part of a sparse one."""
+        """[count, width], copied from the bufferView of an accessor, or of one part of a sparse accessor."""
         if "bufferView" not in where:
             if count > _MOST_ZEROS:
                 raise FormatError(f"{where.path} must have a bufferView for more than {_MOST_ZEROS} rows; got {count}")
@@ -79,10 +86,10 @@ class Accessors:
             found = f"{count} rows from byte {start} end at {end}"
             raise FormatError(f"{where.path} must lie in bufferViews[{number}], {len(content)} bytes; {found}")
         rows = np.ndarray((count, width), dtype, content, start, (stride, dtype.itemsize))
-        return np.array(rows)  # of its own memory, C order
+        return np.array(rows)  # a copy, C order
 
     def _filled_in(self, accessor: Values, values: np.ndarray) -> np.ndarray:
-        """Some rows of it stand elsewhere (section 3.6.2.3, sparse accessors)."""
+        """Replace the rows that a sparse accessor stores elsewhere (section 3.6.2.3)."""
         sparse = accessor.inner("sparse")
         count = sparse.integer("count", low=1, high=len(values))
         indices, replaced = sparse.inner("indices"), sparse.inner("values")
@@ -114,7 +121,7 @@ def _scaled(values: np.ndarray, normalized: bool) -> np.ndarray:
 
 
 class Builder:
-    """Collects arrays and pictures into one buffer, and makes the JSON that describes it."""
+    """Collects arrays and images into one buffer, with the JSON that describes them."""
 
     def __init__(self) -> None:
         self.views: list[dict[str, Any]] = []
@@ -123,7 +130,7 @@ class Builder:
         self._size = 0
 
     def view(self, content: bytes, **more: Any) -> int:
-        """A bufferView of these bytes; its index."""
+        """Add a bufferView of these bytes; returns its index."""
         self.views.append({"buffer": 0, "byteOffset": self._size, "byteLength": len(content), **more})
         padding = -len(content) % 4  # section 3.6.2.4: every accessor starts at a multiple of 4
         self._parts += [content, bytes(padding)]
@@ -131,12 +138,12 @@ class Builder:
         return len(self.views) - 1
 
     def attribute(self, values: np.ndarray, limits: bool = False, **more: Any) -> int:
-        """An accessor of vertices: [V] or [V, width], of a type that glTF has; its index."""
+        """Add an accessor of vertices, [V] or [V, width], of a type that glTF has; returns its index."""
         kind = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}[1 if values.ndim == 1 else values.shape[1]]
         return self._accessor(values, kind, 34962, limits, more)  # 34962: ARRAY_BUFFER
 
     def indices(self, values: np.ndarray) -> int:
-        """An accessor of indices [N]; its index."""
+        """Add an accessor of indices [N]; returns its index."""
         return self._accessor(values, "SCALAR", 34963, False, {})  # 34963: ELEMENT_ARRAY_BUFFER
 
     def _accessor(self, values: np.ndarray, kind: str, target: int, limits: bool, more: dict[str, Any]) -> int:
@@ -148,7 +155,7 @@ class Builder:
             "type": kind,
             **more,
         }
-        if limits:  # POSITION must have them
+        if limits:  # required for POSITION
             accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
         self.accessors.append(accessor)
         return len(self.accessors) - 1

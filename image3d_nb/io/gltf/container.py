@@ -1,6 +1,6 @@
-"""The files of glTF 2.0: the .glb container, the .gltf text, and where buffers and pictures lie.
+"""The files of glTF 2.0: the .glb container, the .gltf text, and the places of buffers and images.
 
-Nothing in the JSON is trusted: each value is fetched through :class:`Values`, which names the place of what is wrong.
+Nothing in the JSON is trusted: each value is read through :class:`Values`, whose errors name the place.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
@@ -20,12 +20,12 @@ from .._format import Sibling
 
 MAGIC = b"glTF"
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
-"""The types of the two chunks: "JSON" and "BIN" with a zero, as little-endian numbers."""
+"""The types of the two chunks, "JSON" and "BIN\\0", as little-endian numbers."""
 
 _MOST_VALUES = 500_000
-"""Commas and brackets of a JSON text: each stands for an object of Python's, 100 bytes or so. Base64 has none."""
+"""Commas and brackets of a JSON text: each becomes a Python object of about 100 bytes. Base64 has none."""
 _LOOKED_AT = 4 << 20
-"""Bytes at either end of a text that is looked through for a word."""
+"""Bytes at either end of a text that are searched for a word."""
 
 
 class Values:
@@ -45,45 +45,45 @@ class Values:
         return f"{self.path}.{name}" if self.path else name
 
     def integer(self, name: str, default: int | None = None, low: int = 0, high: int = 2**53) -> int:
-        """A whole number in [low, high]."""
+        """A member that is a whole number in [low, high]."""
         value = self.data.get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise FormatError(f"{self.at(name)} must be a whole number from {low} to {high}; got {_short(value)}")
         return value
 
     def index(self, name: str, count: int, of: str) -> int:
-        """A place in a list of ``count``."""
+        """A member that is an index into a list of ``count`` items."""
         value = self.data.get(name)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < count:
             raise FormatError(f"{self.at(name)} must be one of the {count} {of}; got {_short(value)}")
         return value
 
     def numbers(self, name: str, default: list[float]) -> list[float]:
-        """As many finite numbers as the default has."""
+        """A member that is a list of as many finite numbers as the default has."""
         values = self.data.get(name, default)
         good = isinstance(values, list) and len(values) == len(default)
         good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-        # 1e300 is a number of JSON, but its square is not, and nothing that can be drawn is as large
+        # 1e300 is valid JSON, but its square overflows, and nothing that can be drawn is as large
         if not good or not all(math.isfinite(v) and abs(v) < 1e30 for v in values):
             raise FormatError(f"{self.at(name)} must be {len(default)} finite numbers; got {_short(values)}")
         return [float(v) for v in values]
 
     def text(self, name: str, default: str | None = None) -> str:
-        """A string."""
+        """A member that is a string."""
         value = self.data.get(name, default)
         if not isinstance(value, str):
             raise FormatError(f"{self.at(name)} must be a text; got {_short(value)}")
         return value
 
     def items(self, name: str) -> list[Any]:
-        """A list, empty where there is none."""
+        """A member that is a list; empty if it is missing."""
         value = self.data.get(name, [])
         if not isinstance(value, list):
             raise FormatError(f"{self.at(name)} must be a list; got {_short(value)}")
         return value
 
     def inner(self, name: str) -> Values:
-        """An object in it, empty where there is none."""
+        """A member that is an object; empty if it is missing."""
         return Values(self.data.get(name, {}), self.at(name))
 
 
@@ -100,25 +100,28 @@ class Document(Values):
             raise FormatError(f"asset.version must be 2.x; got {version[:20]!r}")
 
     def item(self, kind: str, index: int) -> Values:
-        """``accessors``, 3 -> that accessor; the index has been checked or is checked here."""
+        """One item of a list of the document: ("accessors", 3) -> that accessor."""
         items = self.items(kind)
         if not 0 <= index < len(items):
             raise FormatError(f"{kind} must have an item {index}; there are {len(items)}")
         return Values(items[index], f"{kind}[{index}]")
 
     def number(self, where: Values, name: str, kind: str) -> int:
-        """The index that a member gives, of an item of a kind."""
+        """The checked index that a member holds, into a list of the document."""
         return where.index(name, len(self.items(kind)), kind)
 
     def follow(self, where: Values, name: str, kind: str) -> Values:
-        """The item of a kind that a member names."""
+        """The item of a list of the document whose index a member holds."""
         return self.item(kind, self.number(where, name, kind))
 
     def require_extensions(self, known: frozenset[str]) -> None:
-        """Refuse, by name, what a reader must know and ours does not.
+        """Refuse required extensions that are not supported.
+
+        Args:
+            known: names of those that are.
 
         Raises:
-            FormatError: such an extension.
+            FormatError: another one is required; the message names it.
         """
         unknown = sorted({str(name)[:60] for name in self.items("extensionsRequired")} - known)
         if unknown:
@@ -128,10 +131,13 @@ class Document(Values):
             )
 
     def view(self, index: int) -> tuple[memoryview, int]:
-        """The bytes of a bufferView, and its byteStride (0: not given)."""
+        """The bytes of a bufferView, and its byteStride (0 if it is not given)."""
         view = self.item("bufferViews", index)
         number = self.number(view, "buffer", "buffers")
-        content = self._buffer(number)
+        content = self.buffer(number)
+        for name, more in view.inner("extensions").data.items():
+            if isinstance(more, dict) and more.get("buffer") == number:
+                raise FormatError(f"{view.path} must not be compressed; its bytes are those of {name[:80]}")
         start, length = view.integer("byteOffset", 0), view.integer("byteLength", low=1)
         if start + length > len(content):
             found = f"bytes {start} to {start + length}"
@@ -139,10 +145,15 @@ class Document(Values):
         return content[start : start + length], view.integer("byteStride", 0, high=252)
 
     def buffer_bytes(self) -> int:
-        """The bytes of all buffers together."""
-        return sum(len(self._buffer(number)) for number in range(len(self.items("buffers"))))
+        """The size of all buffers together, in bytes."""
+        return sum(len(self.buffer(number)) for number in range(len(self.items("buffers"))))
 
-    def _buffer(self, number: int) -> memoryview:
+    def buffer(self, number: int) -> memoryview:
+        """The bytes of a buffer.
+
+        Raises:
+            FormatError: it is not there, or shorter than it says.
+        """
         if number not in self._buffers:
             buffer = self.item("buffers", number)
             length = buffer.integer("byteLength", low=1)
@@ -151,17 +162,20 @@ class Document(Values):
             elif number == 0 and self._binary is not None:
                 content = self._binary
             else:
-                raise FormatError(f"{buffer.path} must have a uri, or be the first of a .glb with a BIN chunk")
+                found = ", ".join(buffer.inner("extensions").data)[:200] or "no extensions"
+                raise FormatError(
+                    f"{buffer.path} must have a uri, or be the first of a .glb with a BIN chunk; it has {found}"
+                )
             if len(content) < length:
                 raise FormatError(f"{buffer.path} must have {length} bytes; got {len(content)}: it is cut off")
             self._buffers[number] = content[:length]
         return self._buffers[number]
 
     def uri(self, uri: str, path: str) -> bytes:
-        """What a uri stands for: data in the text itself, or a file beside this one.
+        """The content of a uri: base64 data, or a file beside this one.
 
         Raises:
-            FormatError: on a network, not there, or not base64.
+            FormatError: the uri leads to a network, is missing, or is not base64.
         """
         head, comma, body = uri.partition(",")
         if head.startswith("data:") and comma:
@@ -180,19 +194,19 @@ class Document(Values):
 
 
 def is_glb(buffer: memoryview) -> bool:
-    """Whether it starts as a .glb does."""
+    """Whether the bytes start like a .glb."""
     return bytes(buffer[:4]) == MAGIC
 
 
 def is_gltf(buffer: memoryview) -> bool:
-    """Whether it looks like the text of a .gltf: an object with an asset."""
+    """Whether the bytes look like a .gltf: a JSON object with an asset."""
     start = bytes(buffer[:_LOOKED_AT])
     first = start[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
     return first.startswith(b"{") and b'"asset"' in (start + bytes(buffer[-_LOOKED_AT:]))
 
 
 def mentions(buffer: memoryview, word: bytes) -> bool:
-    """Whether a word stands in the JSON, near its start or its end."""
+    """Whether a word occurs in the JSON, near its start or its end."""
     end = len(buffer)
     if is_glb(buffer) and len(buffer) >= 20:
         end = min(end, 20 + int.from_bytes(buffer[12:16], "little"))
@@ -203,7 +217,7 @@ def open_document(buffer: memoryview, sibling: Sibling) -> Document:
     """Read the container and the JSON of a .glb or a .gltf.
 
     Raises:
-        FormatError: damaged, cut off, not glTF 2.0, or with more values than any scene needs.
+        FormatError: damaged, cut off, not glTF 2.0, or the JSON has too many values.
     """
     if not is_glb(buffer):
         return Document(_parse(buffer, 0), None, sibling)
@@ -249,13 +263,13 @@ def _parse(text: memoryview, start: int) -> object:
 
 
 def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _short(value: object, length: int = 60) -> str:
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    if isinstance(value, int) and abs(value) > 10**20:  # Python refuses to print very long ones
+    if isinstance(value, int) and abs(value) > 10**20:  # Python refuses to print very long integers
         return "a number above 10^20"
     text = value if isinstance(value, str) and length > 60 else repr(value)
     return text if len(text) <= length else text[:length] + "..."
@@ -270,5 +284,5 @@ def write_glb(document: dict[str, Any], binary: bytes) -> bytes:
 
 
 def encode(document: dict[str, Any]) -> bytes:
-    """JSON, in UTF-8."""
+    """A JSON object as UTF-8."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

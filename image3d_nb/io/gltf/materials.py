@@ -1,6 +1,6 @@
-"""Base colours of glTF: materials, textures and pictures, and the two meanings of a colour's numbers.
+"""Base colours of glTF: materials and textures, and the two meanings of a colour's numbers.
 
-Textures are sRGB, factors and vertex colours linear; a mesh of ours is sRGB throughout.
+Textures are sRGB, factors and vertex colours linear; our meshes are sRGB throughout.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, section 3.9
 """
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import FormatError
-from .. import _pictures
+from .. import _textures
 from .container import Document, Values
 
 _CLAMPED = 33071
-"""CLAMP_TO_EDGE: the border's colour goes on; anything else repeats."""
+"""CLAMP_TO_EDGE: the border's colour continues; the other modes repeat."""
+_UNLIT, _SPECULAR = "KHR_materials_unlit", "KHR_materials_pbrSpecularGlossiness"
 _OTHER_TEXTURES = ("normalTexture", "occlusionTexture", "emissiveTexture")
 
 
@@ -32,92 +33,97 @@ def srgb_of(linear: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class Surface:
+class BaseColor:
     """What a material says of colour.
 
     Attributes:
         factor: [3], linear, multiplied with everything.
-        picture: [h, w, 3] uint8 sRGB with the factor in it, or None.
+        texture: [h, w, 3] uint8 sRGB with the factor in it, or None.
         coordinates: which set of texture coordinates, TEXCOORD_n.
         transform: [2, 3] for (u, v, 1), v from the top, or None.
-        repeats: whether the picture goes on beyond its border.
+        repeats: whether the texture goes on beyond its border.
     """
 
     factor: np.ndarray
-    picture: np.ndarray | None = None
+    texture: np.ndarray | None = None
     coordinates: int = 0
     transform: np.ndarray | None = None
     repeats: bool = True
 
 
 class Materials:
-    """The materials of a document, each read once. ``notes`` gets what a mesh cannot hold."""
+    """The materials of a document, each read once.
+
+    Args:
+        document: the glTF.
+        notes: gets what a mesh cannot hold.
+    """
 
     def __init__(self, document: Document, notes: list[str]) -> None:
         self._document = document
         self._notes = notes
-        self._surfaces: dict[int, Surface] = {}
-        self._pictures: dict[int, np.ndarray] = {}
-        self._tinted: dict[tuple[int, tuple[float, ...]], np.ndarray] = {}
-        self._room = _pictures.MOST_PIXELS
+        self._colors: dict[int, BaseColor] = {}
+        self._textures = _textures.Textures(notes)
+        self._tinted: dict[tuple[int, tuple[float, ...]], np.ndarray | None] = {}
 
-    def of(self, primitive: Values) -> Surface:
-        """The surface of a primitive; white where it names none."""
+    def of(self, primitive: Values) -> BaseColor:
+        """The base colour of a primitive; white where it names no material."""
         if "material" not in primitive:
-            return Surface(np.ones(3))
+            return BaseColor(np.ones(3))
         index = self._document.number(primitive, "material", "materials")
-        if index not in self._surfaces:
-            self._surfaces[index] = self._surface(self._document.item("materials", index))
-        return self._surfaces[index]
+        if index not in self._colors:
+            self._colors[index] = self._base_color(self._document.item("materials", index))
+        return self._colors[index]
 
-    def _surface(self, material: Values) -> Surface:
-        other = [name for name in _OTHER_TEXTURES if name in material]
-        self._notes += [f"{name} of {material.path}" for name in other]
+    def _base_color(self, material: Values) -> BaseColor:
+        extensions = material.inner("extensions")
+        left_out = [name for name in _OTHER_TEXTURES if name in material]
+        left_out += [name for name in extensions.data if name not in (_UNLIT, _SPECULAR)]
+        if any(material.numbers("emissiveFactor", [0.0, 0, 0])):
+            left_out.append("emissiveFactor")
+        self._notes += [f"{name[:60]} of {material.path}" for name in left_out]
         if material.text("alphaMode", "OPAQUE") != "OPAQUE":
             self._notes.append(f"the transparency of {material.path}")
-        roughness = material.inner("pbrMetallicRoughness")
-        factor = np.clip(roughness.numbers("baseColorFactor", [1.0] * 4)[:3], 0, 1)
-        if "baseColorTexture" not in roughness:
-            return Surface(factor)
-        info = roughness.inner("baseColorTexture")
+        values, kind = material.inner("pbrMetallicRoughness"), "baseColor"
+        if _SPECULAR in extensions:  # its diffuse colour is the base colour of what is not metal
+            values, kind = extensions.inner(_SPECULAR), "diffuse"
+        factor = np.clip(values.numbers(f"{kind}Factor", [1.0] * 4)[:3], 0, 1)
+        if f"{kind}Texture" not in values:
+            return BaseColor(factor)
+        info = values.inner(f"{kind}Texture")
         texture = self._document.follow(info, "index", "textures")
-        surface = Surface(factor, self._picture(texture, factor), info.integer("texCoord", 0, high=7))
+        color = BaseColor(factor, self._texture(texture, factor), info.integer("texCoord", 0, high=7))
         if "sampler" in texture:
             sampler = self._document.follow(texture, "sampler", "samplers")
-            surface.repeats = sampler.integer("wrapS", 10497) != _CLAMPED
+            color.repeats = sampler.integer("wrapS", 10497) != _CLAMPED
         moved = info.inner("extensions").inner("KHR_texture_transform")
         if moved.data:
-            surface.coordinates = moved.integer("texCoord", surface.coordinates, high=7)
-            surface.transform = _transform(moved)
-        return surface
+            color.coordinates = moved.integer("texCoord", color.coordinates, high=7)
+            color.transform = _transform(moved)
+        return color
 
-    def _picture(self, texture: Values, factor: np.ndarray) -> np.ndarray:
-        webp = texture.inner("extensions").inner("EXT_texture_webp")
-        source = webp if webp.data else texture
+    def _texture(self, texture: Values, factor: np.ndarray) -> np.ndarray | None:
+        extensions = texture.inner("extensions")
+        source = extensions.inner("EXT_texture_webp") if "EXT_texture_webp" in extensions else texture
         if "source" not in source:
-            raise FormatError(f"{texture.path} must have a source, PNG, JPEG or WebP; got {', '.join(texture.data)}")
+            found = ", ".join(extensions.data)[:200] or "none"
+            raise FormatError(f"{texture.path} must have a source, PNG, JPEG or WebP; got {found}: save it without")
         index = self._document.number(source, "source", "images")
         key = (index, tuple(factor.tolist()))
         if key not in self._tinted:
-            picture = self._decoded(index)
-            if not np.all(factor == 1):
+            image = self._textures.get(f"images[{index}]", lambda: self._content(self._document.item("images", index)))
+            if image is not None and not np.all(factor == 1):
                 # 256 values a channel: what each byte becomes when its light is multiplied
                 light = linear_of(np.arange(256)[:, None] / 255) * factor  # [256, 3]
                 table = np.rint(255 * srgb_of(light)).astype(np.uint8)
-                picture = np.stack([table[picture[..., c], c] for c in range(3)], axis=-1)
-            self._tinted[key] = picture
+                image = np.stack([table[image[..., c], c] for c in range(3)], axis=-1)
+            self._tinted[key] = image
         return self._tinted[key]
 
-    def _decoded(self, index: int) -> np.ndarray:
-        if index not in self._pictures:
-            image = self._document.item("images", index)
-            if "uri" in image:
-                content: bytes | memoryview = self._document.uri(image.text("uri"), image.path)
-            else:
-                content, _ = self._document.view(self._document.number(image, "bufferView", "bufferViews"))
-            self._pictures[index] = _pictures.decode(content, image.path, self._room)
-            self._room -= self._pictures[index][..., 0].size
-        return self._pictures[index]
+    def _content(self, image: Values) -> bytes | memoryview:
+        if "uri" in image:
+            return self._document.uri(image.text("uri"), image.path)
+        return self._document.view(self._document.number(image, "bufferView", "bufferViews"))[0]
 
 
 def _transform(moved: Values) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The tree of nodes of a glTF scene, flattened: which mesh stands where.
+"""The node tree of a glTF scene, flattened: the primitives and their places in the world.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, section 3.5
 """
@@ -6,34 +6,78 @@ Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, sectio
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...errors import FormatError
+from .accessors import Accessors
 from .container import Document, Values
 
 _IDENTITY = [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
 _MOST_REPEATED = 2_000_000
-"""Rows that instances may add to what the buffers hold: a small file can name one mesh any number of times."""
+"""Rows that instances may add to those in the buffers: a small file can name one mesh any number of times."""
 
 
-def placed_primitives(document: Document) -> Iterator[tuple[Values, np.ndarray | None]]:
-    """Each primitive of the scene that is shown, and its [4, 4] matrix to the world, float64; None for the identity.
+@dataclass(frozen=True)
+class Placed:
+    """A primitive of the scene that is shown.
+
+    Attributes:
+        primitive: its values.
+        matrix: [4, 4] float64 from it to the world; None for the identity, and where joints place it.
+        joints: [J, 4, 4] float64 from its rest pose to the world, one for each joint of its skin, or None.
+    """
+
+    primitive: Values
+    matrix: np.ndarray | None
+    joints: np.ndarray | None = None
+
+
+def placed_primitives(document: Document, accessors: Accessors) -> Iterator[Placed]:
+    """Each primitive of the scene that is shown, parents first, in the order of the file.
 
     Raises:
         FormatError: a node that is its own ancestor or has two parents, an index that is not there.
     """
-    nodes = list(_nodes(document))
     if not document.items("nodes"):  # a library of meshes, which is allowed
-        nodes = [(index, None) for index in range(len(document.items("meshes")))]
-    for mesh, matrix in nodes:
-        primitives = document.item("meshes", mesh).items("primitives")
-        for number, primitive in enumerate(primitives):
-            yield Values(primitive, f"meshes[{mesh}].primitives[{number}]"), matrix
+        for mesh in range(len(document.items("meshes"))):
+            yield from (Placed(primitive, None) for primitive in _primitives(document, mesh))
+        return
+    worlds = dict(_worlds(document))
+    for index, world in worlds.items():
+        node = document.item("nodes", index)
+        if "mesh" not in node:
+            continue
+        joints = _joints(document, accessors, node, worlds) if "skin" in node else None
+        for primitive in _primitives(document, document.number(node, "mesh", "meshes")):
+            # section 3.7.3.3: joints alone place a skinned mesh; the transform of its node is ignored
+            skinned = joints is not None and "JOINTS_0" in primitive.inner("attributes")
+            yield Placed(primitive, None, joints) if skinned else Placed(primitive, world)
 
 
-def _nodes(document: Document) -> Iterator[tuple[int, np.ndarray | None]]:
-    """(mesh, matrix) of each node that has a mesh, parents first, in the order of the file."""
+def _primitives(document: Document, mesh: int) -> Iterator[Values]:
+    for number, primitive in enumerate(document.item("meshes", mesh).items("primitives")):
+        yield Values(primitive, f"meshes[{mesh}].primitives[{number}]")
+
+
+def _joints(document: Document, accessors: Accessors, node: Values, worlds: dict[int, np.ndarray | None]) -> np.ndarray:
+    """[J, 4, 4] of a node's skin: where a joint is, times the inverse of where it was bound."""
+    skin = document.follow(node, "skin", "skins")
+    indices = _indices(skin, "joints", len(document.items("nodes")))
+    places = [np.eye(4) if (world := worlds.get(index)) is None else world for index in indices]
+    if "inverseBindMatrices" not in skin or not places:
+        return np.array(places).reshape(-1, 4, 4)
+    bound = accessors.floats(skin, "inverseBindMatrices", (16,)).astype(np.float64)
+    if len(bound) < len(places):
+        raise FormatError(f"{skin.path} must have a matrix for each of {len(places)} joints; got {len(bound)}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        joints: np.ndarray = np.array(places) @ bound[: len(places)].reshape(-1, 4, 4).transpose(0, 2, 1)
+    return joints
+
+
+def _worlds(document: Document) -> Iterator[tuple[int, np.ndarray | None]]:
+    """(node, matrix to the world) of the scene that is shown, parents first, in the order of the file."""
     count = len(document.items("nodes"))
     stack: list[tuple[int, np.ndarray | None]] = [(node, None) for node in reversed(_roots(document, count))]
     seen = bytearray(count)
@@ -44,13 +88,12 @@ def _nodes(document: Document) -> Iterator[tuple[int, np.ndarray | None]]:
         seen[index] = 1
         node = document.item("nodes", index)
         matrix = _product(above, _matrix(node))
-        if "mesh" in node:
-            yield document.number(node, "mesh", "meshes"), matrix
+        yield index, matrix
         stack += [(child, matrix) for child in reversed(_indices(node, "children", count))]
 
 
 def _roots(document: Document, count: int) -> list[int]:
-    """The nodes of the scene that is shown: the default one, or the first, or all that have no parent."""
+    """The root nodes of the default scene, else of the first scene, else all nodes without a parent."""
     scenes = len(document.items("scenes"))
     if scenes:
         number = document.number(document, "scene", "scenes") if "scene" in document else 0
@@ -70,7 +113,7 @@ def _indices(where: Values, name: str, count: int) -> list[int]:
 def _product(above: np.ndarray | None, own: np.ndarray | None) -> np.ndarray | None:
     if above is None or own is None:
         return own if above is None else above
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found by whoever uses it
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks for overflow
         return above @ own
 
 
@@ -98,21 +141,20 @@ def _matrix(node: Values) -> np.ndarray | None:
 
 
 class Budget:
-    """Refuses scenes that repeat what their buffers hold beyond all measure."""
+    """Limits how often a scene may repeat the rows of its buffers."""
 
     def __init__(self, document: Document) -> None:
-        self._most = _MOST_REPEATED + document.buffer_bytes() // 3  # no row of a mesh has less than 3 bytes
+        self._most = _MOST_REPEATED + document.buffer_bytes() // 3  # a row of a mesh has at least 3 bytes
         self._taken = 0
 
     def take(self, rows: int, path: str) -> None:
-        """Count rows that are about to be read.
+        """Count rows before they are read.
 
         Raises:
-            FormatError: with these it is too many.
+            FormatError: the scene has too many rows.
         """
         self._taken += rows
         if self._taken > self._most:
             raise FormatError(
-                f"{path} must not repeat rows without end; with its {rows} rows the scene has {self._taken}, more "
-                f"than {self._most}, all that its buffers can hold and {_MOST_REPEATED} repeated ones"
+                f"{path} must not expand the scene beyond {self._most} rows; its {rows} rows make {self._taken}"
             )

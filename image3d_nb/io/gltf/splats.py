@@ -26,25 +26,26 @@ _KNOWN = frozenset({EXTENSION, "KHR_mesh_quantization"})
 
 
 def read_splats(document: Document, notes: list[str]) -> Gaussians:
-    """All Gaussians of the scene that is shown, in its world. ``notes`` gets what is left out.
+    """All Gaussians of the default scene, in world coordinates. ``notes`` lists what is left out.
 
     Raises:
-        FormatError: no Gaussians, damaged, compressed, in another colour space, or placed by a node that mirrors or
-            shears; the message says where.
+        FormatError: no Gaussians, damaged, compressed, in another colour space, or under a node that mirrors or
+            shears; the message names the place.
     """
     document.require_extensions(_KNOWN)
     accessors, budget = Accessors(document), Budget(document)
     parts, others = [], 0
-    for primitive, matrix in placed_primitives(document):
+    for placed in placed_primitives(document, accessors):
+        primitive = placed.primitive
         if EXTENSION not in primitive.inner("extensions"):
             others += 1
             continue
         part = _read_primitive(primitive, accessors, budget)
-        parts.append(part if matrix is None else _moved(part, matrix, primitive.path))
+        parts.append(part if placed.matrix is None else _moved(part, placed.matrix, primitive.path))
     if not parts:
         raise FormatError(f"a glTF that names {EXTENSION} must have a primitive of it in its scene; it has none")
     if others:
-        notes.append(f"{others} primitives that are no Gaussians")
+        notes.append(f"{others} primitives that are not Gaussians")
     return parts[0] if len(parts) == 1 else Gaussians.merge(parts)
 
 
@@ -63,7 +64,7 @@ def _read_primitive(primitive: Values, accessors: Accessors, budget: Budget) -> 
         accessors.floats(attributes, name, (width,))
         for name, width in zip(names, (3, 4, 3, 1, *[3] * len(coefficients)), strict=True)
     )
-    if (scales < 0).any() or (opacities < 0).any() or (opacities > 1).any():  # rows with NaN are the caller's matter
+    if (scales < 0).any() or (opacities < 0).any() or (opacities > 1).any():  # the caller reports rows with NaN
         found = f"{np.nanmin(scales):.4g} and opacities {np.nanmin(opacities):.4g} to {np.nanmax(opacities):.4g}"
         raise FormatError(
             f"{attributes.path} must have scales >= 0 (linear; early drafts stored logarithms) and opacities in "
@@ -79,7 +80,7 @@ def _read_primitive(primitive: Values, accessors: Accessors, budget: Budget) -> 
 
 
 def _check_kind(primitive: Values, extension: Values) -> None:
-    """Another kernel or colour space, or a compression, would need other formulas."""
+    """Refuse another kernel, colour space or compression: it needs other formulas."""
     mode = primitive.integer("mode", 4)
     if mode != 0:
         raise FormatError(f"{primitive.at('mode')} must be 0, points, for Gaussians; got {mode}")
@@ -93,7 +94,7 @@ def _check_kind(primitive: Values, extension: Values) -> None:
 
 
 def _coefficient_names(attributes: Values) -> list[str]:
-    """The SH attributes that are there, degree by degree; 2 * degree + 1 each."""
+    """The SH attributes in the file, degree by degree; 2 * degree + 1 of each."""
     there = {name for name in attributes.data if name.startswith(f"{EXTENSION}:SH_DEGREE_")}
     names: list[str] = []
     for degree in range(4):
@@ -105,7 +106,7 @@ def _coefficient_names(attributes: Values) -> list[str]:
     if missing or more:
         raise FormatError(
             f"{attributes.path} must have whole degrees of SH, 0 to 3 without a gap; it lacks "
-            f"{', '.join(missing) or 'none'} and has {', '.join(more)[:200] or 'none'} beyond"
+            f"{', '.join(missing) or 'none'} and has {', '.join(more)[:200] or 'none'} in addition"
         )
     return names
 
@@ -120,9 +121,9 @@ def _moved(part: Gaussians, matrix: np.ndarray, path: str) -> Gaussians:
 
 
 def write_splats(gaussians: Gaussians, builder: Builder) -> dict[str, Any]:
-    """The JSON of Gaussians, without its buffers; float32, and COLOR_0 for viewers that can only draw points.
+    """The JSON of Gaussians, without its buffers: float32 arrays, and COLOR_0 for viewers that only draw points.
 
-    Orientations are stored with unit length, as the extension asks for.
+    Quaternions are stored with unit length, as the extension requires.
     """
     quats = torch.nn.functional.normalize(gaussians.quats.double(), dim=-1)[:, [1, 2, 3, 0]]  # x y z w
     own = {"ROTATION": quats.float(), "SCALE": gaussians.scales, "OPACITY": gaussians.opacities}
