@@ -29,6 +29,7 @@ from .pipelines import load_pipeline as load_pipeline
 from .pipelines.lgm import LGMFullPipeline as LGMFullPipeline
 from .pipelines.mvdream import MVDreamPipeline as MVDreamPipeline
 from .rendering import render as render
+from .rendering.refine import refine as refine
 from .studio import studio as studio
 from .view import compare as compare
 from .view import gallery as gallery

@@ -13,21 +13,11 @@ from torch import Tensor
 
 from ..cameras import Cameras
 from ..errors import InputError
-from ..gaussians import Gaussians, sh_basis
+from ..gaussians import Gaussians
 from ..mesh import Mesh
-from .splats import Background, check_background, choose_backend, render_splats
+from .splats import Background, check_background, choose_backend, colors_from, render_splats
 
 __all__ = ["render", "render_splats"]
-
-
-def _colors(gaussians: Gaussians, cameras: Cameras) -> Tensor:
-    """[N, 3], or [V, N, 3] where the colour depends on the viewing direction; clamped to at least 0, as in 3DGS."""
-    if gaussians.sh_degree == 0:
-        return gaussians.rgb.clamp(min=0)
-    positions = cameras.positions.to(gaussians.dtype)
-    directions = torch.nn.functional.normalize(gaussians.means - positions[:, None], dim=-1)  # [V, N, 3]
-    basis = sh_basis(directions, gaussians.sh_degree)  # [V, N, K]
-    return (0.5 + torch.einsum("vnk,nkc->vnc", basis, gaussians.sh)).clamp(min=0)
 
 
 def _render_gaussians(
@@ -36,7 +26,7 @@ def _render_gaussians(
     if gaussians.dtype not in (torch.float32, torch.float64):
         gaussians = gaussians.to(dtype=torch.float32)
     rgb, alpha, depth = render_splats(
-        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, _colors(gaussians, cameras),
+        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors_from(gaussians, cameras),
         cameras.viewmats, cameras.Ks, cameras.width, cameras.height, background, backend,
     )  # fmt: skip
     return rgb.clamp(0, 1), alpha, depth

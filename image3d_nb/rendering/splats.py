@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..cameras import Cameras
 from ..errors import InputError
+from ..gaussians import Gaussians, sh_basis
 from . import gsplat_backend, layered, reference
 from .projection import project
 
@@ -91,6 +93,16 @@ def check_background(
             f" got shape {shape}"
         )
     return tensor
+
+
+def colors_from(gaussians: Gaussians, cameras: Cameras) -> Tensor:
+    """[N, 3], or [V, N, 3] where the colour depends on the viewing direction; clamped to at least 0, as in 3DGS."""
+    if gaussians.sh_degree == 0:
+        return gaussians.rgb.clamp(min=0)
+    positions = cameras.positions.to(gaussians.dtype)
+    directions = torch.nn.functional.normalize(gaussians.means - positions[:, None], dim=-1)  # [V, N, 3]
+    basis = sh_basis(directions, gaussians.sh_degree)  # [V, N, K]
+    return (0.5 + torch.einsum("vnk,nkc->vnc", basis, gaussians.sh)).clamp(min=0)
 
 
 def render_splats(
