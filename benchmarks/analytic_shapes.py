@@ -103,6 +103,7 @@ def skin(
     opacity: tuple[float, float] = (0.15, 0.99),
     noise: float = 0.0,
     junk: float = 0.0,
+    width: float = 1.0,
     seed: int = 0,
 ) -> Gaussians:
     """A closed skin of Gaussians that are each translucent, not turned.
@@ -113,17 +114,18 @@ def skin(
         opacity: lowest and highest; each Gaussian's is drawn evenly between them.
         noise: deviation along the normal, in spacings.
         junk: the share of Gaussians that lie anywhere inside.
+        width: a Gaussian's deviation along the surface, in spacings.
         seed: of the random numbers.
     """
     rng = np.random.default_rng(seed)
     inner = int(count * junk)
     points, area = shape.sample(count - inner, rng)
-    width = float(np.sqrt(area / len(points)))
+    spacing = float(np.sqrt(area / len(points)))
     normals = shape.normals(points)
-    points = points + noise * width * rng.normal(size=(len(points), 1)) * normals
+    points = points + noise * spacing * rng.normal(size=(len(points), 1)) * normals
     inside = _inside(shape, rng, inner)
     points, normals = np.concatenate([points, inside]), np.concatenate([normals, rng.normal(size=inside.shape)])
-    scales = width * np.tile([1.0, 1.0, 0.15], (len(points), 1))
+    scales = width * spacing * np.tile([1.0, 1.0, 0.15], (len(points), 1))
     tensors = (
         points,
         _quats(normals),

@@ -256,7 +256,7 @@ def _mend(depth: Any, mended: Any, sign: Any, step: float) -> int:
     found, most = 0, (2 * _AROUND + 1) ** 2 - 1 - _NEARER
     for y in range(_AROUND, height - _AROUND):
         for x in range(_AROUND, width - _AROUND):
-            limit = depth[y, x] - step
+            limit = min(depth[y, x], np.float32(1e30)) - step  # infinity is not nearer than infinity
             total, missed = 0.0, 0
             for v in range(y - _AROUND, y + _AROUND + 1):
                 for u in range(x - _AROUND, x + _AROUND + 1):
