@@ -36,7 +36,7 @@ STAGES = ("views", "volume", "surface", "simplify", "texture")
 UNSEEN = 0.002  # of the border may be out of sight before one looks from more directions
 READINGS = 4  # of the Gaussians, each more solid than the one before
 HELD = 0.95  # of the Gaussians' opacity, that the solid must hold or have within three cells
-LEAKY = 0.002  # of a view's pixels, through which light may leak
+LEAKY = 0.002  # of a view's pixels, through which light may leak, of a skin
 SAME = 0.1  # of the volume, by which two readings may differ where light leaks
 REACH = 2.0  # cells that a vertex is pulled at most, twice
 
@@ -125,12 +125,14 @@ def _solid(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> Volume:
     much. A solid that leaks is a sieve: it grows where less light gets through.
     """
     earlier, held = 0.0, 0.0
+    # the deeper the haze, the wider the volume is smoothed, and the larger the holes that this closes
+    leaky = LEAKY * max(1.0, haze.depth / grid.cell) ** 3
     for reading in range(READINGS):
         volume, leaks = _volume(cloud, grid, haze.more_solid(reading, grid.cell), steps)
         if volume is None:
             continue
         held, size = covered(volume, grid, cloud), float((volume < 0).sum())
-        if held >= HELD and (leaks <= LEAKY or abs(size - earlier) <= SAME * size):
+        if held >= HELD and (leaks <= leaky or abs(size - earlier) <= SAME * size):
             return volume
         earlier = size if held >= HELD else 0.0
     if held >= HELD:
