@@ -182,8 +182,9 @@ def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps
         volume = smooth(volume)  # two sheets touch in a face of a cell; seen in pure noise only
     vertices, faces = outer_shells(vertices, faces)
     steps.report("surface", 1, 3)
-    # of a haze, what can be seen lies well before the centres, and rightly so
-    vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell / haze.faintness**2)
+    # of a deep haze, what can be seen lies well before the centres, and rightly so; of a faint skin, it does not
+    held_back = haze.faintness**2 if haze.depth > grid.cell else 1.0
+    vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell / held_back)
     steps.report("surface", 2, 3)
     vertices = taubin(vertices, faces)
     steps.report("surface", 3, 3)
