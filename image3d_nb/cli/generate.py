@@ -55,6 +55,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--no-prepare", action="store_true", help="the image already is a square with a white background"
     )
+    parser.add_argument(
+        "--refine", action=argparse.BooleanOptionalAction, help="sharpen the object from the image (default: tiny only)"
+    )
     parser.add_argument("--force", action="store_true", help="make existing objects again")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.set_defaults(run=lambda arguments: generate(arguments, parser), go_on=_GO_ON)
@@ -69,7 +72,7 @@ def generate(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     """Make all objects; an image that fails does not stop the others."""
     names = (
         "model", "lgm", "revision", "seed", "candidates", "steps", "guidance", "formats", "convention", "elevation",
-        "background", "device", "memory",
+        "background", "device", "refine", "memory",
     )  # fmt: skip
     try:
         settings = GenerateSettings(**{k: getattr(arguments, k) for k in names}, prepare=not arguments.no_prepare)

@@ -28,6 +28,7 @@ from ..io import save
 from ..io.ply import lgm_bytes
 from ..metrics import view_consistency
 from ..models.lgm import IMAGE_MEAN, IMAGE_STD
+from ..rendering.refine import refine as sharpen
 from .memory import channels_last
 from .mvdream import DenoiseSettings, MVDreamPipeline, check_output_type, split_inputs, to_output
 
@@ -95,6 +96,7 @@ class CallSettings(DenoiseSettings, total=False):
     """Keyword arguments that all overloads of :meth:`LGMFullPipeline.__call__` take. Its last definition says more."""
 
     prepare: bool
+    refine: bool
     faithful: str | None
     num_candidates: int
     output_type: str
@@ -186,6 +188,7 @@ class LGMFullPipeline(MVDreamPipeline):
         image: Any = None,
         *,
         prepare: bool = True,
+        refine: bool = False,
         faithful: str | None = None,
         elevation: float = 0.0,
         num_inference_steps: int | None = None,
@@ -207,6 +210,7 @@ class LGMFullPipeline(MVDreamPipeline):
             image: anything that ``load_image`` takes except a path, or a list of these, which are denoised as a batch.
             prepare: cut the object out, centre it and put it on white with ``prepare_image``; False, which
                 ``faithful`` implies, uses the square image as it is.
+            refine: sharpen the object from the image (:func:`image3d_nb.refine`). ``candidates`` are not refined.
             faithful: "lgm-full" repeats the published code's rays, rotations, turn and global random numbers; None
                 does what the weights were trained for.
             elevation: of the image's camera, degrees, up is positive.
@@ -238,6 +242,8 @@ class LGMFullPipeline(MVDreamPipeline):
             raise InputError(f"num_candidates must be a whole number of 1 or more; got {num_candidates!r}")
         if faithful and num_candidates > 1:  # its views and its object do not agree, so there is nothing to compare
             raise InputError(f"num_candidates must be 1 with faithful; got {num_candidates}")
+        if refine and faithful:
+            raise InputError("refine must be False with faithful, which repeats the published numbers; got True")
         check_output_type(output_type)
         prompts, images, generators, several = split_inputs(prompt, image, generator)
         seeds: list[int] = []
@@ -255,6 +261,8 @@ class LGMFullPipeline(MVDreamPipeline):
             "callback_on_step_end_tensor_inputs": callback_on_step_end_tensor_inputs,
         }  # fmt: skip
         self._check_inputs(prompts, images, **settings)
+        if refine and any(each is None for each in images):
+            raise InputError("refine must be False without an image to sharpen from; got True")
         squares = self._squares(images, prepare and faithful is None)
         frames = self.denoise(
             prompts, squares, generator=generators, global_image_noise=faithful is not None, **settings
@@ -277,7 +285,9 @@ class LGMFullPipeline(MVDreamPipeline):
             groups = [candidates[start : start + num_candidates] for start in starts]
             ranked = [sorted(group, key=lambda candidate: -candidate.score) for group in groups]
             made, shown = [group[0].gaussians for group in ranked], [group[0].images for group in ranked]
-            seen = seen[::num_candidates]
+            seen, squares = seen[::num_candidates], squares[::num_candidates]
+        if refine:
+            made = [self.refine(*pair, elevation=elevation) for pair in zip(made, squares, strict=True)]
         if not return_dict:
             columns = [made, shown, seen, faithful, *([] if ranked is None else [ranked])]
             return tuple(each[0] if isinstance(each, list) and not several else each for each in columns)
@@ -317,6 +327,30 @@ class LGMFullPipeline(MVDreamPipeline):
             return Gaussians.from_lgm(_published_turn(rows))
         # LGM answers in the space of its first camera, which stands level on +z: turn that camera to its true place
         return Gaussians.from_lgm(rows).transform(orbit_cameras(elevation, 0.0).c2w[0, :3, :3])
+
+    def refine(
+        self, gaussians: Gaussians, square: Tensor | None, *, elevation: float = 0.0, **options: Any
+    ) -> Gaussians:
+        """Sharpen Gaussians of this pipeline from the image that they were made of.
+
+        Args:
+            gaussians: the object.
+            square: [1, 3, H, W] in [0, 1], on white, of :meth:`square`.
+            elevation: of the image's camera, degrees, up is positive.
+            **options: of :func:`image3d_nb.refine`: steps, on_step, cancelled, progress.
+
+        Returns:
+            The sharpened object.
+
+        Raises:
+            InputError: there is no image.
+        """
+        if square is None:
+            raise InputError("refine needs an image to sharpen from; got None")
+        config, size = self.lgm.config, square.shape[-1]
+        camera = orbit_cameras(elevation, 0.0, radius=config.radius, fovy=config.fovy, size=size)
+        image = square[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy()  # [H, W, 3]
+        return sharpen(gaussians, image, views=camera, **{"progress": False} | options)
 
     def rays(self, elevation: float = 0.0, faithful: str | None = None) -> Tensor:
         """Make the Pluecker rays that LGM was trained with: its first camera stands level on +z.
