@@ -80,7 +80,7 @@ class GenerateSettings:
     formats: tuple[str, ...] = USUAL_FORMATS  # any of FORMATS; "glb" and "stl" hold a mesh, which takes some seconds
     convention: str = "3dgs"  # the world of splat files: "3dgs", "opengl" or "ydown"
     candidates: int = 1  # objects to make, each with its own seed; the one whose views agree best is written
-    refine: bool | None = None  # sharpen the object from the image; None: for the tiny model only
+    refine: bool = False  # sharpen the object's front from the image
     prepare: bool = True  # cut the object out, centre it, on white; False: the image is such a square already
     background: str = "auto"  # how it is cut out, one of BACKGROUNDS; see remove_background
     elevation: float = 0.0  # elevation of the camera that took the image, -90 to 90 degrees, up is positive
@@ -103,7 +103,7 @@ class GenerateSettings:
         _check(self.convention in CONVENTIONS, f"convention must be one of {', '.join(CONVENTIONS)}", self.convention)
         candidates_fit = _is_whole(self.candidates) and self.candidates >= 1
         _check(candidates_fit, "candidates must be a whole number of 1 or more", self.candidates)
-        _check(self.refine in (None, True, False), "refine must be True, False or None", self.refine)
+        _check(isinstance(self.refine, bool), "refine must be True or False", self.refine)
         _check(isinstance(self.prepare, bool), "prepare must be True or False", self.prepare)
         fits = self.background in BACKGROUNDS
         _check(fits, f"background must be one of {', '.join(BACKGROUNDS)}", self.background)
@@ -330,7 +330,7 @@ def _generate(
             num_candidates=settings.candidates,
             callback_on_step_end=after_step,
         )
-        if settings.refine or (settings.refine is None and settings.model == "tiny"):
+        if settings.refine:
             square = pipe.square(image, prepare=False)
             result.gaussians = pipe.refine(
                 result.gaussians, square, elevation=settings.elevation, on_step=lambda *_: stop()

@@ -55,9 +55,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--no-prepare", action="store_true", help="the image already is a square with a white background"
     )
-    parser.add_argument(
-        "--refine", action=argparse.BooleanOptionalAction, help="sharpen the object from the image (default: tiny only)"
-    )
+    parser.add_argument("--refine", action="store_true", help="sharpen the object's front from the image")
     parser.add_argument("--force", action="store_true", help="make existing objects again")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.set_defaults(run=lambda arguments: generate(arguments, parser), go_on=_GO_ON)
