@@ -82,11 +82,6 @@ def test_a_translucent_skin_encloses_its_volume(shape: Shape, opacity: tuple[flo
     assert report.volume == pytest.approx(shape.volume, rel=0.05)
 
 
-def test_a_mesh_that_would_be_a_sieve_is_refused() -> None:
-    with pytest.raises(InputError, match="hide what is behind"):
-        i3d.to_mesh(skin(ball(0.4), 3_000, width=0.1), 64)
-
-
 def test_the_check_finds_what_a_solid_misses() -> None:
     cloud, _ = find_object(visible(drawn(SPHERE)), 64)
     volume, grid = sphere_volume(40, 0.38)
