@@ -266,7 +266,7 @@ def test_every_kind_of_picture_is_one_picture(pipe: LGMFullPipeline, ball: Image
         ({"guidance_scale": float("nan")}, "guidance_scale"),
         ({"callback_on_step_end_tensor_inputs": ["x"]}, "'x'"),
         ({"image": Image.new("RGB", (1, 1))}, "at least 2 x 2"),
-        ({"image": Image.new("RGBA", (64, 64))}, "stands out"),
+        ({"image": Image.new("RGBA", (64, 64))}, "background"),
         ({"image": Image.new("RGBA", (64, 64)), "prepare": False}, "transparent"),
         ({"image": [synthetic_ball(64), np.full((64, 64, 3), np.nan)]}, "NaN"),
         ({"image": np.zeros((3, 64, 64), np.uint8)}, "channels last"),

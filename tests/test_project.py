@@ -94,7 +94,7 @@ LOADED_BY_NAME = {
     "jupyterlab": "a program that the notebook user starts",
     "matplotlib": "plots in the notebooks",
     "onnxruntime": "rembg runs its networks with it",
-    "pillow-heif": "images/load.py imports pillow_heif by name",
+    "pillow_heif": "images/load.py imports it by name",
 }
 
 

@@ -234,10 +234,10 @@ def test_a_file_that_is_no_picture_is_a_sentence(content: bytes, words: str, stu
 def test_an_object_that_cannot_be_found_can_be_kept(studio: Studio) -> None:
     studio.upload(as_bytes(Image.new("RGB", (64, 64), "white")), "snow.png")
     panel = Panel(studio)
-    assert "stands out from its background" in panel.fault.value
+    assert "background" in panel.fault.value
     assert panel.seen.layout.visibility == "hidden"
     panel.run.click()
-    assert "stands out from its background" in panel.notice.value
+    assert "background" in panel.notice.value
     assert not studio.worker.doing
     panel.background.value = "keep"
     assert panel.fault.value == ""

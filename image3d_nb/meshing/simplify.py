@@ -67,6 +67,11 @@ def simplify(vertices: Floats, faces: Ints, target_faces: int, *, keep_topology:
         # about half as many faces for twice the tolerance; kept between the two that are known
         guess = low + (high - low) / 2 if torn else tolerance * max(count, 1) / (0.5 * (enough + target_faces))
         tolerance = min(max(guess, low * 1.01), 4 * tolerance, low + 0.9 * (high - low))
+    for tolerance in low * 1.15 ** np.arange(1, 30) if best is None else ():  # a larger one need not tear
+        tried = start.simplify(tolerance)
+        if tried.num_tri() <= target_faces and _topology(tried) == topology:
+            best = tried
+            break
     if best is None:
         raise InputError(f"target_faces must be {fewest} or more to keep all parts and handles; got {target_faces}")
     mesh = best.to_mesh64()
