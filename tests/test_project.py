@@ -92,7 +92,6 @@ MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "sk
 LOADED_BY_NAME = {
     "transformers": "named in the table of component classes in pipelines/loading.py",
     "jupyterlab": "a program that the notebook user starts",
-    "matplotlib": "plots in the notebooks",
     "onnxruntime": "rembg runs its networks with it",
     "pillow_heif": "images/load.py imports it by name",
 }
