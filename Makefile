@@ -63,7 +63,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.torch
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "Installing image3d-nb and what its tests need"
-	@$(PIP) install -c constraints.txt -e ".[notebook,app,uv,test]"
+	@$(PIP) install -c constraints.txt -e ".[notebook,test]"
 	@touch $@ $(VENV)/.installed
 
 # What pip cannot bring: a browser, and programs that read our files without our code.

@@ -96,6 +96,76 @@ def gaussians(
     return Gaussians(*(torch.as_tensor(array, dtype=torch.float32) for array in tensors)), lambda world: world @ turn
 
 
+def skin(
+    shape: Shape,
+    count: int,
+    *,
+    opacity: tuple[float, float] = (0.15, 0.99),
+    noise: float = 0.0,
+    junk: float = 0.0,
+    width: float = 1.0,
+    seed: int = 0,
+) -> Gaussians:
+    """A closed skin of Gaussians that are each translucent, not turned.
+
+    Args:
+        shape: what the skin encloses.
+        count: number of Gaussians.
+        opacity: lowest and highest; each Gaussian's is drawn evenly between them.
+        noise: deviation along the normal, in spacings.
+        junk: the share of Gaussians that lie anywhere inside.
+        width: a Gaussian's deviation along the surface, in spacings.
+        seed: of the random numbers.
+    """
+    rng = np.random.default_rng(seed)
+    inner = int(count * junk)
+    points, area = shape.sample(count - inner, rng)
+    spacing = float(np.sqrt(area / len(points)))
+    normals = shape.normals(points)
+    points = points + noise * spacing * rng.normal(size=(len(points), 1)) * normals
+    inside = _inside(shape, rng, inner)
+    points, normals = np.concatenate([points, inside]), np.concatenate([normals, rng.normal(size=inside.shape)])
+    scales = width * spacing * np.tile([1.0, 1.0, 0.15], (len(points), 1))
+    tensors = (
+        points,
+        _quats(normals),
+        scales,
+        rng.uniform(*opacity, len(points)),
+        (colour(points) - 0.5)[:, None] / SH_C0,
+    )
+    return Gaussians(*(torch.as_tensor(array, dtype=torch.float32) for array in tensors))
+
+
+def ball(radius: float) -> Shape:
+    """A sphere."""
+    return Shape(f"sphere {radius:g}", lambda points: np.linalg.norm(points, axis=1) - radius, (0,))
+
+
+def torus(ring: float, tube: float) -> Shape:
+    """Around the z axis."""
+    return Shape(f"torus {ring:g}, {tube:g}", lambda points: _torus(points, ring, tube), (1,))
+
+
+def capsule(half: float, radius: float) -> Shape:
+    """Along the z axis: a segment of twice ``half``, and all that lies within ``radius`` of it."""
+
+    def distance(points: Floats) -> Floats:
+        along = np.maximum(np.abs(points[:, 2]) - half, 0)
+        return np.sqrt(points[:, 0] ** 2 + points[:, 1] ** 2 + along**2) - radius
+
+    return Shape(f"capsule {half:g}, {radius:g}", distance, (0,))
+
+
+def box(x: float, y: float, z: float) -> Shape:
+    """Half sides."""
+
+    def distance(points: Floats) -> Floats:
+        off = np.abs(points) - [x, y, z]
+        return np.linalg.norm(np.maximum(off, 0), axis=1) + np.minimum(off.max(1), 0)
+
+    return Shape(f"box {x:g}, {y:g}, {z:g}", distance, (0,))
+
+
 def _inside(shape: Shape, rng: np.random.Generator, count: int) -> Floats:
     points = rng.uniform(-0.5, 0.5, (200 * count + 1000, 3))
     return points[shape.distance(points) < 0][:count]

@@ -45,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import image3d_nb.io as io3d
 from image3d_nb._files import atomic_write
 from image3d_nb.gaussians import SH_C0, Gaussians
-from image3d_nb.io import ply
+from image3d_nb.io import files, ply
 from image3d_nb.io._ply_table import read_table
 
 LARGE = 1_000_000
@@ -96,7 +96,7 @@ def usual_read(path: Path) -> torch.Tensor:
 
 def raw_read(path: Path) -> np.ndarray:
     """[N, 14] as stored: our reader without the activations."""
-    return np.array(read_table(io3d._content(path), tuple).rows)
+    return np.array(read_table(files._content(path), tuple).rows)
 
 
 def lgm_write(tensor: torch.Tensor, path: Path) -> None:

@@ -135,7 +135,7 @@ def compare(
     name: str, plain: Callable[[], Any], ready: Callable[[torch.dtype], Callable[[], Any]], repeat: int
 ) -> dict:
     """Seconds of the plain path, of ours in float32, and in bfloat16 where the CPU has it."""
-    from image3d_nb.pipelines._memory import native_bfloat16
+    from image3d_nb.pipelines.memory import native_bfloat16
 
     with plainly():
         found = {"plain": seconds(plain, repeat)}
@@ -153,7 +153,7 @@ def bench_lgm(repeat: int) -> dict:
     network, x = build("lgm"), torch.randn(1, 4, 9, 256, 256)
 
     def ready(dtype: torch.dtype) -> Callable[[], Any]:
-        from image3d_nb.pipelines._memory import channels_last
+        from image3d_nb.pipelines.memory import channels_last
 
         channels_last(nn.Module.to(network, dtype))
         return lambda: network(x.to(dtype))
@@ -170,11 +170,11 @@ def bench_step(repeat: int) -> dict:
     every = {"context": tokens.repeat_interleave(5, 0), "ip": looks.repeat_interleave(5, 0)}
 
     def ready(dtype: torch.dtype) -> Callable[[], Any]:
-        from image3d_nb.pipelines._memory import channels_last
+        from image3d_nb.pipelines.memory import channels_last
 
         channels_last(nn.Module.to(network, dtype))
-        known = network.look_at(tokens.to(dtype), looks.to(dtype))
-        return lambda: network(x=rows.to(dtype), context=known, ip_img=picture, **given)
+        kv = network.precompute_kv(tokens.to(dtype), looks.to(dtype))
+        return lambda: network(x=rows.to(dtype), context=kv, ip_img=picture, **given)
 
     return compare("guided step", lambda: network(x=rows, ip_img=picture, **given, **every), ready, repeat)
 
@@ -184,7 +184,7 @@ def bench_decode(repeat: int) -> dict:
     network, latents = build("vae"), torch.randn(5, 4, 32, 32)
 
     def ready(dtype: torch.dtype) -> Callable[[], Any]:
-        from image3d_nb.pipelines._memory import channels_last
+        from image3d_nb.pipelines.memory import channels_last
 
         channels_last(nn.Module.to(network, dtype))
         return lambda: network.decode(latents[:4].to(dtype))
@@ -246,7 +246,7 @@ def bench_memory(folder: Path, steps: int) -> dict:
     pipe(load_image(sample("mug")), num_inference_steps=steps, generator=generator(0), callback_on_step_end=mark)
     end = time.perf_counter()
     spans = {"load": loaded - start, "run": end - loaded, "step": marks[-1] - starts[-1]}
-    return spans | {"peak": peak(), "type": str(pipe.shelf.compute).removeprefix("torch.")}
+    return spans | {"peak": peak(), "type": str(pipe.offloader.compute_dtype).removeprefix("torch.")}
 
 
 def peak() -> float:

@@ -1,5 +1,6 @@
 """How good is to_mesh, and how fast? Five analytic shapes, clean and noisy, beside marching cubes on a density grid.
 
+    python benchmarks/to_mesh.py --grid [--resolution 128]
     python benchmarks/to_mesh.py [--seeds 20] [--shapes sphere,mug] [--count 65536] [--resolution 128] [--no-rival]
 
 Each row is one shape and kind: the mean over the seeds, and the worst in brackets. Both ways run in one process, on one
@@ -16,15 +17,17 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import numba
 import numpy as np
 import torch
-from analytic_shapes import SHAPES, Shape, colour, gaussians
+from analytic_shapes import SHAPES, Shape, ball, box, capsule, colour, gaussians, skin, torus
 from numpy.typing import NDArray
 
 from image3d_nb import Gaussians, Mesh, to_mesh
+from image3d_nb.errors import InputError
 from image3d_nb.meshing import find_object, is_manifold, outer_shells, visible
 from image3d_nb.metrics import f_score
 
@@ -189,6 +192,35 @@ def missed(name: str, noisy: bool, figures: list[dict[str, float]]) -> list[str]
     return [bar for bar, met in bars.items() if not met]
 
 
+def grid(resolution: int) -> None:
+    """Closed skins of translucent Gaussians: a row each, and the bars."""
+    shapes = [ball(0.2), ball(0.3), ball(0.4), ball(0.45), torus(0.3, 0.12), capsule(0.2, 0.2), box(0.4, 0.3, 0.2)]
+    noises, junks, counts, widths = (0.0, 0.6, 1.0), (0.0, 0.08, 0.15), (12_000, 30_000, 65_536), (1.0, 0.6)
+    found, refused = [], 0
+    for n, (shape, opacity) in enumerate(product(shapes, [(0.1, 0.4), (0.15, 0.99), (0.9, 1.0)])):
+        # of each other setting one, in turn, so that each comes with each
+        noise, junk, count, width = noises[n % 7 % 3], junks[n % 5 % 3], counts[n % 4 % 3], widths[n % 2]
+        splats = skin(shape, count, opacity=opacity, noise=noise, junk=junk, width=width, seed=n)
+        name = f"{shape.name:20} {opacity!s:12} noise {noise:g} junk {junk:g} {count:6,} of width {width:g}"
+        start = time.process_time()
+        try:
+            mesh = to_mesh(splats, resolution, "vertex")
+        except InputError as error:
+            refused += 1
+            print(f"{name}: refused: {error}", flush=True)
+            continue
+        seconds = time.process_time() - start
+        row = judge(mesh, shape, lambda points: points, shape.sample(POINTS, np.random.default_rng(12345))[0])
+        found.append(row | {"clean": float(noise == junk == 0)})
+        print(f"{name}: {seconds:5.2f} s  closed {row['closed']:.0f}  genus {row['genus']:.0f}  F {row['F']:.3f}  "
+              f"volume off {row['volume']:.2f} %", flush=True)  # fmt: skip
+    right = sum(row["closed"] and row["genus"] and row["volume"] <= 5 for row in found)
+    clean = [row["F"] for row in found if row["clean"]]
+    print(f"closed {sum(row['closed'] for row in found):.0f}, genus {sum(row['genus'] for row in found):.0f}, "
+          f"volume {sum(row['volume'] <= 5 for row in found)} of {len(found)}; right {right}; refused {refused}; "
+          f"silent failures {len(found) - right}; least F where clean {min(clean, default=math.nan):.3f}")  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="to_mesh beside marching cubes on a density grid")
     parser.add_argument("--seeds", type=int, default=20)
@@ -196,10 +228,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=65_536)
     parser.add_argument("--resolution", type=int, default=128)
     parser.add_argument("--no-rival", dest="rival", action="store_false", help="time it, but do not judge its meshes")
+    parser.add_argument("--grid", action="store_true", help="closed skins of translucent Gaussians instead")
     options = parser.parse_args()
     torch.set_num_threads(1)
     small, _ = gaussians(SHAPES["sphere"], 2000)
     to_mesh(small, 32)  # compiles
+    if options.grid:
+        grid(options.resolution)
+        return
     density_mesh(small, 32)
     print(f"{options.count:,} Gaussians, resolution {options.resolution}, {options.seeds} seeds; mean (worst)")
     print(f"{'':32} CPU s          closed shells genus    F-score at 0.005  volume off %   texture dB    faces")

@@ -2,9 +2,8 @@
 
     python benchmarks/viewer.py [--repeat 5] [--size 512]
 
-First picture, in JupyterLab: by `show`, and by `preview_splats` (pythreejs) beside it. From the start of the cell to
-the first picture on the canvas, in software WebGL (a real GPU is faster): the kernel's work, the way through the
-server, and the drawing. Both leave a PNG in the notebook, and both are timed alike: the page is asked every 20 ms.
+First picture, in JupyterLab, of `show`: from the start of the cell to the first drawing on the canvas, in software
+WebGL (a real GPU is faster). It holds the kernel's work, the way through the server, and the drawing.
 
 Sort: the viewer's worker, from the request to the order's arrival, against Array.prototype.sort of indices by depth
 with a comparator, in the same page. Target: >= 5x at 65,536 and at 1,000,000.
@@ -13,7 +12,6 @@ with a comparator, in the same page. Target: >= 5x at 65,536 and at 1,000,000.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -21,13 +19,13 @@ import time
 from pathlib import Path
 
 import torch
-from playwright.sync_api import Browser, ElementHandle, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from image3d_nb import Gaussians
 from image3d_nb.view.page import viewer_script
-from tests.browser import jupyter_lab, launch, run_in_lab
+from tests.browser import jupyter_lab, launch, run_in_lab, write_notebook
 
 COUNTS = (4_096, 16_384)
 SORTED = (65_536, 1_000_000)
@@ -39,24 +37,13 @@ from viewer import shell
 clouds = {{count: shell(count) for count in {counts}}}
 for cloud in clouds.values():
     i3d.render(cloud, i3d.orbit_cameras(size=64))
-    i3d.preview_splats(cloud)
 """
-CALL = "i3d.{path}(clouds[{count}], size={size})"
-PATHS = ("preview_splats", "show")
+CALL = "i3d.show(clouds[{count}], size={size})"
 RUN = """async (number) => {
   jupyterapp.shell.currentWidget.content.activeCellIndex = number;
   await jupyterapp.commands.execute('notebook:run-cell');
 }"""
 CLEAR = "jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
-DRAWN = """canvas => {
-  const small = document.createElement('canvas');
-  small.width = small.height = 32;
-  const pen = small.getContext('2d');
-  pen.drawImage(canvas, 0, 0, 32, 32);
-  return pen.getImageData(0, 0, 32, 32).data.some((value, i) => i % 4 < 3 && value < 240);
-}"""
-
-
 SORT = """async ([count, repeat]) => {
   const positions = Float32Array.from({ length: 3 * count }, () => Math.random() - 0.5);
   const forward = [0.48, 0.6, 0.64];
@@ -98,59 +85,43 @@ def shell(n: int) -> Gaussians:
     return Gaussians.from_lgm(torch.cat((means, opacities, scales, quats, 0.5 + 0.5 * normals), -1))
 
 
-def has_drawn(output: ElementHandle, path: str) -> bool:
-    """Whether a cell's output shows a picture."""
-    if path == "show":
-        element = output.query_selector("iframe[srcdoc]")
-        frame = element.content_frame() if element else None
-        return bool(frame and frame.evaluate("window.image3dViewer?.drawn > 0"))
-    canvas = output.query_selector(".jupyter-threejs canvas")
-    return bool(canvas and canvas.evaluate(DRAWN))
-
-
-def first_picture(page: Page, number: int, path: str) -> float:
+def first_picture(page: Page, number: int) -> float:
     """Seconds from the start of a cell to its picture."""
     cell = page.query_selector_all(".jp-Notebook .jp-CodeCell")[number]
     cell.scroll_into_view_if_needed()
     start = time.perf_counter()
     page.evaluate(f"(number) => {{ ({RUN})(number) }}", number)  # not awaited
-    while not has_drawn(cell, path):
+    drawn = False
+    while not drawn:
         page.wait_for_timeout(20)
+        element = cell.query_selector("iframe[srcdoc]")
+        frame = element.content_frame() if element else None
+        drawn = bool(frame and frame.evaluate("window.image3dViewer?.drawn > 0"))
         if time.perf_counter() - start > 120:
-            raise TimeoutError(f"{path} drew nothing within two minutes")
+            raise TimeoutError("show drew nothing within two minutes")
     seconds = time.perf_counter() - start
     page.evaluate(CLEAR)
     page.wait_for_timeout(500)
     return seconds
 
 
-def write(path: Path, sources: list[str]) -> None:
-    empty: dict[str, object] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
-    cells = [{**empty, "id": f"cell-{i}", "source": source} for i, source in enumerate(sources)]
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    path.write_text(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
-
-
 def first_pictures(browser: Browser, folder: Path, repeat: int, size: int) -> None:
-    cases = [(path, count) for count in COUNTS for path in PATHS]
     with jupyter_lab(folder) as lab:
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         setup = SETUP.format(folder=str(Path(__file__).resolve().parent), counts=COUNTS)
-        write(lab.folder / "setup.ipynb", [setup, *(CALL.format(path=p, count=c, size=size) for p, c in cases)])
-        run_in_lab(page, lab, lab.folder / "setup.ipynb")
+        notebook = lab.folder / "setup.ipynb"
+        write_notebook(notebook, [setup, *(CALL.format(count=count, size=size) for count in COUNTS)])
+        run_in_lab(page, lab, notebook)
         page.evaluate(CLEAR)
         print(f"first picture in JupyterLab, {size} x {size} pixels; median (fastest)")
-        runs: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
-        for _ in range(repeat):  # taking turns: whatever else the machine does meets both
-            for number, case in enumerate(cases, 1):
-                runs[case].append(first_picture(page, number, case[0]))
-        for (path, count), seconds in runs.items():
-            print(f"  {path:16}{count:8,} Gaussians {statistics.median(seconds):7.2f} s  ({min(seconds):.2f} s)")
+        for number, count in enumerate(COUNTS, 1):
+            seconds = [first_picture(page, number) for _ in range(repeat)]
+            print(f"  {count:8,} Gaussians {statistics.median(seconds):7.2f} s  ({min(seconds):.2f} s)")
         page.close()
 
 
 def sorts(page: Page, folder: Path, repeat: int) -> bool:
-    script = viewer_script().partition("\n// Starts the viewer in a page")[0]
+    script = viewer_script().partition("\nconst read = (id) =>")[0]
     path = folder / "sort.html"
     path.write_text(
         f"<!DOCTYPE html><script type=module>{script}\nwindow.createSorter = createSorter</script>", "utf-8"

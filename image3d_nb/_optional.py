@@ -1,4 +1,4 @@
-"""Optional packages: imported where they are needed, with a sentence that says how to get them."""
+"""Import optional packages where they are needed; if one is missing, the error says how to install it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ def require(module: str, extra: str, who: str) -> ModuleType:
     """Import an optional package.
 
     Args:
-        module: what to import, e.g. ``"gradio"`` or ``"IPython.display"``.
+        module: the module to import, e.g. ``"gradio"`` or ``"IPython.display"``.
         extra: the extra of this project that installs it, e.g. ``"app"``.
-        who: the caller as a learner knows it, e.g. ``"image3d_nb.app"``.
+        who: the public name of the caller, e.g. ``"image3d_nb.app"``.
+
+    Returns:
+        The module.
 
     Raises:
-        ImportError: the package is not there; the message holds the pip line that installs it.
+        ImportError: the package is not installed; the message gives the pip command that installs it.
     """
     package = module.split(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != package:  # the package is there, but something it needs is not
+        if (error.name or "").split(".")[0] != package:  # a dependency of the package is missing
             raise
         raise ImportError(f'{who} needs {package}: pip install "image3d-nb[{extra}]"') from error

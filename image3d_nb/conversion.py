@@ -1,13 +1,12 @@
-"""One file to another of any format: splats to splats, splats to a mesh, a mesh to splats, a mesh to a mesh.
+"""Convert a file to another format: splats or a mesh, to splats or a mesh.
 
-Importing this loads none of the large libraries.
+Importing this module loads none of the large libraries.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from ._files import CONVENTIONS, check_free
-from .errors import Cancelled, FormatError, InputError
+from ._files import CONVENTIONS, check_free, check_parent, replace, temporary_folder, writable
+from .errors import FormatError, InputError, raise_if
 
 if TYPE_CHECKING:
     from .gaussians import Gaussians
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
 KINDS = ("splats", "mesh")
 TEXTURES = ("uv", "vertex")
 FACES, RESOLUTION, SPLATS = 20_000, 128, 50_000
-"""Faces of a mesh made of splats, cells along its longest side, and splats sampled of a mesh."""
-_SPLAT_SUFFIXES = (".ply", ".splat", ".spz")
-"""What holds splats unless told otherwise; all other suffixes hold a mesh."""
+"""Defaults: faces of a mesh made from splats, cells along its longest side, and splats sampled from a mesh."""
+_SPLAT_SUFFIXES = (".ply", ".splat", ".spz", ".sog")
+"""Formats that get splats by default; all others get a mesh."""
 
 OnStep = Callable[[str, int, int], object]
 _T = TypeVar("_T")
@@ -34,15 +33,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What became of a file.
+    """The result of :func:`convert`.
 
     Attributes:
-        source: the file's name.
-        files: the names of what was written beside each other, the file itself first.
-        read: what the source held, "Gaussians" or "Mesh".
+        source: name of the source file.
+        files: names of the written files: the target, then its companions.
+        read: what the source holds, "Gaussians" or "Mesh".
         wrote: what the target holds.
         count: Gaussians or faces in the target.
-        lost: what the target cannot hold, a sentence each.
+        lost: what the target cannot hold, as sentences.
     """
 
     source: str
@@ -77,60 +76,58 @@ def convert(
     on_step: OnStep | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> ConversionReport:
-    """Read a file and write it as another, whose suffix names the format. All of it is written, or nothing.
+    """Convert a file to the format that the target's suffix names. Either all files are written, or none.
 
-    A .ply, .splat or .spz gets splats, any other format a mesh; ``kind`` says otherwise. Splats become a mesh by
-    :func:`image3d_nb.to_mesh`, a mesh becomes splats by :func:`image3d_nb.to_gaussians`. (``save`` is another matter:
-    there the class of the object decides.)
+    A .ply, .splat, .spz or .sog gets splats, any other format a mesh, unless ``kind`` says otherwise.
+    :func:`image3d_nb.to_mesh` makes a mesh from splats, :func:`image3d_nb.to_gaussians` splats from a mesh.
 
     Args:
-        source: the file; its content says what it is.
-        target: the file to write, in a folder that exists. Companions (.mtl, .png, .bin) go beside it.
-        kind: "splats" or "mesh", what the target shall hold, where its format can hold both; None as above.
-        from_convention: the world of the splats in the source, as ``load`` takes it.
-        to_convention: the world of the splats in the target, as ``save`` takes it.
-        drop_bad_rows: leave out splats that cannot be drawn, instead of refusing the file.
-        scale_mm: the longest side of a written mesh, millimetres; None keeps the size.
-        strict: refuse what the target's format cannot hold, instead of telling of it.
-        resolution: cells along the longest side, where a mesh is made of splats.
-        faces: of a mesh, at most: one made of splats has 20,000 if None, one that was read is thinned out only if
-            given.
-        texture: "uv" (a picture) or "vertex" (colours at the vertices), where a mesh is made of splats.
-        splats: how many to sample of a mesh.
+        source: the file to read; its content decides what it is.
+        target: the file to write, in an existing folder. Companions (.mtl, .png, .bin) are written beside it.
+        kind: "splats" or "mesh", for a target format that can hold both; None follows the rule above.
+        from_convention: the world of the splats in the source, as for ``load``.
+        to_convention: the world of the splats in the target, as for ``save``.
+        drop_bad_rows: leave out splats that cannot be drawn; False refuses such a file.
+        scale_mm: the longest side of a written mesh in millimetres; None keeps the size.
+        strict: raise an error if the target's format cannot hold everything; False reports the loss.
+        resolution: cells along the longest side of a mesh that is made from splats.
+        faces: the most faces of a mesh; None is 20,000 for a mesh made from splats, and no limit for one that was read.
+        texture: "uv" (an image) or "vertex" (vertex colours), for a mesh that is made from splats.
+        splats: number of splats that are sampled from a mesh.
         seed: of that sampling.
-        force: replace files that are there already.
+        force: replace existing files.
         on_step: called as f(stage, done, total): "read", then the stages of ``to_mesh``, then "write".
-        cancelled: asked between steps; True stops the work.
+        cancelled: called between steps; the work stops if it returns True.
 
     Returns:
-        What was read and written, and what was lost.
+        The report: what was read, written and lost.
 
     Raises:
-        FormatError: the source cannot be read, no format has the target's suffix; or, strict, something would be lost.
-        InputError: an argument is out of its range, or the target's format holds no such thing.
-        FileExistsError: the target or a companion is there already, or the target is the source.
-        Cancelled: ``cancelled`` said so.
+        FormatError: the source cannot be read, the target's suffix is unknown; or, if strict, something would be lost.
+        InputError: an argument is out of its range, or the target's format cannot hold ``kind``.
+        FileExistsError: the target or a companion exists already, or the target is the source.
+        Cancelled: ``cancelled`` returned True.
 
     Example:
         >>> print(convert("mug.ply", "mug.glb"))  # doctest: +SKIP
         mug.ply -> mug.glb: a mesh of 20,000 faces
           lost: transparency and soft edges of 16,384 Gaussians: a mesh is one opaque surface
     """
-    source, target = Path(source), Path(target)
+    source, target = Path(source).expanduser(), Path(target).expanduser()
     _check(kind, from_convention, to_convention, texture, scale_mm)
     _check_counts(resolution=resolution, faces=faces, splats=splats)
     wanted = _wanted(target, kind)
     check_free(target, source, force=force)
-    report, stop = on_step or _silent, _raiser(cancelled)
+    report = (lambda *_: None) if on_step is None else on_step
 
     from .gaussians import Gaussians
     from .io import load, save
 
-    stop()
+    raise_if(cancelled, "convert")
     report("read", 0, 1)
-    obj, lost = _listening(lambda: load(source, from_convention, drop_bad_rows=drop_bad_rows))
+    obj, lost = _with_warnings(lambda: load(source, from_convention, drop_bad_rows=drop_bad_rows))
     report("read", 1, 1)
-    stop()
+    raise_if(cancelled, "convert")
     read = type(obj).__name__
     if isinstance(obj, Gaussians) and wanted == "Mesh":
         from .meshing import to_mesh
@@ -141,25 +138,25 @@ def convert(
     elif not isinstance(obj, Gaussians) and wanted == "Gaussians":
         from .meshing import to_gaussians
 
-        lost += [f"the faces of the mesh: {splats:,} splats are scattered on its {len(obj.faces):,}"]
+        lost += [f"the {len(obj.faces):,} faces: {splats:,} splats are sampled on them"]
         obj = to_gaussians(obj, splats, seed)
     elif not isinstance(obj, Gaussians) and faces is not None and len(obj.faces) > faces:
-        lost += [f"{len(obj.faces) - faces:,} of {len(obj.faces):,} faces, as you say"]
-        obj = obj.decimate(faces)
-    stop()
+        from .meshing import decimate
+
+        lost += [f"{len(obj.faces) - faces:,} of {len(obj.faces):,} faces, as faces={faces} asks"]
+        obj = decimate(obj, faces)
+    raise_if(cancelled, "convert")
     report("write", 0, 1)
-    made = obj
-    with _beside(target) as folder:
-        _, told = _listening(lambda: save(made, folder / target.name, to_convention, scale_mm=scale_mm, strict=strict))
-        files = _moved(folder, target, source, force=force)
+    with _folder_beside(target) as folder:
+        write = functools.partial(save, obj, folder / target.name, to_convention, scale_mm=scale_mm, strict=strict)
+        _, unsaved = _with_warnings(write)
+        files = _move(folder, target, source, force=force)
     report("write", 1, 1)
-    count = len(made) if isinstance(made, Gaussians) else len(made.faces)
-    return ConversionReport(source.name, files, read, wanted, count, (*lost, *told))
+    count = len(obj) if isinstance(obj, Gaussians) else len(obj.faces)
+    return ConversionReport(source.name, files, read, wanted, count, (*lost, *unsaved))
 
 
-def _check(
-    kind: str | None, from_convention: str, to_convention: str, texture: str, scale_mm: float | None
-) -> None:
+def _check(kind: str | None, from_convention: str, to_convention: str, texture: str, scale_mm: float | None) -> None:
     if kind is not None and kind not in KINDS:
         raise InputError(f"kind must be one of {', '.join(KINDS)}, or None; got {kind!r}")
     for name, value in (("from_convention", from_convention), ("to_convention", to_convention)):
@@ -178,7 +175,7 @@ def _check_counts(**counts: int | None) -> None:
 
 
 def _wanted(target: Path, kind: str | None) -> str:
-    """The class of what to write, by the suffix of the target."""
+    """The name of the class to write, from the target's suffix and ``kind``."""
     from .io import formats
 
     suffix = target.suffix.lower()
@@ -189,24 +186,12 @@ def _wanted(target: Path, kind: str | None) -> str:
     usual = "splats" if suffix in _SPLAT_SUFFIXES else "mesh"
     wanted = {"splats": "Gaussians", "mesh": "Mesh"}[usual if kind is None else kind]
     if wanted not in held:
-        raise InputError(f"what is written to {suffix} must be {' or '.join(sorted(held))}; got kind={kind!r}")
+        raise InputError(f"a {suffix} must get {' or '.join(sorted(held))}; got kind={kind!r}")
     return wanted
 
 
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    """Where nobody wants to know."""
-
-
-def _raiser(cancelled: Callable[[], bool] | None) -> Callable[[], None]:
-    def stop() -> None:
-        if cancelled is not None and cancelled():
-            raise Cancelled("convert was cancelled; nothing has been written")
-
-    return stop
-
-
-def _listening(work: Callable[[], _T]) -> tuple[_T, list[str]]:
-    """Do the work; what it warned of, which is how reading and writing tell what gets lost."""
+def _with_warnings(work: Callable[[], _T]) -> tuple[_T, list[str]]:
+    """Do the work; return its result, and its warnings, which say what gets lost."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = work()
@@ -221,32 +206,27 @@ def _softness(gaussians: Gaussians) -> list[str]:
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A temporary folder beside the target, on the same disk: moving from it is one rename. Gone afterwards."""
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"the folder of a file to write must exist; {target.parent} does not: create it first")
-    folder = None
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """A temporary folder beside the target; an error of the system names the target instead of a temporary file."""
+    check_parent(target)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.stem[:40]}-", dir=target.parent))
-        yield folder
+        with temporary_folder(target) as folder:
+            yield folder
     except OSError as error:
         if error.errno is None:
             raise
-        raise OSError(error.errno, error.strerror, str(target)) from error  # and not a temporary name
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
-def _moved(folder: Path, target: Path, source: Path, *, force: bool) -> tuple[str, ...]:
-    """All that is in the folder to the target's; the names, the target's own first.
+def _move(folder: Path, target: Path, source: Path, *, force: bool) -> tuple[str, ...]:
+    """Move all files from the folder to the target's folder; return their names, the target's first.
 
-    Companions are looked for only now, because only the format knows their names: a mug.obj must not replace the
-    picture mug.png that it was made of.
+    The names of companions are known only now, because the format chooses them: the texture of a mug.obj must not
+    replace the photograph mug.png.
     """
     names = sorted((file.name for file in folder.iterdir()), key=lambda name: (name != target.name, name))
     for name in names:
-        check_free(target.parent / name, source, force=force)
-    for name in reversed(names):  # the file itself last: when it is there, so are its companions
-        os.replace(folder / name, target.parent / name)
+        check_free(writable(target.parent / name), source, force=force)
+    for name in reversed(names):  # the target last: once it exists, so do its companions
+        replace(folder / name, target.parent / name)
     return tuple(names)

@@ -1,6 +1,7 @@
-"""One picture to files and a record of how they were made: what the command line, the studio and batches all call.
+"""Make the files of one object from one image, and a record of how they were made.
 
-Importing this loads none of the large libraries; a picture that is done already needs none of them either.
+The command line, the studio and batches all call :func:`generate_one`. Importing this module loads none of the large
+libraries; an image that is already done needs none of them either.
 """
 
 from __future__ import annotations
@@ -13,75 +14,75 @@ import math
 import os
 import platform
 import re
-import shutil
-import tempfile
 import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ._files import CONVENTIONS, atomic_write
-from ._record import (
+from ._files import CONVENTIONS, atomic_write, replace, temporary_folder
+from .errors import InputError, raise_if
+from .hub.weights import resolve, resolve_lgm
+from .record import (
     RECORD,
     SCHEMA_VERSION,
-    Files,
+    FileStamps,
     Record,
     description,
+    file_stamps,
     is_done,
     model_record,
     peak_memory,
     read_record,
     versions,
-    weight_files,
 )
-from .errors import Cancelled, InputError
-from .weights import resolve, resolve_lgm
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from .image import Source
+    from .images import Source
     from .mesh import Mesh
     from .pipelines.lgm import LGMFullPipeline, LGMFullPipelineOutput
 
 USUAL_FORMATS = ("ply", "splat", "html", "gif")
-FORMATS = (*USUAL_FORMATS, "spz", "glb", "stl")
-"""What can be written; input.png (the picture as the model saw it) and views.png (the four views) always are."""
+FORMATS = (*USUAL_FORMATS, "spz", "sog", "glb", "stl")
+"""Formats of the object. Always written: input.png (the image as the model sees it) and views.png (the four views)."""
+BACKGROUNDS = ("auto", "polynomial", "grabcut", "rembg")
 MEMORY = ("normal", "low")
 STAGES = ("load", "generate", "files")
 _DEVICE = re.compile(r"[a-z]+(:\d+)?")
 _URL = re.compile(r"https?://", re.IGNORECASE)
-_ONE_AT_A_TIME = threading.Lock()  # threads share the loaded pipeline, and its scheduler counts the steps
+_ONE_AT_A_TIME = threading.Lock()  # threads share the pipeline, whose scheduler has state
 
 OnStep: TypeAlias = Callable[[str, int, int], object]
 Weights: TypeAlias = tuple[Path, Path | None]
-"""A model's folder, and LGM's own folder or file where it is another."""
+"""The model's folder; LGM's own folder or file, if it is not in the model's folder."""
 
 
 @dataclass(frozen=True)
 class GenerateSettings:
-    """Everything but the picture that decides what comes out. Can be pickled and compared.
+    """Everything except the image that affects the result. Settings can be pickled and compared.
 
     Raises:
         InputError: a value is out of its range or unknown.
     """
 
     model: str = "tiny"  # "tiny", a folder in diffusers' layout, or a hub repository
-    lgm: str | None = None  # the second half, where model is only the first: a folder, file or repository
-    revision: str | None = None  # of the repository, a branch or a commit; None: its main branch
+    lgm: str | None = None  # the second half, if model is only the first: a folder, file or repository
+    revision: str | None = None  # branch or commit of the repository; None: its main branch
     seed: int = 0  # 0 or more; the same seed gives the same object on the same machine
-    steps: int | None = None  # denoising steps, 1 or more; None: what the weights ask for
-    guidance: float | None = None  # 0 or more, 1 is none; None: what the weights ask for
+    steps: int | None = None  # denoising steps, 1 or more; None: the model's default
+    guidance: float | None = None  # guidance scale, 0 or more; 1 is no guidance; None: the model's default
     formats: tuple[str, ...] = USUAL_FORMATS  # any of FORMATS; "glb" and "stl" hold a mesh, which takes some seconds
-    convention: str = "3dgs"  # the world of the numbers in .ply and .splat: "3dgs" (y down) or "opengl" (y up)
-    candidates: int = 1  # objects to make with seeds of their own; the one whose views agree best is written
-    prepare: bool = True  # cut out, recentre and put on white; False: the picture is such a square already
-    elevation: float = 0.0  # degrees, from -90 to 90, up is positive: from where the picture was taken
+    convention: str = "3dgs"  # the world of splat files: "3dgs", "opengl" or "ydown"
+    candidates: int = 1  # objects to make, each with its own seed; the one whose views agree best is written
+    prepare: bool = True  # cut the object out, centre it, on white; False: the image is such a square already
+    background: str = "auto"  # how it is cut out, one of BACKGROUNDS; see remove_background
+    elevation: float = 0.0  # elevation of the camera that took the image, -90 to 90 degrees, up is positive
     device: str = "cpu"  # "cpu", "cuda", "cuda:1", "mps": where the networks run
     memory: str = "normal"  # "low": one network in memory at a time; slower
 
@@ -102,6 +103,8 @@ class GenerateSettings:
         candidates_fit = _is_whole(self.candidates) and self.candidates >= 1
         _check(candidates_fit, "candidates must be a whole number of 1 or more", self.candidates)
         _check(isinstance(self.prepare, bool), "prepare must be True or False", self.prepare)
+        fits = self.background in BACKGROUNDS
+        _check(fits, f"background must be one of {', '.join(BACKGROUNDS)}", self.background)
         elevation_fits = _is_finite(self.elevation) and abs(self.elevation) <= 90
         _check(elevation_fits, "elevation must be from -90 to 90 degrees", self.elevation)
         device_fits = isinstance(self.device, str) and bool(_DEVICE.fullmatch(self.device))
@@ -119,36 +122,39 @@ def generate_one(
     *,
     force: bool = False,
 ) -> Record:
-    """Make an object of one picture, and write its files and ``result.json`` into ``out_dir``.
+    """Make an object from one image; write its files and ``result.json`` into ``out_dir``.
 
-    All is made in a temporary folder beside ``out_dir`` and moved there when it is complete, the record last: after an
-    error, a cancellation or a crash there is either the old result or none, and no half-written file. Files that the
-    last record lists and the new one does not are removed; others in the folder are left alone.
+    The files are made in a temporary folder beside ``out_dir`` and moved when they are complete, the record last. After
+    an error, a cancellation or a crash, ``out_dir`` holds the old result or none, never half a result. Files of the old
+    record that the new one does not list are removed; other files in the folder are left alone.
 
-    Where ``out_dir`` holds the files of the same picture, settings, weights and version of this package, unchanged,
-    nothing is done: the record that is there comes back, and ``on_step`` is not called.
+    If ``out_dir`` already holds the unchanged files for the same image, settings, weights and version of this package,
+    nothing is done: the existing record is returned, and ``on_step`` is not called.
 
     Args:
         image: anything that :func:`image3d_nb.load_image` takes.
-        out_dir: a folder for this picture alone; made if need be, with those above it.
-        settings: see :class:`GenerateSettings`; None is the defaults.
-        on_step: called as f(stage, done, total), stage one of :data:`STAGES`: "load" (the model), "generate" (counts
+        out_dir: a folder for this image alone; it is created if needed, with its parents.
+        settings: see :class:`GenerateSettings`; None uses the defaults.
+        on_step: called as f(stage, done, total), with one of :data:`STAGES`: "load" (the model), "generate" (counts
             denoising steps), "files".
-        cancelled: asked between steps and between files; True stops the work.
-        force: make it again even if it is there.
+        cancelled: called between steps and between files; the work stops if it returns True.
+        force: make the object again even if it exists.
 
     Returns:
-        The record, as in ``result.json``: schema_version, input (name, sha256 of the file's bytes, or of the pixels
-        where there is no file, width, height), model (name, sha256, licence and the hub's commit, or None; the same of
-        lgm where that is another),
-        versions, platform, seed, settings, steps and guidance as used, gaussians (how many), seconds (by stage, and in
-        all), peak_memory (bytes, of the process so far), files (name: bytes, sha256) and finished (UTC).
+        The record, as in ``result.json``: schema_version, input (name, sha256 of the file or, without a file, of the
+        pixels, width, height), model (name, sha256, licence, commit on the hub; also lgm_sha256 and lgm_commit for a
+        separate LGM), versions, platform, seed, settings, steps and guidance as used, warnings (about the
+        prepared image), gaussians (number), seconds (per stage, and in total), peak_memory (bytes, of the process so
+        far), files (name: bytes, sha256), finished (UTC).
 
     Raises:
-        ImageError: the picture cannot be read or shows no object.
-        InputError: settings or folder cannot be used.
-        WeightsError: there is no such model, or it is damaged.
-        Cancelled: ``cancelled`` said so.
+        ImageError: the image cannot be read or shows no object.
+        InputError: the settings or the folder cannot be used.
+        WeightsError: the model does not exist or is damaged.
+        Cancelled: ``cancelled`` returned True.
+
+    Warns:
+        UserWarning: as :func:`image3d_nb.prepare_image`; the record holds the sentences too.
 
     Example:
         >>> record = generate_one(sample("mug"), "out/mug")  # doctest: +SKIP
@@ -156,10 +162,10 @@ def generate_one(
         ['input.png', 'mug.gif', 'mug.html', 'mug.ply', 'mug.splat', 'views.png']
     """
     settings = GenerateSettings() if settings is None else settings
-    folder = Path(out_dir)
-    stop = _raiser(cancelled)
+    folder = Path(out_dir).expanduser()
+    stop = functools.partial(raise_if, cancelled, "generate_one")
     stop()
-    picture, source = _read(image)
+    loaded, source = _read(image)
     weights = resolve(settings.model, settings.revision, skip=() if settings.lgm is None else ("lgm",))
     lgm = None if settings.lgm is None else resolve_lgm(settings.lgm)
     wanted = {
@@ -172,21 +178,21 @@ def generate_one(
     before = read_record(folder)
     if not force and before is not None and is_done(folder, before, wanted):
         return before
+    report = (lambda *_: None) if on_step is None else on_step
     with _beside(folder) as temporary:
-        report = _silent if on_step is None else on_step
-        made = wanted | _make(picture, source["name"], settings, (weights, lgm), temporary, report, stop)
+        made = wanted | _make(loaded, source["name"], settings, (weights, lgm), temporary, report, stop)
         stop()
         _move(temporary, folder, made, before)
     return made
 
 
-def picture_name(image: Source) -> str:
-    """What a picture's files are called: a file's or an address's last part without suffix, else "object"."""
+def image_name(image: Source) -> str:
+    """The name of an image's results: the last part of its path or URL, without suffix; else "object"."""
     if isinstance(image, str) and _URL.match(image):
         stem = Path(urllib.parse.unquote(urllib.parse.urlsplit(image).path)).stem
     else:
         stem = Path(image).stem if isinstance(image, (str, os.PathLike)) else ""
-    # no leading dot (hidden), nothing that some file system forbids, and short enough for any suffix
+    # no leading dot (hidden), no character that a file system forbids, and short enough for any suffix
     return re.sub(r"[^\w.() +-]+", "_", stem).strip(". ")[:100] or "object"
 
 
@@ -203,53 +209,39 @@ def _is_finite(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    """Where nobody wants to know."""
-
-
-def _raiser(cancelled: Callable[[], bool] | None) -> Callable[[], None]:
-    def stop() -> None:
-        if cancelled is not None and cancelled():
-            raise Cancelled("generate_one was cancelled; nothing has been written")
-
-    return stop
-
-
 def _read(image: Source) -> tuple[Image.Image, Record]:
-    """The picture, and what the record says of it."""
-    from .image import load_image
+    """The image, and the record's part about it."""
+    from .images import load_image
 
-    picture = load_image(image)
+    loaded = load_image(image)
     if isinstance(image, (str, os.PathLike)) and not _URL.match(os.fspath(image)):
         with Path(image).open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     elif isinstance(image, (bytes, bytearray, memoryview)):
         digest = hashlib.sha256(image).hexdigest()
-    else:  # an open file has been read, an address may answer otherwise the next time: what counts is what came
-        pixels = f"{picture.mode} {picture.size}".encode() + picture.tobytes()
+    else:  # an open file has been read, and a URL may return another image the next time
+        pixels = f"{loaded.mode} {loaded.size}".encode() + loaded.tobytes()
         digest = hashlib.sha256(pixels).hexdigest()
-    width, height = picture.size
-    return picture, {"name": picture_name(image), "sha256": digest, "width": width, "height": height}
+    width, height = loaded.size
+    return loaded, {"name": image_name(image), "sha256": digest, "width": width, "height": height}
 
 
 @contextmanager
 def _beside(folder: Path) -> Iterator[Path]:
-    """A temporary folder on the same disk, so that moving from it is one rename; gone afterwards."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(0, "a file of this name is there")
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}-", dir=folder.parent))
-    except OSError as error:
-        raise InputError(f"out_dir must be a folder that can be written to; {folder}: {error.strerror}") from error
-    try:
+    """A temporary folder beside ``folder``, whose parents are created."""
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(0, "it is a file")
+            temporary = stack.enter_context(temporary_folder(folder))
+        except OSError as error:
+            raise InputError(f"out_dir must be a folder that can be written; {folder}: {error.strerror}") from error
         yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # on success it is empty or has been renamed
 
 
 def _make(
-    picture: Image.Image,
+    image: Image.Image,
     name: str,
     settings: GenerateSettings,
     weights: Weights,
@@ -257,15 +249,23 @@ def _make(
     report: OnStep,
     stop: Callable[[], None],
 ) -> Record:
-    """Do the work into ``folder``; return the part of the record that tells how it went."""
+    """Write all files into ``folder``; return the record's part about the run."""
+    from .images.caller import warn
+    from .images.prepare import prepared
+
     start = time.perf_counter()
     report("load", 0, 1)
-    files = tuple(weight_files(part) for part in weights if part is not None)
-    pipe = _pipeline(weights, settings.device, settings.memory, files)
+    stamps = tuple(file_stamps(part) for part in weights if part is not None)
+    pipe = _pipeline(weights, settings.device, settings.memory, stamps)
     report("load", 1, 1)
     stop()
     loaded = time.perf_counter()
-    result = _generate(pipe, picture, settings, report, stop)
+    doubts: tuple[str, ...] = ()
+    if settings.prepare:
+        image, doubts = prepared(image, size=max(256, pipe.picture_size), background=settings.background)
+    for doubt in doubts:
+        warn(doubt)
+    result = _generate(pipe, image, settings, report, stop)
     generated = time.perf_counter()
     _write_files(result, folder, name, settings, report, stop)
     end = time.perf_counter()
@@ -273,6 +273,7 @@ def _make(
     return {
         "steps": pipe.config.default_steps if settings.steps is None else settings.steps,
         "guidance": pipe.config.default_guidance if settings.guidance is None else settings.guidance,
+        "warnings": list(doubts),
         "gaussians": len(result.gaussians),
         "seconds": {stage: round(seconds, 3) for stage, seconds in spans.items()},
         "peak_memory": peak_memory(),
@@ -283,19 +284,19 @@ def _make(
     }
 
 
-def _pipeline(weights: Weights, device: str, memory: str, files: tuple[Files, ...]) -> LGMFullPipeline:
+def _pipeline(weights: Weights, device: str, memory: str, stamps: tuple[FileStamps, ...]) -> LGMFullPipeline:
     import torch
 
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch's, for a device that it does not know or does not find
+    except (RuntimeError, AssertionError) as error:  # from torch: the device is unknown, or not in this machine
         raise InputError(f"device must be one that torch can use here; got {device!r}: {error}") from error
     with _ONE_AT_A_TIME:
-        return _load_once(weights, device, memory, files)
+        return _load_once(weights, device, memory, stamps)
 
 
 @functools.lru_cache(maxsize=1)  # one: a large model fills the memory
-def _load_once(weights: Weights, device: str, memory: str, _files: tuple[Files, ...]) -> LGMFullPipeline:
+def _load_once(weights: Weights, device: str, memory: str, _stamps: tuple[FileStamps, ...]) -> LGMFullPipeline:
     from .pipelines import load_pipeline
 
     folder, lgm = weights
@@ -307,7 +308,7 @@ def _load_once(weights: Weights, device: str, memory: str, _files: tuple[Files, 
 
 
 def _generate(
-    pipe: LGMFullPipeline, picture: Image.Image, settings: GenerateSettings, report: OnStep, stop: Callable[[], None]
+    pipe: LGMFullPipeline, image: Image.Image, settings: GenerateSettings, report: OnStep, stop: Callable[[], None]
 ) -> LGMFullPipelineOutput:
     from .pipelines import generator
 
@@ -318,8 +319,8 @@ def _generate(
 
     with _ONE_AT_A_TIME:
         result = pipe(
-            image=picture,
-            prepare=settings.prepare,
+            image=image,
+            prepare=False,
             elevation=settings.elevation,
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance,
@@ -342,7 +343,7 @@ def _write_files(
 ) -> None:
     from .io import save
     from .view import render_turntable, save_html
-    from .view.pictures import png_bytes, sheet
+    from .view.sheets import png_bytes, sheet
 
     @functools.cache
     def mesh() -> Mesh:
@@ -351,21 +352,21 @@ def _write_files(
         return to_mesh(result.gaussians, progress=False, on_step=lambda *_: stop())
 
     def save_stl(path: Path) -> None:
-        save(dataclasses.replace(mesh(), uvs=None, texture=None), path)  # without colours, as everybody knows of .stl
+        save(dataclasses.replace(mesh(), uvs=None, texture=None), path)  # .stl has no colours; without this, save warns
 
     def save_splats(path: Path) -> None:
         save(result.gaussians, path, settings.convention)
 
     writers: dict[str, Callable[[Path], object]] = {
-        **dict.fromkeys(("ply", "splat", "spz"), save_splats),
+        **dict.fromkeys(("ply", "splat", "spz", "sog"), save_splats),
         "glb": lambda path: save(mesh(), path),
         "stl": save_stl,
         "html": lambda path: save_html(result.gaussians, path, title=name),
         "gif": lambda path: render_turntable(result.gaussians, path, progress=False),
     }
     report("files", 0, len(settings.formats))
-    pictures = {"input.png": result.input, "views.png": sheet(result.images, columns=4)}
-    atomic_write({folder / file: png_bytes(picture) for file, picture in pictures.items()})
+    images = {"input.png": result.input, "views.png": sheet(result.images, columns=4)}
+    atomic_write({folder / file: png_bytes(image) for file, image in images.items()})
     for done, kind in enumerate(settings.formats, 1):
         stop()
         writers[kind](folder / f"{name}.{kind}")
@@ -373,12 +374,12 @@ def _write_files(
 
 
 def _move(temporary: Path, folder: Path, record: Record, before: Record | None) -> None:
-    """All files to their place; while they are under way there is no record, which would tell of others."""
+    """Move all files into ``folder``. The old record goes first and the new one comes last, so none is ever wrong."""
     folder.mkdir(exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     for file in record["files"]:
-        os.replace(temporary / file, folder / file)
+        replace(temporary / file, folder / file)
     old = (before or {}).get("files")
     for file in set(old if isinstance(old, dict) else ()) - set(record["files"]):
-        (folder / Path(file).name).unlink(missing_ok=True)  # its name: a record must not reach out of its folder
+        (folder / Path(file).name).unlink(missing_ok=True)  # .name: nothing outside the folder is deleted
     atomic_write({folder / RECORD: (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()})

@@ -5,27 +5,24 @@ Shapes: V vertices, F faces.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _atlas
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from ._surface import Surface
+    import trimesh
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
 GREY = 0.7
 """sRGB of a mesh with neither vertex colours nor a texture."""
-
-_TURNS = {"z": ((1, 0, 0), (0, 0, -1), (0, 1, 0)), "y": ((1, 0, 0), (0, 0, 1), (0, -1, 0))}
-"""A quarter turn about x that brings y up to z up, and the one back."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,7 +52,7 @@ class Mesh:
     def __post_init__(self) -> None:
         _require(self.vertices, "vertices", 3)
         _require(self.faces, "faces", 3)
-        if np.issubdtype(self.vertices.dtype, np.integer):  # as one types them; halves are to come
+        if np.issubdtype(self.vertices.dtype, np.integer):  # typed by hand; transforms need fractions
             object.__setattr__(self, "vertices", self.vertices.astype(np.float32))
         if not np.issubdtype(self.faces.dtype, np.integer):
             raise InputError(f"faces must be integers; got {self.faces.dtype}")
@@ -85,24 +82,17 @@ class Mesh:
     def face_normals(self) -> Floats:
         """[F, 3], unit length, pointing outwards for counter-clockwise faces; zeros for faces without an area."""
         a, b, c = (self.vertices[self.faces[:, corner]] for corner in range(3))
-        return _unit(np.cross(b - a, c - a))
+        return unit(np.cross(b - a, c - a))
 
     def vertex_normals(self) -> Floats:
-        """[V, 3], unit length: the given ones, or the mean of the faces around a vertex, weighted by area."""
-        if self.normals is not None:
-            return self.normals
-        a, b, c = (self.vertices[self.faces[:, corner]] for corner in range(3))
-        area = np.cross(b - a, c - a)  # [F, 3], length is twice the area
-        total = np.zeros_like(self.vertices, dtype=np.float64)
-        for corner in range(3):
-            np.add.at(total, self.faces[:, corner], area)
-        return _unit(total)
+        """[V, 3], unit length: the stored normals, or the mean of the faces around a vertex, weighted by area."""
+        return vertex_normals(self.vertices, self.faces) if self.normals is None else self.normals
 
     def transform(self, matrix: ArrayLike) -> Mesh:
         """Move, turn, stretch, shear or mirror. Normals follow, and a mirrored surface still faces outwards.
 
         Args:
-            matrix: [4, 4] or [3, 3], any affine map that can be undone; points are columns, as in ``matrix @ point``.
+            matrix: [4, 4] or [3, 3], any invertible affine map; points are columns, as in ``matrix @ point``.
 
         Raises:
             InputError: another shape, a last row other than (0, 0, 0, 1), or a map that flattens the mesh.
@@ -111,7 +101,7 @@ class Mesh:
         mirrored = np.linalg.det(linear) < 0
         normals = None
         if self.normals is not None:
-            normals = _unit(self.normals @ np.linalg.inv(linear)).astype(self.normals.dtype)  # inverse transpose
+            normals = unit(self.normals @ np.linalg.inv(linear)).astype(self.normals.dtype)  # inverse transpose
         return replace(
             self,
             vertices=(self.vertices @ linear.T + move).astype(np.result_type(self.vertices, np.float32)),
@@ -120,7 +110,7 @@ class Mesh:
         )
 
     def centered(self) -> Mesh:
-        """The mesh moved so that the middle of its bounds is the origin."""
+        """The mesh moved so that the centre of its bounds is at the origin."""
         return replace(self, vertices=self.vertices - self.bounds.mean(0).astype(self.vertices.dtype))
 
     def scaled_to_mm(self, longest: float, unit_mm: float = 1.0) -> Mesh:
@@ -128,7 +118,7 @@ class Mesh:
 
         Args:
             longest: millimetres, above 0.
-            unit_mm: millimetres that one unit of the result stands for: 1 for printers, 1000 for metres (glTF).
+            unit_mm: millimetres in one unit of the result: 1 for printers, 1000 for metres (glTF).
 
         Raises:
             InputError: a length or a unit that is not above 0, or a mesh without a size.
@@ -140,100 +130,60 @@ class Mesh:
             )
         return replace(self, vertices=self.vertices * (longest / size / unit_mm))
 
-    def turned_up(self, axis: str) -> Mesh:
-        """The mesh turned about x for a program that takes another axis as up.
+    def to_z_up(self) -> Mesh:
+        """The mesh turned about x from y up, as ours, to z up, as printers, Blender and CAD have it.
 
-        Args:
-            axis: "z" turns a mesh whose y is up, as ours, so that its z is (printers, Blender, CAD): the front, +z
-                before, is -y then. "y" turns such a mesh back.
-
-        Raises:
-            InputError: another axis.
+        The front, which looks along +z, looks along -y then.
         """
-        if axis not in _TURNS:
-            raise InputError(f"axis must be 'z' (from y up to z up) or 'y' (back); got {axis!r}")
-        return self.transform(_TURNS[axis])
+        return self.transform(((1, 0, 0), (0, 0, -1), (0, 1, 0)))
 
-    def flipped(self) -> Mesh:
+    def to_y_up(self) -> Mesh:
+        """The inverse of :meth:`to_z_up`."""
+        return self.transform(((1, 0, 0), (0, 0, 1), (0, -1, 0)))
+
+    def inverted(self) -> Mesh:
         """The mesh turned inside out: every face wound the other way, every normal reversed."""
         return replace(self, faces=self.faces[:, ::-1].copy(), normals=None if self.normals is None else -self.normals)
 
-    def welded(self) -> Mesh:
-        """The mesh with vertices that are equal in position, colour, uv and normal made one; nothing is lost.
+    def merged_vertices(self) -> Mesh:
+        """The mesh with vertices that are equal in position, colour, uv and normal merged into one.
 
-        Files without an index (.stl) hold three vertices a face; this finds the shared ones.
+        Files without an index (.stl) hold three vertices for each face; this finds the shared ones.
         """
         columns = [self.vertices, self.vertex_colors, self.uvs, self.normals]
         _, first, inverse = unique_rows(np.concatenate([c for c in columns if c is not None], axis=1))
-        return self._picked(first, inverse[self.faces])
-
-    def decimate(self, target_faces: int) -> Mesh:
-        """The mesh with fewer faces: closed before, closed after, with the same parts and handles.
-
-        Positions that are equal are taken as one vertex, whatever their uvs. Vertices that stay, stay where they are,
-        with the colour they have. A texture is drawn anew, as large as before, in an atlas with a place of its own for
-        each face: simplified uvs would smear across seams. Normals are read off the old surface then.
-
-        Args:
-            target_faces: the most that may be left, 4 or more; a mesh that has no more is returned as it is.
-
-        Raises:
-            InputError: the mesh is not closed, manifold and consistently wound (:func:`image3d_nb.mesh_report` says
-                what is missing), or so few faces would lose a part or a handle.
-
-        Source:
-            Edge collapse within a tolerance: the manifold3d library.
-        """
-        from . import _surface
-
-        if target_faces < 4:
-            raise InputError(f"target_faces must be 4 (a tetrahedron) or more; got {target_faces}")
-        if len(self.faces) <= target_faces:
-            return self
-        _, first, inverse = unique_rows(self.vertices)
-        whole = Mesh(self.vertices[first], inverse[self.faces])
-        vertices, faces = _surface.simplify(whole.vertices, whole.faces, target_faces)
-        plain = Mesh(vertices.astype(self.vertices.dtype), faces)
-        surface = _surface.Surface(self.vertices, self.faces)
-        if self.texture is not None and self.uvs is not None:
-            shaded = self if self.normals is not None else replace(self, normals=whole.vertex_normals()[inverse])
-            return _drawn_anew(shaded, surface, plain)
-        face, weights = surface.closest(plain.vertices)
-        colors = None if self.vertex_colors is None else self.colors_at(face, weights)
-        normals = None if self.normals is None else _unit(_mixed(self.normals, self.faces, face, weights))
-        return replace(plain, vertex_colors=colors, normals=normals)
+        fields = ("vertex_colors", "uvs", "normals")
+        rows = {name: None if getattr(self, name) is None else getattr(self, name)[first] for name in fields}
+        return replace(self, vertices=self.vertices[first], faces=inverse[self.faces], **rows)
 
     def colors_at(self, face: Ints, weights: Floats) -> Floats:
         """Colours of points on the surface, as the renderer draws them: from the texture, else the vertices, else grey.
 
         Args:
             face: [n], indices of faces.
-            weights: [n, 3], of the face's corners, adding up to 1.
+            weights: [n, 3], of the face's corners, which add up to 1.
 
         Returns:
-            [n, 3], sRGB in [0, 1]; a texture is read bilinearly and goes on with its border colour outside.
+            [n, 3], sRGB in [0, 1]; a texture is read bilinearly, and its border colour continues outside.
         """
         if self.texture is not None and self.uvs is not None:
-            return _atlas.bilinear(self.texture, _mixed(self.uvs, self.faces, face, weights))
+            return _bilinear(self.texture, mixed(self.uvs, self.faces, face, weights))
         if self.vertex_colors is not None:
-            return _mixed(self.vertex_colors, self.faces, face, weights)
+            return mixed(self.vertex_colors, self.faces, face, weights)
         return np.full((len(face), 3), GREY)
 
     def random_places(self, count: int, seed: int = 0) -> tuple[Ints, Floats]:
-        """Random points on the surface, as many on each face as its area deserves.
+        """Draw random points on the surface, evenly by area.
 
         Args:
-            count: of points, 1 or more.
-            seed: of the draw; the same seed gives the same points.
+            count: number of points, 1 or more.
+            seed: of the random numbers; the same seed gives the same points.
 
         Returns:
-            face [count], and weights [count, 3] of its corners, adding up to 1.
+            face [count], and weights [count, 3] of its corners, which add up to 1.
 
         Raises:
-            InputError: nothing to draw from, or a count below 1.
-
-        Source:
-            Osada et al. 2002, Shape Distributions, section 4.2: (1 - sqrt(r1)) A + sqrt(r1) (1 - r2) B + sqrt(r1) r2 C.
+            InputError: the mesh has no area, or the count is below 1.
         """
         area = self.face_areas()
         if count < 1 or not area.sum() > 0:
@@ -242,30 +192,26 @@ class Mesh:
             )
         rng = np.random.default_rng(seed)
         face = rng.choice(len(area), count, p=area / area.sum())  # [count]
-        r1, r2 = np.sqrt(rng.random(count)), rng.random(count)
-        return face, np.stack([1 - r1, r1 * (1 - r2), r1 * r2], axis=1)
+        return face, random_weights(rng, count)
 
     def points_at(self, face: Ints, weights: Floats) -> NDArray[np.float64]:
-        """[n, 3], world units, of the places that :meth:`colors_at` takes."""
-        return _mixed(self.vertices, self.faces, face, weights)
+        """Positions [n, 3], world units, of the points that :meth:`colors_at` takes."""
+        return mixed(self.vertices, self.faces, face, weights)
 
     def face_areas(self) -> Floats:
         """[F], world units squared."""
         a, b, c = (self.vertices[self.faces[:, corner]].astype(np.float64) for corner in range(3))
         return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
-    def _picked(self, index: Ints, faces: Ints) -> Mesh:
-        """The vertices of an index, in its order, with all that belongs to them."""
-        fields = ("vertex_colors", "uvs", "normals")
-        rows = {name: None if getattr(self, name) is None else getattr(self, name)[index] for name in fields}
-        return replace(self, vertices=self.vertices[index], faces=faces, **rows)
-
     @staticmethod
     def merge(parts: Sequence[Mesh]) -> Mesh:
-        """Several meshes as one. Faces are put side by side, not united: parts that overlap still overlap.
+        """Several meshes as one. Parts that overlap still overlap: their solids are not united.
 
-        Parts without colours become grey beside coloured ones, as they are drawn; different textures are put one above
-        the other into a new one. Normals stay if all parts have them.
+        Parts without colours become grey beside coloured ones, as they are drawn; different textures are stacked into a
+        new one. Normals stay if all parts have them.
+
+        Args:
+            parts: one mesh or more.
 
         Raises:
             InputError: the list is empty; textured parts beside others; different textures, and uvs outside [0, 1].
@@ -285,12 +231,114 @@ class Mesh:
             normals=np.concatenate(normals) if len(normals) == len(parts) else None,
         )
 
+    @staticmethod
+    def from_trimesh(geometry: trimesh.Trimesh | trimesh.Scene) -> Mesh:
+        """Convert a Trimesh, or a Scene, whose meshes trimesh joins: the same positions (float64), order and normals.
 
-def unique_rows(rows: Floats) -> tuple[Floats, Ints, Ints]:
-    """The different rows of an array [n, k], in the order of their first appearance; 0.0 and -0.0 are equal.
+        Colours: of vertices, of faces (each corner becomes a vertex), the base colour texture, or the material's plain
+        colour. Other textures and transparency are left out.
+
+        Raises:
+            InputError: another object, or numbers that are not finite.
+        """
+        import trimesh
+
+        whole = geometry.to_mesh() if isinstance(geometry, trimesh.Scene) else geometry
+        if not isinstance(whole, trimesh.Trimesh):
+            raise InputError(f"geometry must be a trimesh.Trimesh or a trimesh.Scene; got {type(whole).__name__}")
+        mesh = Mesh(np.array(whole.vertices), np.array(whole.faces), normals=np.array(whole.vertex_normals))
+        visual: Any = whole.visual  # one of several classes, by its kind
+        if visual.kind == "vertex":
+            return replace(mesh, vertex_colors=visual.vertex_colors[:, :3] / 255)
+        if visual.kind == "face":
+            at, colors = mesh.faces.reshape(-1), np.repeat(visual.face_colors[:, :3] / 255, 3, axis=0)
+            own = np.arange(len(at)).reshape(-1, 3)
+            return Mesh(mesh.vertices[at], own, vertex_colors=colors, normals=mesh.vertex_normals()[at])
+        if visual.kind != "texture":
+            return mesh
+        material = visual.material
+        image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+        if image is None or visual.uv is None:
+            return replace(mesh, vertex_colors=np.tile(material.main_color[:3] / 255, (len(mesh.vertices), 1)))
+        return replace(mesh, uvs=np.array(visual.uv[:, :2]), texture=np.array(image.convert("RGB")))
+
+    def to_trimesh(self) -> trimesh.Trimesh:
+        """The mesh as a Trimesh: the same vertices in the same order; colours become bytes, the texture a material."""
+        import trimesh
+        from PIL import Image
+
+        visual: Any = None
+        if self.texture is not None and self.uvs is not None:
+            look = {"baseColorTexture": Image.fromarray(self.texture), "metallicFactor": 0.0, "roughnessFactor": 0.9}
+            visual = trimesh.visual.TextureVisuals(self.uvs, trimesh.visual.material.PBRMaterial(**look))
+        elif self.vertex_colors is not None:
+            colors = np.rint(255 * self.vertex_colors.clip(0, 1)).astype(np.uint8)
+            visual = trimesh.visual.ColorVisuals(vertex_colors=colors)
+        return trimesh.Trimesh(self.vertices, self.faces, vertex_normals=self.normals, visual=visual, process=False)
+
+    # Deprecated names, kept for one release.
+
+    def decimate(self, target_faces: int) -> Mesh:
+        """Deprecated alias of :func:`image3d_nb.decimate`."""
+        from .meshing.decimate import decimate
+
+        _renamed("Mesh.decimate(n)", "image3d_nb.decimate(mesh, n)")
+        return decimate(self, target_faces)
+
+    def turned_up(self, axis: str) -> Mesh:
+        """Deprecated alias of :meth:`to_z_up` (axis "z") and :meth:`to_y_up` (axis "y")."""
+        if axis not in ("y", "z"):
+            raise InputError(f"axis must be 'z' (from y up to z up) or 'y' (back); got {axis!r}")
+        _renamed("Mesh.turned_up", "Mesh.to_z_up or Mesh.to_y_up")
+        return self.to_z_up() if axis == "z" else self.to_y_up()
+
+    def flipped(self) -> Mesh:
+        """Deprecated alias of :meth:`inverted`."""
+        _renamed("Mesh.flipped", "Mesh.inverted")
+        return self.inverted()
+
+    def welded(self) -> Mesh:
+        """Deprecated alias of :meth:`merged_vertices`."""
+        _renamed("Mesh.welded", "Mesh.merged_vertices")
+        return self.merged_vertices()
+
+
+def _renamed(old: str, new: str) -> None:
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
+
+
+def vertex_normals(vertices: Floats, faces: Ints) -> NDArray[np.float64]:
+    """Unit normals of vertices: the mean of the faces around each, weighted by their area.
+
+    Args:
+        vertices: [V, 3].
+        faces: [F, 3], counter-clockwise seen from outside.
 
     Returns:
-        rows [m, k]; first [m], where each appears first; inverse [n], which of them each row is.
+        [V, 3]; zeros for a vertex without a face that has an area.
+    """
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    area = np.cross(b - a, c - a)  # [F, 3], length is twice the area
+    index = faces.T.ravel()  # [3 F]
+    sums = [np.bincount(index, np.tile(area[:, k], 3), len(vertices)) for k in range(3)]
+    return unit(np.stack(sums, axis=1).astype(np.float64))
+
+
+def random_weights(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Barycentric weights [count, 3] of random points, evenly distributed over a triangle.
+
+    Source:
+        Osada et al. 2002, Shape Distributions, section 4.2: (1 - sqrt(r1)) A + sqrt(r1) (1 - r2) B + sqrt(r1) r2 C.
+    """
+    r1, r2 = np.sqrt(rng.random(count)), rng.random(count)
+    return np.stack([1 - r1, r1 * (1 - r2), r1 * r2], axis=1)
+
+
+def unique_rows(rows: Floats) -> tuple[Floats, Ints, Ints]:
+    """The distinct rows of an array [n, k], in order of first appearance; 0.0 and -0.0 are equal.
+
+    Returns:
+        rows [m, k]; first [m], the index of each one's first appearance; inverse [n], each row's index in ``rows``.
     """
     key = np.ascontiguousarray(rows + 0.0)  # -0.0 + 0.0 is 0.0
     view = key.view(np.dtype((np.void, key.dtype.itemsize * key.shape[1]))).ravel()
@@ -303,7 +351,7 @@ def unique_rows(rows: Floats) -> tuple[Floats, Ints, Ints]:
 
 
 def _affine(matrix: ArrayLike) -> tuple[Floats, Floats]:
-    """The linear part [3, 3] and the move [3] of a matrix [4, 4] or [3, 3], which can be undone."""
+    """The linear part [3, 3] and the translation [3] of an invertible matrix [4, 4] or [3, 3]."""
     full = np.asarray(matrix, np.float64)
     if full.shape not in ((3, 3), (4, 4)) or not np.isfinite(full).all():
         raise InputError(f"matrix must be finite and [4, 4] or [3, 3]; got shape {full.shape}")
@@ -315,32 +363,10 @@ def _affine(matrix: ArrayLike) -> tuple[Floats, Floats]:
     return full[:3, :3], full[:3, 3] if len(full) == 4 else np.zeros(3)
 
 
-def _mixed(values: Floats, faces: Ints, face: Ints, weights: Floats) -> NDArray[np.float64]:
-    """Corner values [V, k] mixed at places on faces: [n, k]."""
+def mixed(values: Floats, faces: Ints, face: Ints, weights: Floats) -> NDArray[np.float64]:
+    """Interpolate vertex values [V, k] at points on faces: face [n] and weights [n, 3] give [n, k]."""
     mixed: NDArray[np.float64] = np.einsum("nc,nck->nk", weights, values[faces[face]].astype(np.float64))
     return mixed
-
-
-def _drawn_anew(old: Mesh, surface: Surface, plain: Mesh) -> Mesh:
-    """The faces of a plain mesh with the colours and normals of an old one, each in its own place of a texture."""
-    assert old.texture is not None
-    assert old.normals is not None
-    front = plain.face_normals()
-
-    def colors_at(face: Ints, weights: Floats) -> Floats:
-        return old.colors_at(*surface.closest(plain.points_at(face, weights), front[face]))
-
-    corners = plain.vertices[plain.faces].reshape(-1, 3, 3)
-    inward = 0.99 * corners + 0.01 * corners.mean(1, keepdims=True)  # off the edges, where two sides meet
-    face, weights = surface.closest(inward.reshape(-1, 3), np.repeat(front, 3, axis=0))
-    atlas = _atlas.GridAtlas.of(len(plain.faces), max(old.texture.shape[:2]))
-    return Mesh(
-        corners.reshape(-1, 3),
-        np.arange(3 * len(plain.faces)).reshape(-1, 3),
-        uvs=atlas.uvs,
-        texture=atlas.paint(colors_at),
-        normals=_unit(_mixed(old.normals, old.faces, face, weights)),
-    )
 
 
 def _joined_colors(parts: Sequence[Mesh]) -> Floats | None:
@@ -360,8 +386,8 @@ def _joined_textures(parts: Sequence[Mesh]) -> tuple[Floats | None, NDArray[np.u
         raise InputError(f"textured parts cannot be merged with others; got {len(textures)} of {len(parts)} textured")
     if all(np.array_equal(texture, textures[0]) for texture in textures[1:]):
         return np.concatenate(uvs), textures[0]
-    texture, places = _atlas.stacked(textures, uvs)
-    return places, texture
+    texture, stacked = _stacked_textures(textures, uvs)
+    return stacked, texture
 
 
 def _require(array: Floats | NDArray[np.integer], name: str, columns: int) -> None:
@@ -372,6 +398,46 @@ def _require(array: Floats | NDArray[np.integer], name: str, columns: int) -> No
         raise InputError(f"{name} must be finite; got NaN or infinity")
 
 
-def _unit(vectors: Floats) -> Floats:
+def unit(vectors: Floats) -> NDArray[Any]:
+    """Vectors [..., k] scaled to length 1; zeros stay zeros."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+
+
+def _bilinear(texture: NDArray[np.uint8], uvs: Floats) -> Floats:
+    """Colours [n, 3] in [0, 1] of a texture [h, w, 3] at uvs [n, 2]; its border colour continues outside."""
+    h, w = texture.shape[:2]
+    x = np.clip(uvs[:, 0] * w - 0.5, 0, w - 1)
+    y = np.clip((1 - uvs[:, 1]) * h - 0.5, 0, h - 1)
+    x0, y0 = x.astype(np.int64), y.astype(np.int64)
+    x1, y1 = np.minimum(x0 + 1, w - 1), np.minimum(y0 + 1, h - 1)
+    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+    top = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
+    low = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
+    return (top * (1 - fy) + low * fy) / 255
+
+
+def _stacked_textures(textures: Sequence[NDArray[np.uint8]], uvs: Sequence[Floats]) -> tuple[NDArray[np.uint8], Floats]:
+    """Stack several textures, with a border so that none bleeds into the next.
+
+    Returns:
+        The texture, and the uvs [sum of n, 2] in it.
+
+    Raises:
+        InputError: uvs outside [0, 1].
+    """
+    for some in uvs:
+        if len(some) and (some.min() < 0 or some.max() > 1):
+            raise InputError(
+                f"uvs must be in [0, 1] to stack textures; got {some.min():.4g} to {some.max():.4g}"
+            )
+    width = max(texture.shape[1] for texture in textures) + 2
+    height = sum(texture.shape[0] + 2 for texture in textures)
+    rows, stacked, top = [], [], 0
+    for texture, some in zip(textures, uvs, strict=True):
+        h, w = texture.shape[:2]
+        rows.append(np.pad(texture, ((1, 1), (1, width - w - 1), (0, 0)), mode="edge"))
+        x, y = 1 + some[:, 0] * w, top + 1 + (1 - some[:, 1]) * h
+        stacked.append(np.stack([x / width, 1 - y / height], axis=1))
+        top += h + 2
+    return np.concatenate(rows), np.concatenate(stacked)

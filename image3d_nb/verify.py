@@ -1,8 +1,8 @@
-"""Which rays and rotations LGM's weights were trained with: make objects in every way, and see which looks right.
+"""Find which rays and rotations LGM's weights were trained with: make objects in every way and compare them.
 
-The weights in the world differ, their configurations do not say how, and the published code feeds some of them rays of
-cameras that look away from the object (see :mod:`image3d_nb.pipelines.lgm`). But an object shows it: seen from the four
-cameras of the views that it was made of, it looks most like those views where LGM got what it was trained with.
+Published weights differ, their configurations do not say how, and the published code gives some of them rays of cameras
+that look away from the object (see :mod:`image3d_nb.pipelines.lgm`). The object shows the difference: rendered from the
+four cameras of its views, it agrees best with them if LGM gets the rays and the rotation that it was trained with.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .pipelines.lgm import LGMFullPipeline, lgm_input
 
 RAYS = ("right", "published")
 MARGIN = 0.5
-"""Decibels: ways that are nearer than this are equally good, as far as one picture can tell."""
+"""Decibels: one image cannot tell ways apart that differ by less."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Trial:
     Attributes:
         rays: "right" (cameras look at the object) or "published" (they look away from it).
         rotation: one of LGM's ``ROTATIONS``.
-        yaw: degrees that the object was turned about +y before it was looked at; 0 or 180.
-        decibels: how well its renders agree with the four views; see :func:`image3d_nb.metrics.view_consistency`.
+        yaw: degrees by which the object is turned about +y before it is rendered; 0 or 180.
+        decibels: agreement of its renders with the four views; see :func:`image3d_nb.metrics.view_consistency`.
     """
 
     rays: str
@@ -50,11 +50,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All trials, and the one that the model's configuration stands for.
+    """The result of all trials.
 
     Attributes:
         trials: the best first.
-        configured: the one among them that the pipeline uses by default.
+        configured: the trial that the model's configuration stands for.
     """
 
     trials: tuple[Trial, ...]
@@ -62,7 +62,7 @@ class Verdict:
 
     @property
     def agrees(self) -> bool:
-        """Whether the configured way is the best, or as good as that."""
+        """True if no way is better than the configured one by more than ``MARGIN``."""
         return self.configured.decibels >= self.trials[0].decibels - MARGIN
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class Verdict:
         if self.agrees:
             return f"These weights suit their configuration: {ours}."
         if best.rays != "right":
-            remedy = 'They want the published rays, which only a call with faithful="lgm-full" gives.'
+            remedy = 'They need the published rays, which only a call with faithful="lgm-full" gives.'
         else:
             remedy = f'Write "rotation": "{best.rotation}" into config.json of the LGM, or load with rotation=.'
         return f"These weights do not suit their configuration: {ours}. Better: {best}. {remedy}"
@@ -85,15 +85,18 @@ class Verdict:
 
 @torch.no_grad()
 def verify_weights(pipe: LGMFullPipeline, image: Any, generator: torch.Generator | None = None) -> Verdict:
-    """Try every way to use LGM's weights on one picture.
+    """Try every way to use LGM's weights on one image.
 
     Args:
-        pipe: with the weights.
-        image: a picture of one object, as for a call of ``pipe``; taken level, at elevation 0.
-        generator: of all randomness.
+        pipe: pipeline with the weights.
+        image: image of one object, as for a call of ``pipe``; taken at elevation 0.
+        generator: random generator; None uses torch's global one.
+
+    Returns:
+        The trials, and which of them the configuration stands for.
 
     Raises:
-        InputError: a pipeline without LGM, or a list of pictures, or not a picture.
+        InputError: a pipeline without LGM, a list of images, or not an image.
 
     Example:
         >>> import image3d_nb as i3d
@@ -104,20 +107,23 @@ def verify_weights(pipe: LGMFullPipeline, image: Any, generator: torch.Generator
     if not isinstance(pipe, LGMFullPipeline):
         raise InputError(f"pipe must have an LGM to verify; got {type(pipe).__name__}: load it with lgm=")
     if isinstance(image, list):
-        raise InputError(f"one picture is needed; got a list of {len(image)}")
+        raise InputError(f"one image is needed; got a list of {len(image)}")
     return verify_views(pipe, pipe(None, image, generator=generator, output_type="pt").images)
 
 
 @torch.no_grad()
 def verify_views(pipe: LGMFullPipeline, views: Tensor) -> Verdict:
-    """Try every way to use LGM's weights on four views, such as true ones of an object.
+    """Try every way to use LGM's weights on four views, e.g. true ones of an object.
 
     Args:
-        pipe: with the weights.
+        pipe: pipeline with the weights.
         views: [4, 3, H, W] in [0, 1], on white, at elevation 0, LGM's order.
 
+    Returns:
+        The trials, and which of them the configuration stands for.
+
     Raises:
-        InputError: another shape.
+        InputError: wrong shape.
     """
     if views.ndim != 4 or tuple(views.shape[:2]) != (4, 3):
         raise InputError(f"views must be [4, 3, H, W] in [0, 1], LGM's order; got {tuple(views.shape)}")
@@ -129,18 +135,18 @@ def verify_views(pipe: LGMFullPipeline, views: Tensor) -> Verdict:
 
 
 def _try(pipe: LGMFullPipeline, views: Tensor, rays: str, rotation: str) -> list[Trial]:
-    """One pass of views [4, 3, H, W] through LGM, looked at as it is; with the published rays also from behind.
+    """Run LGM on views [4, 3, H, W] and compare its object; with the published rays also turned by 180 degrees.
 
-    A network that follows the directions of rays that look away answers with an object that is turned about y.
+    A network that follows the directions of rays that look away gives an object that is turned about y.
     """
     config = pipe.lgm.config
     directions = pipe.rays(faithful="lgm-full" if rays == "published" else None)  # [4, 6, H, W]
     x = lgm_input(views[None].to(pipe.lgm.device, torch.float32), directions.to(pipe.lgm.device))  # [1, 4, 9, H, W]
-    # without the turn that the published code adds: so LGM's own answer, in the space of its cameras
+    # without the turn that the published code adds: this is LGM's output, in the space of its cameras
     made = Gaussians.from_lgm(pipe.lgm.gaussians(x.to(pipe.lgm.dtype), rotation=rotation))
     trials = []
     for yaw in (0, 180) if rays == "published" else (0,):
-        azimuths = [90.0 * k - yaw for k in range(4)]  # to turn the cameras back is to turn the object
+        azimuths = [90.0 * k - yaw for k in range(4)]  # turning the cameras back turns the object
         cameras = orbit_cameras(0.0, azimuths, config.radius, config.fovy, config.input_size)
         trials.append(Trial(rays, rotation, yaw, view_consistency(made, views, cameras)))
     return trials

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright
 
     from image3d_nb.pipelines.lgm import LGMFullPipeline
+    from image3d_nb.studio import Studio
 
 SLOW_FIRST = (
     "test_browser_lab.py", "test_studio_browser.py", "test_panels_browser.py", "test_browser.py",
@@ -94,6 +95,27 @@ def tiny_pipe() -> LGMFullPipeline:
     import image3d_nb
 
     return image3d_nb.load_pipeline()
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    """A studio with one run of the mug. Tests may make files of it, and must not run it again."""
+    import image3d_nb
+
+    studio = image3d_nb.studio(tmp_path_factory.mktemp("studio") / "deep" / "runs")
+    studio.run(seed=3)
+    studio.wait()
+    return studio
+
+
+@pytest.fixture
+def notebook_shell() -> Iterator[None]:
+    """The shell that a notebook's kernel runs cells in."""
+    from ipykernel.zmqshell import ZMQInteractiveShell
+
+    ZMQInteractiveShell.instance()
+    yield
+    ZMQInteractiveShell.clear_instance()
 
 
 @pytest.fixture(scope="module")

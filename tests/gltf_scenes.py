@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from image3d_nb.io import gltf
+from image3d_nb.io.gltf import formats as gltf
 from image3d_nb.mesh import Mesh
 
 Json = dict[str, Any]
@@ -85,4 +85,21 @@ def uv_scene(uvs: Any, pixels: Any, **surface: Any) -> Scene:
     primitive["attributes"]["TEXCOORD_0"] = scene.accessor(uvs, "f4")
     info = {"index": scene.picture(pixels)}
     primitive["material"] = scene.material(baseColorTexture=info, **surface)
+    return scene
+
+
+def skinned_scene(node: np.ndarray, joint: np.ndarray, bound: np.ndarray | None = None) -> Scene:
+    """A tetrahedron that hangs on one joint; all matrices [4, 4]: of its node, the joint, where it was bound."""
+    scene = Scene()
+    attributes = scene.primitive(TETRA, SIDES)["attributes"]
+    attributes["JOINTS_0"] = scene.accessor([[0, 0, 0, 0]] * 4, "u1")
+    attributes["WEIGHTS_0"] = scene.accessor([[1.0, 0, 0, 0]] * 4, "f4")
+    inverse = np.linalg.inv(np.eye(4) if bound is None else bound)
+    view = scene.view(inverse.T.astype("<f4").tobytes())
+    matrices = scene.accessor([[0.0] * 4], "f4", bufferView=view, type="MAT4")
+    scene.json["skins"] = [{"joints": [1], "inverseBindMatrices": matrices}]
+    scene.json["nodes"] = [
+        {"mesh": 0, "skin": 0, "matrix": node.T.reshape(-1).tolist()}, {"matrix": joint.T.reshape(-1).tolist()}
+    ]  # fmt: skip
+    scene.json["scenes"] = [{"nodes": [0, 1]}]
     return scene

@@ -15,7 +15,7 @@ import image3d_nb
 import notebooks as tool  # tools/notebooks.py
 
 ROOT = Path(__file__).resolve().parent.parent
-MAX_BYTES = 300_000
+MAX_BYTES = 1_500_000
 MAX_LINES = 15
 TAGS = {"nbval-check-output", "nbval-skip", "raises-exception"}
 OPENING = ("What you'll do", "What you'll learn", "What you'll need")

@@ -52,7 +52,7 @@ def doughnut(rows: int = 24, columns: int = 48, outer: float = 0.35, inner: floa
 
 
 def _shared(mesh: Mesh) -> Mesh:
-    return Mesh(mesh.vertices, mesh.faces, normals=mesh.normals).welded()
+    return Mesh(mesh.vertices, mesh.faces, normals=mesh.normals).merged_vertices()
 
 
 def volume(mesh: Mesh) -> float:

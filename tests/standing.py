@@ -1,4 +1,4 @@
-"""Objects that stand on the ground in the light, as Gaussians: what the tests of files inspect, turn and convert."""
+"""Gaussians for the tests of files: a cloud without an up direction, and objects that stand upright in light."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from image3d_nb.training.objects import make_object
 
 
 def ball(count: int = 400, degree: int = 0, seed: int = 0) -> Gaussians:
-    """A cloud in which nothing is wrong, and nothing is up: float32, unit quaternions, all opaque enough."""
+    """A sound cloud without an up direction: float32, unit quaternions, no near-transparent Gaussians."""
     random = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> torch.Tensor:
@@ -48,7 +48,7 @@ def standing(family: str, seed: int = 0, count: int = 3000) -> Gaussians:
 
 
 def _from_z_to(normals: np.ndarray) -> np.ndarray:
-    """[N, 4] wxyz of the shortest turns from +z to directions [N, 3]: the half-way quaternion, (1 + z.n, z x n)."""
+    """[N, 4] wxyz of the shortest turns from +z to directions [N, 3]: the quaternion (1 + z.n, z x n), normalised."""
     unit = normals / np.linalg.norm(normals, axis=1, keepdims=True)
     quats = np.stack([1 + unit[:, 2], -unit[:, 1], unit[:, 0], np.zeros(len(unit))], axis=1)
     return quats / np.linalg.norm(quats, axis=1, keepdims=True)

@@ -154,12 +154,6 @@ def widgets(lab: Lab, browser: Browser) -> Iterator[tuple[Widget, Widget, Watch]
     page.context.close()
 
 
-def test_widgets_agree_with_the_renderers(widgets: tuple[Widget, Widget, Watch]) -> None:
-    splats, mesh, _ = widgets
-    assert psnr(splats.picture(), rendered(ring())) >= 30
-    assert psnr(mesh.picture(), still_of(torus("coloured"), elevation=20)) >= 30
-
-
 def test_a_trait_set_in_python_moves_the_picture(widgets: tuple[Widget, Widget, Watch]) -> None:
     splats, mesh, _ = widgets
     in_kernel(splats.page, "splats.azimuth = 90; splats.elevation = 30; splats.radius = 2")

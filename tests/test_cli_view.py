@@ -1,4 +1,4 @@
-"""The command ``image3d view``: a page that is there in full or not at all, and a browser that is told of it."""
+"""``image3d view``: the page is complete or not written, and the browser opens it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def splats(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Addresses that the browser was told of; temporary files go to a folder of the test."""
+    """Addresses that the browser opened; temporary files go to a folder of the test."""
     addresses: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda address: addresses.append(address) or True)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -62,14 +62,12 @@ def test_a_mesh_has_a_page_too(opened: list[str], tmp_path: Path) -> None:
     assert len(opened) == 1
 
 
-def test_where_no_browser_is_the_page_is_named(
+def test_without_a_browser_the_page_is_named(
     splats: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(webbrowser, "open", lambda _address: False)
     assert main(["view", str(splats), "-o", str(tmp_path / "p.html")]) == 1
-    assert (
-        capsys.readouterr().err == f"image3d: no browser could be started here: open {tmp_path / 'p.html'} yourself\n"
-    )
+    assert f"open {tmp_path / 'p.html'} yourself" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -78,11 +76,11 @@ def test_where_no_browser_is_the_page_is_named(
         ("none.ply", None, None, "none.ply"),
         ("text.ply", b"hello", None, "text.ply"),
         ("picture.png", b"\x89PNG\r\n\x1a\n", None, "picture.png"),
-        ("a b&c.ply", None, "page.txt", "must end in .html; got 'page.txt'"),
+        ("a b&c.ply", None, "page.txt", "page.txt"),
         ("a b&c.ply", None, "missing/page.html", "must exist"),
     ],
 )
-def test_what_cannot_be_shown_is_a_sentence_and_leaves_nothing(
+def test_an_error_is_one_line_and_leaves_nothing(
     name: str, content: bytes | None, out: str | None, words: str,
     splats: Path, opened: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

@@ -1,10 +1,11 @@
-"""Convert and inspect across all formats: splats to meshes and back, upright everywhere, as a shell would do it."""
+"""convert, inspect and fix across all formats: splats to meshes and back, always upright."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,17 @@ import torch
 import image3d_nb as i3d
 from image3d_nb import Gaussians, Mesh, convert, io
 from image3d_nb.cli import main
-from image3d_nb.errors import Cancelled, FormatError, InputError
+from image3d_nb.errors import FormatError, InputError
 from image3d_nb.inspection import fix, inspect
 from image3d_nb.training.objects import make_object
 
-from .standing import ball, standing
+from .standing import standing
 from .test_convert import tree
 
-SPLATS = (".ply", ".splat", ".spz")
+SPLATS = (".ply", ".splat", ".spz", ".sog")
 MESHES = (".glb", ".gltf", ".obj", ".stl")
 RESOLUTION = 40
-FAMILY = "boat"  # no two of its sides look alike, so a wrong turn shows in its bounds
+FAMILY = "boat"  # its sides differ, so a wrong turn shows in its bounds
 
 
 @functools.cache
@@ -34,7 +35,7 @@ def splats() -> Gaussians:
 
 @functools.cache
 def surface() -> Mesh:
-    """An open, coloured surface of many parts, as people's meshes are."""
+    """An open, coloured surface of many parts."""
     thing = make_object(1, FAMILY)
     return Mesh(thing.vertices, thing.faces, vertex_colors=thing.colors)
 
@@ -45,27 +46,27 @@ def shell() -> Mesh:
 
 
 def put(folder: Path, name: str, kind: str) -> Path:
-    """``kind`` splats or mesh, in a file."""
-    plain = dataclasses.replace(surface(), vertex_colors=None)  # .stl would warn of what it cannot hold
+    """Write a file of "splats" or of a "mesh"."""
+    plain = dataclasses.replace(surface(), vertex_colors=None)  # .stl cannot hold colours
     i3d.save(splats() if kind == "splats" else plain if name.endswith(".stl") else surface(), folder / name)
     return folder / name
 
 
 def corners(obj: Gaussians | Mesh) -> np.ndarray:
-    """[2, 3], of all but the outermost hundredth, in our world."""
+    """[2, 3], the box without the outermost hundredth, in our world."""
     points = obj.means.numpy() if isinstance(obj, Gaussians) else obj.vertices
     return np.percentile(points, [1, 99], axis=0)
 
 
 def assert_upright(path: Path, atol: float = 0.05) -> None:
-    """The same object in the same pose: its sides are where they were, and its deck is where it was."""
+    """The file holds the object in the same pose."""
     np.testing.assert_allclose(corners(io.load(path)), corners(splats()), rtol=0, atol=atol)
 
 
 # ---------------------------------------------------------------- from anything to anything
 
 
-SPLAT_FILES = ("a.ply", "a.splat", "a.spz", "a.glb")
+SPLAT_FILES = ("a.ply", "a.splat", "a.spz", "a.sog", "a.glb")
 FROM_SPLATS = [*((of, to) for of in SPLAT_FILES for to in (*SPLATS, ".glb")), *(("a.ply", to) for to in MESHES[1:])]
 
 
@@ -78,8 +79,7 @@ def test_splats_to_everything(tmp_path: Path, of: str, to: str) -> None:
     made = io.load(tmp_path / f"b{to}")
     assert type(made).__name__ == wrote
     assert_upright(tmp_path / f"b{to}")
-    softness = "transparency and soft edges of 4,000 Gaussians: a mesh is one opaque surface"
-    assert (softness in report.lost) is (wrote == "Mesh")
+    assert any("transparency" in sentence for sentence in report.lost) is (wrote == "Mesh")
     assert report.count == (len(made) if isinstance(made, Gaussians) else len(made.faces))
     assert tree(tmp_path) == sorted([of, *report.files])
 
@@ -92,12 +92,12 @@ def test_a_mesh_to_everything(tmp_path: Path, of: str, to: str) -> None:
     wrote = "Gaussians" if to in SPLATS else "Mesh"
     assert (report.read, report.wrote) == ("Mesh", wrote)
     assert report.count == (3000 if wrote == "Gaussians" else len(surface().faces))
-    assert any("3,000 splats are scattered" in sentence for sentence in report.lost) is (wrote == "Gaussians")
+    assert any("3,000 splats" in sentence for sentence in report.lost) is (wrote == "Gaussians")
     assert type(io.load(tmp_path / f"b{to}")).__name__ == wrote
     assert_upright(tmp_path / f"b{to}")
 
 
-def test_as_says_what_a_format_that_can_hold_both_gets(tmp_path: Path) -> None:
+def test_kind_chooses_for_a_format_that_can_hold_both(tmp_path: Path) -> None:
     soft, hard = put(tmp_path, "a.ply", "splats"), put(tmp_path, "a.glb", "mesh")
     for source, target, kind, wrote in (
         (soft, "b.glb", "splats", "Gaussians"), (soft, "b.gltf", "splats", "Gaussians"),
@@ -106,11 +106,11 @@ def test_as_says_what_a_format_that_can_hold_both_gets(tmp_path: Path) -> None:
         report = convert(source, tmp_path / target, kind=kind, splats=2000)
         assert (report.wrote, type(io.load(tmp_path / target)).__name__) == (wrote, wrote)
         assert_upright(tmp_path / target)
-    with pytest.raises(InputError, match=r"what is written to .stl must be Mesh; got kind='splats'"):
+    with pytest.raises(InputError, match="must get Mesh"):
         convert(soft, tmp_path / "b.stl", kind="splats")
 
 
-def test_a_mesh_of_splats_is_to_meshs(tmp_path: Path) -> None:
+def test_splats_become_a_mesh_by_to_mesh(tmp_path: Path) -> None:
     source = put(tmp_path, "a.ply", "splats")
     convert(source, tmp_path / "b.glb", resolution=RESOLUTION, faces=4000)
     i3d.save(i3d.to_mesh(io.load(source), resolution=RESOLUTION, target_faces=4000), tmp_path / "c.glb")
@@ -126,7 +126,7 @@ def test_a_mesh_of_splats_is_to_meshs(tmp_path: Path) -> None:
     assert len(made.faces) <= 1000
 
 
-def test_sampling_goes_by_its_seed(tmp_path: Path) -> None:
+def test_sampling_depends_on_the_seed(tmp_path: Path) -> None:
     source = put(tmp_path, "a.glb", "mesh")
     for name, seed in (("b", 0), ("c", 0), ("d", 1)):
         convert(source, tmp_path / f"{name}.splat", splats=500, seed=seed)
@@ -138,8 +138,8 @@ def test_sampling_goes_by_its_seed(tmp_path: Path) -> None:
 def test_harmonics_and_colours_that_get_lost(tmp_path: Path) -> None:
     i3d.save(dataclasses.replace(splats(), sh=torch.nn.functional.pad(splats().sh, (0, 0, 0, 8))), tmp_path / "a.ply")
     report = convert(tmp_path / "a.ply", tmp_path / "b.stl", resolution=RESOLUTION, faces=2000)
-    assert "the view-dependent part of their colours (SH degree 1 to 2)" in report.lost
-    assert any("b.stl: STL cannot hold a texture" in sentence for sentence in report.lost)
+    for loss in ("SH degree 1 to 2", "STL cannot hold a texture"):
+        assert any(loss in sentence for sentence in report.lost)
     source = put(tmp_path, "c.glb", "mesh")
     with pytest.raises(FormatError, match="colour"):
         convert(source, tmp_path / "d.stl", strict=True)
@@ -162,11 +162,11 @@ def test_fewer_faces_only_when_asked(tmp_path: Path) -> None:
     assert convert(tmp_path / "a.glb", tmp_path / "b.glb").count == len(shell().faces)
     report = convert(tmp_path / "a.glb", tmp_path / "c.glb", faces=1000)
     assert report.count <= 1000
-    assert f"of {len(shell().faces):,} faces, as you say" in report.lost[0]
+    assert f"of {len(shell().faces):,} faces" in report.lost[0]
     assert i3d.mesh_report(io.load(tmp_path / "c.glb")).watertight
 
 
-def test_companions_replace_nobodys_picture(tmp_path: Path) -> None:
+def test_companions_do_not_replace_an_image(tmp_path: Path) -> None:
     i3d.save(shell(), tmp_path / "a.glb")
     convert(tmp_path / "a.glb", tmp_path / "mug.obj")
     companions = set(tree(tmp_path)) - {"a.glb", "mug.obj"}
@@ -174,30 +174,14 @@ def test_companions_replace_nobodys_picture(tmp_path: Path) -> None:
     for name in ("mug.obj", *companions):
         (tmp_path / name).unlink()
     picture = next(name for name in companions if name.endswith(".png"))
-    (tmp_path / picture).write_text("the picture that it was made of")
-    with pytest.raises(FileExistsError, match=f"{picture} is there already"):
+    (tmp_path / picture).write_text("mine")
+    with pytest.raises(FileExistsError, match=picture):
         convert(tmp_path / "a.glb", tmp_path / "mug.obj")
     assert tree(tmp_path) == sorted(["a.glb", picture])
-    assert (tmp_path / picture).read_text() == "the picture that it was made of"
+    assert (tmp_path / picture).read_text() == "mine"
     report = convert(tmp_path / "a.glb", tmp_path / "mug.obj", force=True)
     assert set(report.files) == {"mug.obj", *companions}
     assert f"mug.obj (+ {', '.join(sorted(companions))})" in str(report)
-
-
-def test_progress_and_cancelling_of_a_mesh(tmp_path: Path) -> None:
-    source = put(tmp_path, "a.ply", "splats")
-    stages: list[str] = []
-    convert(source, tmp_path / "b.glb", resolution=RESOLUTION, faces=2000, on_step=lambda s, _d, _t: stages.append(s))
-    names = list(dict.fromkeys(stages))
-    assert (names[0], names[-1]) == ("read", "write")
-    assert len(names) > 3  # to_mesh tells of its own
-    reached: list[str] = []
-    with pytest.raises(Cancelled):
-        convert(
-            source, tmp_path / "c.glb", resolution=RESOLUTION, faces=2000,
-            on_step=lambda s, _d, _t: reached.append(s), cancelled=lambda: len(set(reached)) > 2,
-        )  # fmt: skip
-    assert tree(tmp_path) == ["a.ply", "b.glb"]
 
 
 def test_y_down_in_every_format(tmp_path: Path) -> None:
@@ -218,9 +202,9 @@ def test_a_folder_of_everything(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "in" / "c.stl").write_bytes(b"solid nothing")
     options = ["--resolution", str(RESOLUTION), "--faces", "100000", "--texture", "vertex"]
     assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out"), "--to", ".glb", *options]) == 1
-    told = capsys.readouterr()
-    assert [line for line in told.out.splitlines() if line.startswith("[1/3]") and "a.glb: a mesh of" in line]
-    assert "c.stl: " in told.err
+    printed = capsys.readouterr()
+    assert re.search(r"\[1/3\] .*a.glb: a mesh of", printed.out)
+    assert "c.stl: " in printed.err
     assert tree(tmp_path / "out") == ["a.glb", "deep/b.glb"]
     for name in tree(tmp_path / "out"):
         assert_upright(tmp_path / "out" / name)
@@ -239,7 +223,7 @@ def test_inspect_of_a_mesh_on_a_shell(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["inspect", str(tmp_path / "a.glb")]) == 0
     assert "watertight yes, manifold yes" in capsys.readouterr().out
     assert main(["inspect", str(tmp_path / "a.glb"), "--fix", "--for", "three"]) == 1
-    assert "must hold Gaussians; a.glb holds a mesh" in capsys.readouterr().err
+    assert "a.glb holds a mesh" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- inspect
@@ -253,18 +237,18 @@ def test_meshes_are_reported(tmp_path: Path, name: str) -> None:
     assert seen.mesh["watertight"] is want.watertight is False
     assert [finding.name for finding in seen.findings] == ["mesh"]
     assert seen.findings[0].level == "note"
-    assert {viewer.name: viewer.shows for viewer in seen.viewers}["gradio Model3D"] == "yes"
+    assert [viewer.shows for viewer in seen.viewers] == ["yes"]
     assert seen.bounds is not None
     np.testing.assert_allclose(seen.bounds, surface().bounds, atol=1e-5)
 
 
 def test_an_obj_without_normals_is_black_in_gradio(tmp_path: Path) -> None:
     (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
-    (gradio, *_) = inspect(tmp_path / "a.obj").viewers
+    (gradio,) = inspect(tmp_path / "a.obj").viewers
     assert (gradio.shows, "black" in gradio.says) == ("no", True)
 
 
-@pytest.mark.parametrize(("suffix", "shows"), [(".spz", ["no", "turned", "yes", "yes"]), (".glb", ["no"] * 4)])
+@pytest.mark.parametrize(("suffix", "shows"), [(".spz", ["no", "turned"]), (".glb", ["no", "no"])])
 def test_formats_that_are_y_up_by_specification(tmp_path: Path, suffix: str, shows: list[str]) -> None:
     i3d.save(splats(), tmp_path / f"a{suffix}")
     seen = inspect(tmp_path / f"a{suffix}")
@@ -275,12 +259,6 @@ def test_formats_that_are_y_up_by_specification(tmp_path: Path, suffix: str, sho
     assert [finding.name for finding in seen.findings] == ["upside_down"]
     assert seen.convention == "ydown"
     np.testing.assert_allclose(corners(io.load(tmp_path / f"b{suffix}", seen.convention)), corners(splats()), atol=0.01)
-
-
-@pytest.mark.parametrize("suffix", SPLATS)
-def test_a_sane_cloud_has_no_findings(tmp_path: Path, suffix: str) -> None:
-    i3d.save(ball(), tmp_path / f"a{suffix}")
-    assert inspect(tmp_path / f"a{suffix}").findings == ()
 
 
 @pytest.mark.parametrize("name", ["a.spz", "a.glb"])

@@ -1,4 +1,4 @@
-"""The doctor: what it says of a healthy computer, and of each trap, made real in a Python that really has it."""
+"""The doctor: its report on a healthy computer, and on each problem in a Python that really has it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import requires, version
@@ -13,16 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from diffusers import AutoencoderKL
 from packaging.requirements import Requirement
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from image3d_nb import doctor
 from image3d_nb.cli import main
-from image3d_nb.models.lgm import LGM
-from image3d_nb.models.mv_unet import MultiViewUNetModel
 
 from .seeded import names_and_shapes
 
@@ -30,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def consult(*options: str, places: list[Path], bare: bool = False, **environment: str) -> tuple[int, str]:
-    """Exit code and words of the command; ``places`` stand first where Python looks for packages."""
+    """Exit code and output of the command; Python searches ``places`` first for packages."""
     paths = os.pathsep.join(map(str, [*places, ROOT]))
     flags = ["-S"] if bare else []  # without site-packages
     done = subprocess.run(
@@ -42,13 +37,13 @@ def consult(*options: str, places: list[Path], bare: bool = False, **environment
 
 
 def remedies(told: str) -> dict[str, str]:
-    """What is the matter -> the line with its remedy."""
+    """The line of each problem -> the line of its remedy."""
     lines = told.splitlines()
     return {above: line for above, line in itertools.pairwise(lines) if line.startswith("  -> ")}
 
 
 def pretend(folder: Path, name: str, number: str, *needs: str) -> None:
-    """What pip would have left behind of a package."""
+    """The metadata that pip writes for an installed package."""
     about = folder / f"{name.replace('-', '_')}-{number}.dist-info"
     about.mkdir()
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {number}", *(f"Requires-Dist: {n}" for n in needs)]
@@ -60,17 +55,14 @@ def test_a_healthy_computer(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["ready"] is True
     assert not [finding for finding in found["findings"] if finding["level"] == "blocks"]
-    assert 0 < found["seconds"]["tiny"] < found["seconds"]["full"]
+    assert found["seconds"]["tiny"] > 0
     assert found["choice"]["device"] == found["devices"][0]["name"]
     assert found["choice"]["dtype"] in ("float32", "bfloat16", "float16")
     assert 0 < found["machine"]["free_memory"] <= found["machine"]["memory"]
     assert {row["name"]: row["found"] for row in found["packages"] if row["extra"] is None} == {
         Requirement(line).name: version(Requirement(line).name) for line in core_lines()
     }
-    text = doctor.report(found)
-    assert "s an object, measured" in text
-    assert "an estimate" in text
-    assert text.endswith("ready: the tiny model runs")
+    assert doctor.report(found).endswith("ready: the tiny model runs")
 
 
 def test_broken_torchvision_blocks(tmp_path: Path) -> None:
@@ -85,31 +77,25 @@ def test_broken_torchvision_blocks(tmp_path: Path) -> None:
     assert what.startswith("blocks: ")
     assert "operator torchvision::nms does not exist" in what
     assert "pip uninstall torchvision" in remedies(told)[what]
-    assert any(line.startswith("blocks: the tiny model could not make its object: ") for line in remedies(told))
-    assert told.endswith("not ready: see what blocks\n")
+    assert any(line.startswith("blocks: the tiny model") for line in remedies(told))
 
 
 def test_old_packages_a_full_disk_and_no_network_are_warnings(tmp_path: Path) -> None:
-    pretend(tmp_path, "diffusers", "0.37.1")
-    pretend(tmp_path, "torch", "2.5.1")
-    pretend(tmp_path, "gradio", "5.9.0")
-    full = "/proc/weights"  # this file system has not a byte to give
+    for name, number in (("diffusers", "0.37.1"), ("torch", "2.5.1"), ("gradio", "5.9.0")):
+        pretend(tmp_path, name, number)
+    full = "/proc/weights"  # this file system has no space
     code, told = consult(places=[tmp_path], HF_HUB_CACHE=full, HF_HUB_OFFLINE="1")
-    found = remedies(told)
     assert code == 0
-    old = [line for line in found if "0.37.1 is installed" in line]
-    assert [("CVE-2026-44513" in line, line.startswith("warning: diffusers")) for line in old] == [(True, True)]
-    assert found[old[0]] == '  -> pip install --upgrade "diffusers>=0.38"'
-    (old_torch,) = [line for line in found if "2.5.1 is installed" in line]
-    assert "CVE-2025-32434" in old_torch
-    (space,) = [line for line in found if "of disk" in line]
-    assert f"{full} has 0.0 GB left" in space
-    assert "HF_HOME" in found[space]
-    (offline,) = [line for line in found if "HF_HUB_OFFLINE is set" in line]
-    assert "unset HF_HUB_OFFLINE" in found[offline]
-    (app,) = [line for line in found if "the extra app" in line]
-    assert "gradio (5.9.0 is too old)" in app
-    assert "image3d-nb[app]" in found[app]
+    for problem, remedy in (
+        ("warning: diffusers 0.37.1 .*CVE-2026-44513", '"diffusers>=0.38"'),
+        ("warning: torch 2.5.1 .*CVE-2025-32434", "torch>="),
+        (f"of disk; {full} has 0.0 GB", "HF_HOME"),
+        ("HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE"),
+        (r"extra \w+ .*gradio \(5.9.0 is too old\)", "image3d-nb["),
+    ):
+        found = [line for what, line in remedies(told).items() if re.search(problem, what)]
+        assert found
+        assert all(remedy in line for line in found)
 
 
 def test_a_python_without_any_package(tmp_path: Path) -> None:
@@ -118,9 +104,14 @@ def test_a_python_without_any_package(tmp_path: Path) -> None:
     assert code == 1
     for line in core_lines():
         assert f"blocks: {Requirement(line).name} is missing" in told
-    assert "No module named 'torch'" in told
-    assert "core      " in told
     assert "torch MISSING" in told
+
+
+def test_without_lazy_loader_every_public_name_says_what_to_install() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import image3d_nb; image3d_nb.load"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert "ImportError: image3d_nb.load needs lazy_loader" in done.stderr
+    assert "pip install lazy-loader" in done.stderr
 
 
 def test_a_copy_that_was_never_installed() -> None:
@@ -185,33 +176,6 @@ def test_every_requirement_is_read_as_packaging_reads_it() -> None:
 )
 def test_versions_are_compared_as_packaging_compares_them(found: str, wants: str) -> None:
     assert doctor.fits(found, wants) == Requirement(f"x{wants}").specifier.contains(found)
-
-
-def count(call: Any) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        call()
-    return counter.get_total_flops()
-
-
-def test_operations_of_the_full_model() -> None:
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    clip_h = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 16}
-    with torch.device("meta"):
-        unet, lgm = MultiViewUNetModel().requires_grad_(False), LGM().requires_grad_(False)
-        vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, **blocks).requires_grad_(False)
-        clip = CLIPVisionModel(CLIPVisionConfig(**clip_h, patch_size=14)).requires_grad_(False)
-        rows = {"x": (10, 4, 32, 32), "timesteps": (10,), "context": (10, 77, 1024), "camera": (10, 16)}
-        rows |= {"ip": (10, 257, 1280), "ip_img": (2, 4, 32, 32)}
-        inputs = {name: torch.zeros(shape) for name, shape in rows.items()}
-        step = count(lambda: unet(**inputs, num_frames=5))
-        rest = (
-            count(lambda: lgm(torch.zeros(1, 4, 9, 256, 256)))
-            + count(lambda: vae.encode(torch.zeros(1, 3, 256, 256)))
-            + count(lambda: vae.decode(torch.zeros(4, 4, 32, 32)))
-            + count(lambda: clip(torch.zeros(1, 3, 224, 224)))
-        )
-    assert step == pytest.approx(doctor.FULL_OPERATIONS["step"], rel=0.03)
-    assert rest == pytest.approx(doctor.FULL_OPERATIONS["rest"], rel=0.03)
 
 
 @pytest.mark.parametrize(("part", "listing"), [("lgm", "lgm.txt"), ("unet", "unet.txt")])

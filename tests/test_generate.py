@@ -1,4 +1,4 @@
-"""generate_one: what it writes, what it does not do twice, and that nothing half-written is ever left."""
+"""generate_one: what it writes, what it skips the second time, and that it never leaves half a result."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ import image3d_nb as i3d
 from image3d_nb import GenerateSettings, generate_one
 from image3d_nb._files import CONVENTIONS, data_dir
 from image3d_nb.errors import Cancelled, ImageError, InputError, WeightsError
-from image3d_nb.generate import FORMATS, RECORD, STAGES, USUAL_FORMATS, picture_name, read_record
+from image3d_nb.generate import FORMATS, RECORD, STAGES, USUAL_FORMATS, image_name, read_record
+from image3d_nb.hub.weights import model_hash
 from image3d_nb.io import formats
 from image3d_nb.pipelines.lgm import LGMFullPipeline
-from image3d_nb.weights import model_hash
 
 MUG = i3d.sample("mug")
 QUICK = GenerateSettings(formats=("splat",))
@@ -33,7 +33,7 @@ FILES = {"mug.ply", "mug.splat", "mug.html", "mug.gif", "input.png", "views.png"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with everything that the mug gives. Tests must not change it."""
+    """A folder with all files of the mug. Tests must not change it."""
     folder = tmp_path_factory.mktemp("made") / "deep" / "mug"
     generate_one(MUG, folder)
     return folder
@@ -41,18 +41,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick(tmp_path: Path) -> Path:
-    """A folder with the mug's .splat, to be changed."""
+    """A folder with the mug's .splat, which a test may change."""
     generate_one(MUG, tmp_path / "mug", QUICK)
     return tmp_path / "mug"
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, hidden ones too, with their content."""
+    """Path and content of all files below a folder, hidden ones included."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 class Log(list[tuple[str, int, int]]):
-    """An ``on_step`` that remembers."""
+    """An ``on_step`` that records its calls."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         self.append((stage, done, total))
@@ -64,12 +64,12 @@ def test_the_files_are_those_of_the_record(made: Path) -> None:
     assert set(record["files"]) == FILES
     assert {path.name for path in made.iterdir()} == FILES | {RECORD}
     assert list(made.parent.iterdir()) == [made]  # no temporary folder is left
-    for name, told in record["files"].items():
+    for name, description in record["files"].items():
         content = (made / name).read_bytes()
-        assert told == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        assert description == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def test_the_record_tells_how_it_was_made(made: Path) -> None:
+def test_the_record_says_how_the_object_was_made(made: Path) -> None:
     record = json.loads((made / RECORD).read_text(encoding="utf-8"))
     digest = hashlib.sha256(MUG.read_bytes()).hexdigest()
     assert record["schema_version"] == 1
@@ -141,7 +141,7 @@ def of_another_version(folder: Path) -> None:
     ],
     ids=["damaged file", "other version", "missing file", "no record", "broken record", "another's record"],
 )
-def test_what_is_not_whole_is_made_again(quick: Path, change: Callable[[Path], object]) -> None:
+def test_an_incomplete_result_is_made_again(quick: Path, change: Callable[[Path], object]) -> None:
     good = (quick / "mug.splat").read_bytes()
     change(quick)
     log = Log()
@@ -159,7 +159,7 @@ def test_other_settings_make_it_again_and_leave_no_stale_files(quick: Path) -> N
     assert read_record(quick) == record
 
 
-def test_another_picture_and_force_make_it_again(quick: Path, tmp_path: Path) -> None:
+def test_another_image_and_force_make_it_again(quick: Path, tmp_path: Path) -> None:
     first, log = read_record(quick), Log()
     generate_one(MUG, quick, QUICK, on_step=log, force=True)
     assert log
@@ -170,13 +170,13 @@ def test_another_picture_and_force_make_it_again(quick: Path, tmp_path: Path) ->
     assert record["files"]["mug.splat"] != first["files"]["mug.splat"]
 
 
-def test_progress_is_told_in_order(tmp_path: Path) -> None:
+def test_progress_is_reported_in_order(tmp_path: Path) -> None:
     log = Log()
     generate_one(MUG, tmp_path / "mug", QUICK, on_step=log)
     assert log == [("load", 0, 1), ("load", 1, 1), ("generate", 1, 1), ("files", 0, 1), ("files", 1, 1)]
 
 
-def test_pictures_without_a_name_are_objects(tmp_path: Path) -> None:
+def test_images_without_a_name_are_called_object(tmp_path: Path) -> None:
     pixels = np.asarray(i3d.load_image(MUG))
     record = generate_one(pixels, tmp_path / "a", QUICK)
     assert "object.splat" in record["files"]
@@ -186,7 +186,7 @@ def test_pictures_without_a_name_are_objects(tmp_path: Path) -> None:
 
 
 class After:
-    """A ``cancelled`` that answers "no" some times, then "yes"."""
+    """A ``cancelled`` that returns False ``times`` times, then True."""
 
     def __init__(self, times: int) -> None:
         self.left = times
@@ -216,11 +216,12 @@ def test_cancelled_keeps_the_result_that_was_there(quick: Path) -> None:
         ("model", ""), ("model", None), ("seed", -1), ("seed", 0.5), ("seed", True), ("seed", 2**63), ("steps", 0),
         ("steps", 1.5), ("guidance", -1), ("guidance", float("nan")), ("guidance", "5"), ("formats", ()),
         ("formats", "ply"), ("formats", ("ply", "exe")), ("formats", None), ("convention", "y-up"), ("prepare", 1),
-        ("elevation", 91), ("elevation", float("inf")), ("device", "GPU!"), ("device", 0),
+        ("elevation", 91), ("elevation", float("inf")), ("device", "GPU!"), ("device", 0), ("lgm", ""),
+        ("revision", 3), ("candidates", 0), ("candidates", 1.5), ("memory", "tiny"), ("background", "keep"),
     ],
 )  # fmt: skip
 def test_settings_are_checked(name: str, value: Any) -> None:
-    with pytest.raises(InputError, match=rf"^{name} must be .*; got "):
+    with pytest.raises(InputError, match=f"{name} must"):
         GenerateSettings(**{name: value})
 
 
@@ -235,16 +236,16 @@ def test_settings_and_function_travel_to_other_processes() -> None:
 @pytest.mark.parametrize(
     ("image", "settings", "error", "message"),
     [
-        ("no such file.png", QUICK, ImageError, "there is no such file"),
-        (b"not a picture", QUICK, ImageError, "it is not one"),
-        (Image.new("RGB", (64, 64), "grey"), QUICK, ImageError, "stands out"),
-        (MUG, GenerateSettings(prepare=False, elevation=90, device="nonsense"), InputError, "device must be"),
+        ("no such file.png", QUICK, ImageError, "no such file"),
+        (b"not a picture", QUICK, ImageError, "bytes"),
+        (Image.new("RGB", (64, 64), "grey"), QUICK, ImageError, "differs"),
+        (MUG, GenerateSettings(prepare=False, elevation=90, device="nonsense"), InputError, "nonsense"),
         (MUG, GenerateSettings(steps=51), InputError, "at most 50"),
-        (Image.new("RGB", (64, 32)), GenerateSettings(prepare=False), InputError, "must be square"),
-        (MUG, GenerateSettings(model="huge"), WeightsError, r"'tiny' .*'dylanebert/LGM-full'.*got 'huge'"),
+        (Image.new("RGB", (64, 32)), GenerateSettings(prepare=False), InputError, "square"),
+        (MUG, GenerateSettings(model="huge"), WeightsError, "huge"),
     ],
 )
-def test_what_cannot_be_done_leaves_nothing(
+def test_an_error_leaves_nothing(
     tmp_path: Path, image: Any, settings: GenerateSettings, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -255,7 +256,7 @@ def test_what_cannot_be_done_leaves_nothing(
 def test_a_file_in_the_way_is_kept(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     for folder in (tmp_path / "out", tmp_path / "out" / "mug"):
-        with pytest.raises(InputError, match="out_dir must be a folder"):
+        with pytest.raises(InputError, match="out_dir"):
             generate_one(MUG, folder, QUICK)
     assert tree(tmp_path) == {"out": b"mine"}
 
@@ -297,21 +298,19 @@ def test_new_weights_in_the_same_folder_are_noticed(tmp_path: Path) -> None:
     ],
 )
 def test_names(image: Any, name: str) -> None:
-    assert picture_name(image) == name
+    assert image_name(image) == name
 
 
 def test_the_light_lists_are_those_of_io(tmp_path: Path) -> None:
-    """generate.py may not import io at its top (that needs torch), so it repeats these names."""
+    """generate.py cannot import io at its top (io imports torch), so it repeats these names."""
     known = {row.suffix.removeprefix(".") for row in formats() if row.write}
     assert set(FORMATS) - {"html", "gif"} <= known
     i3d.save(i3d.Gaussians.from_lgm(torch.rand(1, 4, 14)), tmp_path / "a.ply")
     for convention in CONVENTIONS:
         i3d.load(tmp_path / "a.ply", convention)
-    with pytest.raises(InputError, match=", ".join(map(repr, CONVENTIONS))):
-        i3d.load(tmp_path / "a.ply", "other")
 
 
-def test_a_second_half_of_its_own_candidates_and_little_memory(tmp_path: Path) -> None:
+def test_a_separate_lgm_candidates_and_low_memory(tmp_path: Path) -> None:
     lgm = data_dir() / "models" / "tiny" / "lgm"
     settings = GenerateSettings(lgm=str(lgm), candidates=2, memory="low", formats=("splat",))
     record = generate_one(MUG, tmp_path / "mug", settings)
@@ -321,17 +320,9 @@ def test_a_second_half_of_its_own_candidates_and_little_memory(tmp_path: Path) -
     assert generate_one(MUG, tmp_path / "mug", settings) == record
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("lgm", ""), ("revision", 3), ("candidates", 0), ("candidates", 1.5), ("memory", "tiny")]
-)
-def test_settings_that_cannot_be(name: str, value: Any) -> None:
-    with pytest.raises(InputError, match=f"{name} must be"):
-        GenerateSettings(**{name: value})
-
-
 def test_a_mesh_on_request(tmp_path: Path) -> None:
-    record = generate_one(MUG, tmp_path / "mug", GenerateSettings(formats=("glb", "stl", "spz")))
-    assert {"mug.glb", "mug.stl", "mug.spz"} <= set(record["files"])
+    record = generate_one(MUG, tmp_path / "mug", GenerateSettings(formats=("glb", "stl", "spz", "sog")))
+    assert {"mug.glb", "mug.stl", "mug.spz", "mug.sog"} <= set(record["files"])
     mesh, grey = i3d.load(tmp_path / "mug" / "mug.glb"), i3d.load(tmp_path / "mug" / "mug.stl")
     assert i3d.mesh_report(mesh).watertight
     assert mesh.texture is not None

@@ -1,9 +1,10 @@
-"""The doctor for splat files: each ailment is found, alone; sane files have none; the viewers' own readers agree."""
+"""inspect: each problem is found and no other; sound files have none; the viewers' own readers agree."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,19 +18,20 @@ from plyfile import PlyData, PlyElement
 import image3d_nb as i3d
 from image3d_nb import Gaussians
 from image3d_nb.cli import main
-from image3d_nb.inspection import Inspection, inspect
+from image3d_nb.inspection import inspect
 from image3d_nb.inspection._upright import judge
 from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.training.objects import FAMILIES
 
 from .standing import ball, standing
+from .test_io_compressed_ply import elements, written
 
 READERS = Path(__file__).parent / "readers" / "node_modules"
-GSPLAT, PLAYCANVAS, SPARK, SPZ = range(4)
+GSPLAT, PLAYCANVAS = range(2)
 
 
 def columns(gaussians: Gaussians) -> dict[str, np.ndarray]:
-    """As Inria's code stores them, in the axes they have."""
+    """The columns that Inria's code stores, without a turn."""
     logits = torch.logit(gaussians.opacities.double()).numpy()
     table = {name: gaussians.means[:, i].numpy() for i, name in enumerate("xyz")}
     table |= {f"f_dc_{i}": gaussians.sh[:, 0, i].numpy() for i in range(3)}
@@ -62,11 +64,9 @@ def test_what_the_tiny_model_makes_is_sane(tiny_pipe: LGMFullPipeline, tmp_path:
     seen = i3d.inspect(tmp_path / "mug.ply")
     assert (seen.format, seen.holds, seen.count, seen.sh_degree) == ("3DGS PLY", "Gaussians", len(mug), 0)
     assert (seen.convention, seen.error, seen.healthy) == ("3dgs", None, True)
-    assert {finding.name for finding in seen.findings} == {"near_transparent"}  # true: more than half of them
-    assert seen.shares["near_transparent"] == pytest.approx(float((mug.opacities < 0.005).float().mean()), abs=1e-4)
-    assert {name: share for name, share in seen.shares.items() if share} == {
-        "near_transparent": seen.shares["near_transparent"]
-    }
+    assert {finding.name for finding in seen.findings} == {"near_transparent"}  # more than half of them are
+    share = pytest.approx(float((mug.opacities < 0.005).float().mean()), abs=1e-4)
+    assert {name: share for name, share in seen.shares.items() if share} == {"near_transparent": share}
     assert seen.bounds is not None
     low, high = (torch.tensor(corner) for corner in seen.bounds)
     stored = mug.means * torch.tensor([1.0, -1.0, -1.0])
@@ -82,8 +82,8 @@ def test_a_sane_cloud_has_no_findings(tmp_path: Path, suffix: str, degree: int) 
     assert seen.findings == ()
     assert not any(seen.shares.values())
     assert seen.sh_degree == gaussians.sh_degree
-    assert "nothing to complain of" in repr(seen)
-    assert [viewer.shows for viewer in seen.viewers] == ["yes", "turned", "turned", "yes" if suffix == ".ply" else "no"]
+    assert "no problems" in repr(seen)
+    assert [viewer.shows for viewer in seen.viewers] == ["yes", "turned"]
     assert ("drops f_rest" in seen.viewers[GSPLAT].says) is bool(gaussians.sh_degree)
 
 
@@ -92,18 +92,14 @@ def test_the_report_is_for_people_and_for_programs(tmp_path: Path) -> None:
     seen = inspect(path)
     lines = repr(seen).splitlines()
     assert lines[0] == f"file       a.ply, {path.stat().st_size:,} bytes"
-    assert lines[1] == "format     3DGS PLY (LGM's 14 columns, binary_little_endian, float)"
-    assert lines[2] == "holds      400 Gaussians of SH degree 0"
+    assert "400 Gaussians of SH degree 0" in lines[2]
     assert lines[5] == "shares     near transparent 100 %"
-    assert "note: 400 of 400 Gaussians (100 %) have an opacity below 0.005: weight without a look" in lines
     assert str(tmp_path) not in repr(seen)
-    told = json.loads(json.dumps(seen.to_dict()))
-    assert told["count"] == 400
-    assert told["findings"][0]["name"] == "near_transparent"
-    assert {viewer["shows"] for viewer in told["viewers"]} <= {"yes", "turned", "no"}
+    record = json.loads(json.dumps(seen.to_dict()))
+    assert (record["count"], record["findings"][0]["name"]) == (400, "near_transparent")
 
 
-# ---------------------------------------------------------------- one ailment at a time
+# ---------------------------------------------------------------- one problem at a time
 
 
 def sizes_in_a_scene() -> dict[str, np.ndarray]:
@@ -143,12 +139,12 @@ CASES: dict[str, tuple[Any, set[str]]] = {
     "invisible giants": (lambda: with_rows("scale_0", 2.0) | with_rows("opacity", -9.0, 12), {"near_transparent"}),
     "floaters": (lambda: with_rows("x", 40.0), {"far"}),
     "glaring colours": (lambda: with_rows("f_dc_0", 30.0, 12), {"colours"}),
-    "as a fit leaves colours": (lambda: with_rows("f_dc_0", 30.0, 2), set()),
+    "few glaring colours": (lambda: with_rows("f_dc_0", 30.0, 2), set()),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_ailment_is_found_and_no_other(case: str, tmp_path: Path) -> None:
+def test_each_problem_is_found_and_no_other(case: str, tmp_path: Path) -> None:
     make, names = CASES[case]
     table = make()
     if case == "invisible giants":
@@ -169,7 +165,7 @@ def test_figures_are_right(tmp_path: Path) -> None:
     assert seen.shares["non_unit"] == pytest.approx(100 / 392, abs=0.02)
     bad = seen.finding("bad_rows")
     assert bad is not None
-    assert "8 of 400 rows cannot be drawn (3 with NaN or infinite numbers, 5 with an orientation of" in bad.what
+    assert re.search(r"8 of 400 .*\(3 with NaN .* 5 with an orientation", bad.what)
     assert [finding.level for finding in seen.findings] == ["blocks", "warning", "note"]
     assert seen.bounds is not None
     assert np.isfinite(seen.bounds).all()
@@ -179,7 +175,7 @@ def test_nothing_but_bad_rows(tmp_path: Path) -> None:
     seen = inspect(write(tmp_path / "a.ply", with_rows("x", np.nan, 400)))
     assert (seen.count, seen.bounds, seen.shares) == (400, None, {"bad": 1.0})
     assert [finding.name for finding in seen.findings] == ["bad_rows"]
-    assert "nothing would be left" in seen.findings[0].remedy
+    assert "no row is left" in seen.findings[0].remedy
 
 
 @pytest.mark.parametrize("count", [1, 2, 9])
@@ -202,7 +198,7 @@ def test_damaged_rows_of_a_splat(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("a.ply", b"", "it is empty"),
+        ("a.ply", b"", "empty"),
         ("a.ply", b"ply\nformat binary_little_endian 1.0\nelement vertex 9\n", "cut off"),
         ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n", "lacks"),
         ("a.splat", bytes(33), "32 bytes a Gaussian"),
@@ -220,9 +216,27 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, name: str, content: bytes,
     assert why in repr(seen)
 
 
-def test_supersplats_compressed_ply_gets_its_own_advice(tmp_path: Path) -> None:
-    table = {"x": np.zeros(4)} | {f"packed_{name}": np.zeros(4) for name in ("position", "rotation", "scale", "color")}
-    assert "splat-transform" in inspect(write(tmp_path / "a.ply", table, kind="u4")).findings[0].remedy
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [("a.usdz", "Blender"), ("a.KSPLAT", "splat-transform"), ("a.sog", "SuperSplat"), ("a.fbx", "Blender")],
+)
+def test_other_formats_are_named_with_what_opens_them(tmp_path: Path, name: str, program: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\3\4" + bytes(99))
+    (finding,) = inspect(tmp_path / name).findings
+    assert finding.name == "unreadable"
+    assert program in finding.remedy
+
+
+def test_a_sog_is_examined_as_a_ply_is(tmp_path: Path) -> None:
+    i3d.save(ball(), tmp_path / "a.sog")
+    seen = inspect(tmp_path / "a.sog")
+    assert (seen.format, seen.convention, seen.holds, seen.findings) == ("PlayCanvas SOG", "3dgs", "Gaussians", ())
+    assert [viewer.shows for viewer in seen.viewers] == ["no", "turned"]
+
+
+def test_a_compressed_ply_is_examined_too(tmp_path: Path) -> None:
+    seen = inspect(written(tmp_path / "a.ply", elements(300)))
+    assert (seen.format, seen.count, seen.viewers[0].shows) == ("compressed PLY", 300, "no")
 
 
 def test_no_file_and_a_folder(tmp_path: Path) -> None:
@@ -245,9 +259,7 @@ def test_a_file_that_stands_on_its_head_is_suspected(tmp_path: Path, family: str
         assert {finding.name for finding in seen.findings} == names
         assert seen.convention == convention
         assert "a guess from light and shape" in seen.reasons[-1]
-        assert (seen.viewers[GSPLAT].shows, seen.viewers[SPARK].shows) == (
-            ("yes", "turned") if convention == "3dgs" else ("turned", "yes")
-        )
+        assert seen.viewers[GSPLAT].shows == ("yes" if convention == "3dgs" else "turned")
 
 
 def test_the_guess_is_often_right_and_seldom_wrong() -> None:
@@ -267,7 +279,7 @@ def test_no_verdict_where_there_is_nothing_to_tell(tmp_path: Path) -> None:
     assert (seen.convention, seen.reasons[1]) == ("3dgs", "light and shape do not tell which way is up")
 
 
-# ---------------------------------------------------------------- what viewers can read, by their own readers
+# ---------------------------------------------------------------- what viewers can read, tested with their readers
 
 
 def with_header(content: bytes, old: bytes, new: bytes) -> bytes:
@@ -335,34 +347,19 @@ console.log(JSON.stringify(result));
 """
 
 
+@pytest.mark.filterwarnings("ignore:Gaussians cannot hold")  # one of the files has faces, too
 def test_the_table_agrees_with_the_viewers_own_readers(tmp_path: Path) -> None:
     for name, make in VARIANTS.items():
         make(tmp_path / f"{name}.ply")
     read = node(READ_ALL, tmp_path, float(ball().means[399, 0]))
     assert set(read) == set(VARIANTS)
     seen = {name: inspect(tmp_path / f"{name}.ply") for name in VARIANTS}
-    told = {name: [seen[name].viewers[row].shows != "no" for row in (GSPLAT, PLAYCANVAS)] for name in VARIANTS}
-    assert told == read
-    assert not any(read["ascii"] + read["big"] + read["crlf"])  # the three that trip most of them
+    assert {name: [viewer.shows != "no" for viewer in seen[name].viewers] for name in VARIANTS} == read
+    assert not any(read["ascii"] + read["big"] + read["crlf"])
     assert all(read["plain"])
     for name, inspection in seen.items():
-        assert ("layout" in {f.name for f in inspection.findings}) is (no(inspection) > 0), name
+        assert (inspection.finding("layout") is None) is all(read[name]), name
         assert inspection.count == 400
-
-
-def no(inspection: Inspection) -> int:
-    return sum(viewer.shows == "no" for viewer in inspection.viewers)
-
-
-@pytest.mark.parametrize(
-    ("name", "refused"),
-    [("plain", ()), ("ascii", (SPARK, SPZ)), ("big", (SPZ,)), ("double", (SPZ,)), ("faces", (SPZ,)),
-     ("longer", (SPARK,)), ("crlf", (SPARK, SPZ)), ("float32", (SPARK, SPZ))],
-)  # fmt: skip
-def test_spark_and_the_spz_library_by_their_sources(tmp_path: Path, name: str, refused: tuple[int, ...]) -> None:
-    VARIANTS[name](tmp_path / "a.ply")
-    viewers = inspect(tmp_path / "a.ply").viewers
-    assert tuple(row for row in (SPARK, SPZ) if viewers[row].shows == "no") == refused
 
 
 # ---------------------------------------------------------------- on a shell
@@ -384,27 +381,19 @@ def test_inspect_on_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "cut off" in capsys.readouterr().out
 
 
-def test_a_suspicion_is_no_failure(tmp_path: Path) -> None:
-    i3d.save(standing("car"), tmp_path / "a.ply", "opengl")
-    assert main(["inspect", str(tmp_path / "a.ply")]) == 0
-
-
 def test_fix_on_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "a.ply", with_rows("y", np.nan))
     command = ["inspect", str(path), "--fix", "--for", "gradio"]
     assert main(command) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "a.ply -> a.gradio.ply (for gradio)", "  left out 12 of 400 rows that cannot be drawn"
-    ]  # fmt: skip
+    assert "left out 12 of 400 rows" in capsys.readouterr().out
     assert main(["inspect", str(tmp_path / "a.gradio.ply")]) == 0
-    capsys.readouterr()
     assert main(command) == 1
-    assert "a.gradio.ply is there already; --force" in capsys.readouterr().err
+    assert "--force" in capsys.readouterr().err
     more = ["-o", str(tmp_path / "b.splat"), "--min-opacity", "0.5", "--convention", "opengl", "--force"]
     assert main([*command, *more]) == 0
     told = capsys.readouterr().out
     assert "opacity below 0.5" in told
-    assert "the file is y up (as you say)" in told
+    assert "the file is y up" in told
     assert main(["inspect", str(tmp_path / "a.ply"), str(tmp_path / "none.ply"), "--fix", "--for", "three"]) == 1
     assert (tmp_path / "a.three.ply").exists()
 
@@ -412,13 +401,13 @@ def test_fix_on_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--fix"], "--fix and --for go together"),
-        (["--for", "gradio"], "--fix and --for go together"),
-        (["--for", "unity", "--fix"], "invalid choice: 'unity'"),
+        (["--fix"], "go together"),
+        (["--for", "gradio"], "go together"),
+        (["--for", "unity", "--fix"], "unity"),
         (["--force"], "are for --fix"),
         (["-o", "b.ply"], "are for --fix"),
-        (["--fix", "--for", "three", "--json"], "--json is for inspecting"),
-        (["b.ply", "--fix", "--for", "three", "-o", "c.ply"], "-o names one copy, these are 2 files"),
+        (["--fix", "--for", "three", "--json"], "--json"),
+        (["b.ply", "--fix", "--for", "three", "-o", "c.ply"], "2 files"),
     ],
 )
 def test_wrong_usage(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

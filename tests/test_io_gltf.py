@@ -19,7 +19,7 @@ from PIL import Image
 
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError, InputError
-from image3d_nb.io import gltf
+from image3d_nb.io.gltf import formats as gltf
 from image3d_nb.mesh import Mesh
 
 from .gltf_scenes import PIXELS, SIDES, TETRA, UVS, Json, Scene, uv_scene
@@ -142,13 +142,6 @@ def test_companions_of_a_gltf(tmp_path: Path, stem: str) -> None:
     )
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{stem}.png")), textured(ball()).texture)
     same_mesh(io3d.load(tmp_path / f"{stem}.gltf"), textured(ball()))  # type: ignore[arg-type]
-
-
-def test_embedded_gltf_is_one_file(tmp_path: Path) -> None:
-    files = gltf.write(textured(ball()), "a.gltf", embed=True)
-    assert list(files) == ["a.gltf"]
-    (tmp_path / "other.name").write_bytes(files["a.gltf"])
-    same_mesh(io3d.load(tmp_path / "other.name"), textured(ball()))  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_held_is_told(tmp_path: Path) -> None:
@@ -379,10 +372,9 @@ def test_what_a_mesh_has_no_room_for_is_told() -> None:
     scene.primitive(TETRA, mode=1)
     scene.json["animations"] = [{}, {}]
     scene.json["materials"][0] |= {"normalTexture": {"index": 0}, "alphaMode": "BLEND"}
-    with pytest.warns(
-        UserWarning, match="left out: 2 animations, normalTexture of .*, the transparency of .*, 1 primitives of lines"
-    ):
+    with pytest.warns(UserWarning, match="2 animations") as caught:
         assert len(scene.read().faces) == 4
+    assert all(word in str(caught[0].message) for word in ("normalTexture", "transparency", "lines of meshes"))
 
 
 def test_our_own_files_warn_of_nothing(tmp_path: Path) -> None:

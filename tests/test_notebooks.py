@@ -110,7 +110,7 @@ BROKEN: dict[str, tuple[Callable[[NotebookNode], None], str]] = {
     "unexpected error": (append(FAILED), "against its tags"),
     "error not raised": (append(cell("1", "raises-exception", text="x")), "against its tags"),
     "lone raises": (append(cell("1", "raises-exception", text="x")), "alone passes"),
-    "large": (append(cell("1", text="x" * 300_000)), "under 300000 bytes"),
+    "large": (append(cell("1", text="x" * 1_500_000)), "under 1500000 bytes"),
 }
 
 

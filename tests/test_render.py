@@ -1,4 +1,4 @@
-"""The public render(): what comes back, backgrounds, colours by direction, meshes, and bad input."""
+"""The public render(): results, backgrounds, colours by direction, meshes and bad input."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_render_is_differentiable_in_all_fields(backend: str) -> None:
         assert gradient.abs().max() > 0
 
 
-def test_what_comes_back(gaussians: Gaussians) -> None:
+def test_results(gaussians: Gaussians) -> None:
     cameras = three_cameras(torch.float32)
     rgb = render(gaussians, cameras)
     assert rgb.shape == (3, 43, 61, 3)
@@ -124,7 +124,7 @@ def test_mesh() -> None:
     assert torch.allclose(rgb[:, 0, 0], views)
     assert float(alpha[0, 16, 24]) == pytest.approx(1)
     assert float(depth[0, 16, 24]) == pytest.approx(1.5, abs=1e-3)
-    with pytest.raises(InputError, match="'auto' for a Mesh"):
+    with pytest.raises(InputError, match="Mesh"):
         render(triangle, orbit_cameras(size=8), backend="numba")
 
 
@@ -153,15 +153,15 @@ def test_nan_is_refused(gaussians: Gaussians, field: str) -> None:
 
 def test_bad_arguments(gaussians: Gaussians) -> None:
     cameras = three_cameras(torch.float32)
-    with pytest.raises(InputError, match="auto, numba, layered, reference, gsplat; got 'opengl'"):
+    with pytest.raises(InputError, match="opengl"):
         render(gaussians, cameras, backend="opengl")
-    with pytest.raises(InputError, match="Gaussians or a Mesh; got Tensor"):
+    with pytest.raises(InputError, match="Tensor"):
         render(gaussians.means, cameras)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="must be Cameras"):
+    with pytest.raises(InputError, match="Cameras"):
         render(gaussians, cameras.viewmats)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="one device; got cpu and meta"):
+    with pytest.raises(InputError, match="meta"):
         render(gaussians, cameras.to(device="meta"))
-    with pytest.raises(InputError, match="needs tensors on cuda"):
+    with pytest.raises(InputError, match="cuda"):
         render(gaussians, cameras, backend="gsplat")
 
 
@@ -175,7 +175,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_choice_of_backend() -> None:
     assert choose_backend("auto", torch.device("cpu")) == "numba"
     assert choose_backend("auto", torch.device("mps")) == "layered"
-    with pytest.raises(InputError, match="needs tensors on cpu"):
+    with pytest.raises(InputError, match="cpu"):
         choose_backend("numba", torch.device("cuda"))
 
 

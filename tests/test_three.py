@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
-import itertools
 import math
 import sys
 from typing import Any
@@ -19,144 +16,14 @@ from PIL import Image
 import image3d_nb as i3d
 from image3d_nb.cameras import orbit_cameras
 from image3d_nb.errors import InputError
-from image3d_nb.gaussians import Gaussians
 from image3d_nb.mesh import Mesh
-from image3d_nb.view import _three_splats as splats_of
 from image3d_nb.view import preview_cameras, preview_mesh, preview_splats
-from image3d_nb.view.scene import View, make_scene
-from image3d_nb.view.stills import still
 from image3d_nb.view.three import pixel_lines
-
-VIEW = "application/vnd.jupyter.widget-view+json"
-Array = NDArray[Any]
-
-
-def some(n: int = 60, k: int = 1) -> Gaussians:
-    """Random Gaussians, more of them to the right: no two views are alike."""
-    generator = torch.Generator().manual_seed(0)
-    return Gaussians(
-        means=torch.rand(n, 3, generator=generator) * torch.tensor([0.5, 0.3, 0.3]),
-        quats=torch.randn(n, 4, generator=generator),
-        scales=torch.rand(n, 3, generator=generator) * 0.05 + 0.01,
-        opacities=torch.rand(n, generator=generator),
-        sh=torch.randn(n, k, 3, generator=generator),
-    )
-
-
-def square(textured: bool = False) -> Mesh:
-    """Two triangles, each corner of another colour."""
-    corners = np.array([[-0.4, -0.4, 0], [0.4, -0.4, 0], [0.4, 0.4, 0], [-0.4, 0.4, 0.1]])
-    faces = np.array([[0, 1, 2], [0, 2, 3]])
-    if not textured:
-        return Mesh(corners, faces, vertex_colors=np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0.5]]))
-    texture = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
-    return Mesh(corners, faces, uvs=corners[:, :2] + 0.5, texture=texture)
-
-
-def look(
-    obj: Gaussians | Mesh, size: int, elevation: float = 0, azimuth: float = 0, background: float = 1.0,
-    light: bool = True, radius: float = 1.5,
-) -> Array:  # fmt: skip
-    """[size, size, 3] uint8 from our own renderer."""
-    return np.asarray(still(make_scene(obj, "a test"), size, background, View(elevation, azimuth, radius), light))
+from tests.viewer_scenes import VIEW, bundle_of, look, png_of, some, square
 
 
 def parts(renderer: Any, kind: str) -> list[Any]:
     return [child for child in renderer.scene.children if type(child).__name__ == kind]
-
-
-def bundle_of(widget: Any) -> dict[str, Any]:
-    """What a cell that ends with the widget hands to the notebook."""
-    shown = widget._repr_mimebundle_()
-    return shown[0] if isinstance(shown, tuple) else shown  # anywidget adds metadata
-
-
-def png_of(widget: Any) -> Array:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(bundle_of(widget)["image/png"]))))
-
-
-# ---- the orders of the splats
-
-
-def forward(elevation: float, azimuth: float) -> Array:
-    """[3], where a camera looks."""
-    return -orbit_cameras(elevation, (azimuth,)).c2w[0, :3, 2].double().numpy()
-
-
-def read_order(table: Array, count: int, view: Array) -> list[int]:
-    """What the vertex shader does, in numpy: the Gaussians in the order in which they are drawn."""
-    flat = table.reshape(-1, 4)
-    along = splats_of.sort_axes() @ view
-    axis = int(np.abs(along).argmax())
-    entries = range(count) if along[axis] > 0 else reversed(range(count))
-    return [int(flat[3 * count + 4 * rank + axis // 4, axis % 4]) for rank in entries]
-
-
-def test_axes_are_spread_and_hold_the_four_views_of_lgm() -> None:
-    axes = splats_of.sort_axes()
-    assert axes.shape == (16, 3)
-    assert np.allclose(np.linalg.norm(axes, axis=1), 1)
-    for azimuth in (0, 90, 180, 270):
-        assert np.abs(axes @ forward(0, azimuth)).max() == pytest.approx(1, abs=1e-6)
-    directions = np.random.default_rng(0).normal(size=(20_000, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    assert np.degrees(np.arccos(np.abs(directions @ axes.T).max(1).clip(-1, 1))).max() < 26
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("axis", range(16))
-def test_from_an_axis_or_its_back_the_farthest_is_drawn_first(axis: int, sign: int) -> None:
-    gaussians = some(101)
-    direction = sign * splats_of.sort_axes()[axis].astype(np.float64)
-    order = read_order(splats_of.splat_table(gaussians), len(gaussians), direction)
-    depths = gaussians.means.double().numpy()[order] @ direction
-    assert sorted(order) == list(range(101))
-    assert (np.diff(depths) <= 1e-7).all()
-
-
-def test_in_between_the_order_is_nearly_right() -> None:
-    gaussians = some(300)
-    table = splats_of.splat_table(gaussians)
-    means = gaussians.means.double().numpy()
-    for elevation, azimuth in itertools.product((-60, -20, 10, 35), range(10, 360, 50)):
-        view = forward(elevation, azimuth)
-        depths = means[read_order(table, 300, view)] @ view
-        ranks = np.corrcoef(-depths, np.arange(300))[0, 1]
-        assert ranks > 0.8, (elevation, azimuth)
-
-
-@pytest.mark.parametrize("n", [1, 2, 77, 4096])
-def test_table_holds_every_field_and_is_no_larger_than_it_must(n: int) -> None:
-    gaussians = some(n)
-    table = splats_of.splat_table(gaussians)
-    height, width, four = table.shape
-    assert (table.dtype, four) == (np.float32, 4)
-    assert math.log2(width) % 1 == 0  # the shader's row and column are exact then
-    assert 7 * n <= height * width < 7 * n + width
-    rows = table.reshape(-1, 4)[: 3 * n].reshape(n, 3, 4)
-    assert np.array_equal(rows[:, 0, :3], gaussians.means.numpy())
-    assert np.array_equal(rows[:, 0, 3], gaussians.opacities.numpy())
-    covariances = gaussians.covariances().numpy()
-    upper = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
-    assert np.array_equal(rows[:, 1:].reshape(n, 8)[:, :6], np.stack([covariances[:, i, j] for i, j in upper], 1))
-    green, blue = np.divmod(rows[:, 2, 3].astype(np.float64), 4096)
-    colours = np.stack([rows[:, 2, 2], green / 4095, blue / 4095], 1)
-    assert np.abs(colours - gaussians.rgb.clamp(0, 1).numpy()).max() <= 0.5 / 4095 + 1e-6
-
-
-def test_payload_is_124_bytes_a_gaussian() -> None:
-    renderer = preview_splats(some(4096))
-    (mesh,) = parts(renderer, "Mesh")
-    sent = mesh.material.uniforms["splats"]["value"].data.nbytes + mesh.geometry.attributes["position"].array.nbytes
-    assert sent <= 124 * 4096 + 16 * 256  # the last row of the table may be part empty
-    assert mesh.geometry.attributes["position"].array.tolist() == list(range(3 * 4096))
-
-
-def test_more_than_a_texture_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splats_of, "MAX_SIDE", 16)
-    assert splats_of.splat_table(some(36)).shape == (16, 16, 4)
-    with pytest.raises(InputError, match="can hold 36 Gaussians; got 37"):
-        preview_splats(some(37))
 
 
 # ---- what three.js gets
@@ -182,25 +49,16 @@ def test_defaults_are_the_view_of_lgms_first_camera_on_white() -> None:
     assert (renderer.width, renderer.height) == (512, 512)
 
 
-def test_no_material_has_more_than_one_uniform() -> None:
-    """pythreejs puts every texture under the last name."""
-    for renderer in (preview_splats(some()), preview_mesh(square()), preview_mesh(square(textured=True))):
-        (mesh,) = parts(renderer, "Mesh")
-        assert len(mesh.material.uniforms) <= 1
-        assert "#version" not in mesh.material.vertexShader + mesh.material.fragmentShader  # GLSL ES 1.00
-        assert "$" not in mesh.material.vertexShader
-
-
-def test_splats_are_blended_premultiplied_over_what_is_behind() -> None:
-    (mesh,) = parts(preview_splats(some(), size=300), "Mesh")
-    material = mesh.material
-    blending = (material.blending, material.blendSrc, material.blendDst, material.blendEquation)
-    assert blending == ("CustomBlending", "OneFactor", "OneMinusSrcAlphaFactor", "AddEquation")
-    assert (material.transparent, material.depthTest, material.depthWrite) == (True, True, False)
-    assert "SIZE = 300.0;" in material.vertexShader
-    texture = material.uniforms["splats"]["value"]
-    assert (texture.type, texture.format, texture.magFilter) == ("FloatType", "RGBAFormat", "NearestFilter")
-    assert not mesh.frustumCulled  # three would look for a box around the vertices' numbers
+def test_splats_are_one_dot_each_where_they_are_not_faint() -> None:
+    gaussians = some()
+    (points,) = parts(preview_splats(gaussians, fovy=90, radius=2), "Points")
+    kept = gaussians[gaussians.opacities >= 0.1]
+    assert 30 < len(kept) < 60
+    arrays = {name: attribute.array for name, attribute in points.geometry.attributes.items()}
+    assert np.array_equal(arrays["position"], kept.means.numpy())
+    assert np.array_equal(arrays["color"], kept.rgb.clamp(0, 1).numpy())
+    assert points.material.vertexColors == "VertexColors"
+    assert points.material.size == pytest.approx(0.02)  # three draws size * tan(fovy / 2) world units
 
 
 def test_mesh_arrays_arrive() -> None:
@@ -210,7 +68,7 @@ def test_mesh_arrays_arrive() -> None:
     assert arrays["index"].dtype == np.uint32
     assert arrays["index"].tolist() == mesh.faces.ravel().tolist()
     assert np.array_equal(arrays["position"], mesh.vertices.astype(np.float32))
-    assert np.array_equal(arrays["tint"], np.asarray(mesh.vertex_colors, np.float32))
+    assert np.array_equal(arrays["color"], np.asarray(mesh.vertex_colors, np.float32))
     assert np.allclose(arrays["normal"], mesh.vertex_normals())
     assert shown.material.wireframe
 
@@ -218,7 +76,7 @@ def test_mesh_arrays_arrive() -> None:
 def test_texture_lies_with_its_lowest_row_first() -> None:
     mesh = square(textured=True)
     (shown,) = parts(preview_mesh(mesh), "Mesh")
-    data = shown.material.uniforms["picture"]["value"].data
+    data = shown.material.map.data
     assert mesh.texture is not None
     assert (data.shape, data.dtype) == ((5, 7, 4), np.uint8)
     assert np.array_equal(data[::-1, :, :3], mesh.texture)
@@ -229,14 +87,14 @@ def test_texture_lies_with_its_lowest_row_first() -> None:
 def test_a_mesh_without_colours_is_grey() -> None:
     mesh = Mesh(square().vertices, square().faces)
     (shown,) = parts(preview_mesh(mesh), "Mesh")
-    assert np.allclose(shown.geometry.attributes["tint"].array, 0.7)
+    assert shown.material.color == "#b2b2b2"
     assert np.array_equal(png_of(preview_mesh(mesh, size=64)), look(mesh, 64))
 
 
 # ---- cameras
 
 
-def project(points: Array, camera: Any) -> Array:
+def project(points: NDArray[Any], camera: Any) -> NDArray[Any]:
     """[..., 2], pixels."""
     view, K = camera.viewmats[0].double().numpy(), camera.Ks[0].double().numpy()
     local = (points @ view[:3, :3].T + view[:3, 3]) @ K.T
@@ -264,9 +122,9 @@ def test_preview_of_cameras_holds_lines_pictures_and_the_object() -> None:
     lines = parts(full, "LineSegments2")
     assert len(lines) == 4 + 3  # x, y, z
     assert sum(len(part.geometry.positions) for part in lines) == count + 3 * 5 + 4
-    materials = [mesh.material for mesh in parts(full, "Mesh")]
-    assert [list(material.uniforms) for material in materials] == [["picture"], ["splats"]]
-    assert "clamp" not in materials[0].vertexShader  # no light falls on the pictures
+    (panes,) = parts(full, "Mesh")
+    assert type(panes.material).__name__ == "MeshBasicMaterial"  # no light falls on the images
+    assert len(parts(full, "Points")) == 1
     assert len(parts(preview_cameras(orbit_cameras(), square(), rays=2), "Mesh")) == 1
 
 
@@ -292,76 +150,56 @@ def test_all_cameras_are_in_the_first_view() -> None:
 # ---- what a saved notebook keeps, and what is refused
 
 
-def test_saved_notebook_keeps_a_picture_and_one_steady_line() -> None:
-    options: Any = {"size": 96, "background": 0.5, "elevation": 20, "azimuth": 70}
-    for made, picture, text in [
-        (preview_splats(some(), **options), look(some(), 96, 20, 70, 0.5), "Gaussians(n=60, "),
-        (preview_mesh(square(), **options), look(square(), 96, 20, 70, 0.5), "Mesh(vertices=4"),
-        (preview_mesh(square(), light=False, **options), look(square(), 96, 20, 70, 0.5, False), "Mesh(vertices=4"),
+def test_saved_notebook_keeps_an_image_and_one_steady_line() -> None:
+    options: Any = {"size": 96, "elevation": 20, "azimuth": 70, "background": 0.5}
+    splats = preview_splats(some(), **options)
+    shown = parts(splats, "Points")[0].geometry.attributes["color"].array
+    for made, text in [
+        (splats, "Gaussians(n=60, "),
+        (preview_mesh(square(), **options), "Mesh(vertices=4"),
+        (preview_mesh(square(), light=False, **options), "Mesh(vertices=4"),
     ]:
         bundle = bundle_of(made)
         assert set(bundle) == {"text/plain", "image/png", VIEW}
         assert bundle[VIEW]["model_id"] == made.model_id
         assert bundle["text/plain"].startswith(f"preview of {text}")
-        assert np.array_equal(png_of(made), picture)
+    for light in (True, False):
+        expected = look(square(), 96, 20, 70, background=0.5, light=light)
+        assert np.array_equal(png_of(preview_mesh(square(), light=light, **options)), expected)
+    dots = png_of(preview_splats(some(), size=384)).reshape(-1, 3) / 255
+    seen = [np.abs(dots - colour).max(1).min() < 0.02 for colour in shown]
+    assert np.mean(seen) > 0.5  # the dots are opaque: their colours are in the image
 
 
-def test_light_changes_a_mesh() -> None:
-    lit, plain = (png_of(preview_mesh(square(), size=64, light=light)) for light in (True, False))
-    assert (lit != plain).any()
-
-
-def test_previews_go_into_boxes() -> None:
-    import ipywidgets
-
-    made = [preview_mesh(square()), preview_splats(some()), preview_cameras(orbit_cameras())]
-    assert ipywidgets.VBox(made).children == tuple(made)
-
-
-def test_gradients_and_double_precision_do_no_harm() -> None:
-    grown = some()
-    fields = (grown.means.double().requires_grad_(), grown.quats, grown.scales, grown.opacities, grown.sh)
-    table = splats_of.splat_table(Gaussians(*fields))
-    assert np.allclose(table, splats_of.splat_table(grown), atol=1e-6)
-    assert png_of(preview_splats(Gaussians(*fields).to(dtype=torch.float32), size=32)).shape == (32, 32, 3)
-
-
-def broken() -> Gaussians:
-    bad = some()
-    bad.means[3, 1] = math.nan
-    return bad
+def test_light_changes_a_mesh_and_its_material() -> None:
+    lit, plain = (preview_mesh(square(), size=64, light=light) for light in (True, False))
+    assert (png_of(lit) != png_of(plain)).any()
+    kinds = [type(parts(renderer, "Mesh")[0].material).__name__ for renderer in (lit, plain)]
+    assert kinds == ["MeshLambertMaterial", "MeshBasicMaterial"]
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: preview_mesh(some()), "must be given a Mesh; got Gaussians"),  # type: ignore[arg-type]
-        (lambda: preview_mesh(Mesh(np.zeros((3, 3)), np.zeros((0, 3), int))), "at least one face; got Mesh"),
-        (lambda: preview_mesh(square(), size=3), "size must be a whole number of pixels"),
-        (lambda: preview_mesh(square(), background=2), "background must be"),
-        (lambda: preview_mesh(square(), radius=0), "radius must be > 0"),
-        (lambda: preview_splats(square()), "must be given Gaussians; got Mesh"),  # type: ignore[arg-type]
-        (lambda: preview_splats(some(0)), "at least one Gaussian; got none"),
-        (lambda: preview_splats(broken()), "means must be finite"),
-        (lambda: preview_splats(some(), elevation=91), r"elevation in \[-90, 90\]"),
-        (lambda: preview_cameras(square()), "cameras must be Cameras"),  # type: ignore[arg-type]
+        (lambda: preview_mesh(some()), "a Mesh"),  # type: ignore[arg-type]
+        (lambda: preview_mesh(square(), size=3), "size"),
+        (lambda: preview_mesh(square(), background=2), "background"),
+        (lambda: preview_mesh(square(), radius=0), "radius"),
+        (lambda: preview_splats(square()), "Gaussians"),  # type: ignore[arg-type]
+        (lambda: preview_splats(some(0)), "at least one"),
+        (lambda: preview_splats(dataclasses.replace(some(), opacities=torch.full((60,), 0.05))), "opacity 0.1"),
+        (lambda: preview_splats(some(), elevation=91), "elevation"),
+        (lambda: preview_cameras(square()), "Cameras"),  # type: ignore[arg-type]
         (lambda: preview_cameras(orbit_cameras(azimuth=())), "at least one camera"),
-        (lambda: preview_cameras(orbit_cameras(), "mug"), "Gaussians or a Mesh; got str"),  # type: ignore[arg-type]
-        (lambda: preview_cameras(orbit_cameras(), rays=[(256, 0)]), "in a picture of 256 x 256"),
-        (lambda: preview_cameras(orbit_cameras(), rays=[(0.5, 0)]), "rays must be pixels"),  # type: ignore[list-item]
-        (lambda: preview_cameras(orbit_cameras(), rays=[(1, 2, 3)]), "rays must be pixels"),  # type: ignore[list-item]
+        (lambda: preview_cameras(orbit_cameras(), "mug"), "got str"),  # type: ignore[arg-type]
+        (lambda: preview_cameras(orbit_cameras(), rays=[(256, 0)]), "256 x 256"),
+        (lambda: preview_cameras(orbit_cameras(), rays=[(0.5, 0)]), "pixels"),  # type: ignore[list-item]
+        (lambda: preview_cameras(orbit_cameras(), rays=[(1, 2, 3)]), "pixels"),  # type: ignore[list-item]
     ],
 )
 def test_bad_input_is_a_sentence(call: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         call()
-
-
-def test_view_dependent_colour_and_great_numbers_warn() -> None:
-    with pytest.warns(UserWarning, match=r"one colour a Gaussian: .*SH degree 1 to 1\) of 60 Gaussians is left out"):
-        preview_splats(some(k=4))
-    with pytest.warns(UserWarning, match=r"100,001 Gaussians make a preview of 12 MB"):
-        preview_splats(some(100_001))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import image3d_nb as i3d
-from benchmarks.analytic_shapes import SHAPES, Shape, colour, gaussians
+from benchmarks.analytic_shapes import SHAPES, Shape, ball, box, capsule, colour, gaussians, skin, torus
 from image3d_nb.errors import Cancelled, InputError
 from image3d_nb.meshing import (
     Grid,
@@ -25,6 +25,8 @@ from image3d_nb.meshing import (
     view_directions,
     visible,
 )
+from image3d_nb.meshing.depth import mend
+from image3d_nb.meshing.volume import covered
 from image3d_nb.metrics import f_score, sample_surface
 
 COUNT, RESOLUTION = 20_000, 96
@@ -66,6 +68,44 @@ def test_known_shapes_come_out_as_they_are(name: str, noisy: bool) -> None:
     face, weights = mesh.random_places(5_000)
     error = mesh.colors_at(face, weights) - colour(turned_back(mesh.points_at(face, weights)))
     assert -10 * np.log10((error**2).mean()) > (21 if noisy else 24)
+
+
+@pytest.mark.parametrize("opacity", [(0.1, 0.4), (0.15, 0.99)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [ball(0.4), torus(0.3, 0.12), capsule(0.2, 0.2), box(0.4, 0.3, 0.2)], ids=lambda s: s.name
+)
+def test_a_translucent_skin_encloses_its_volume(shape: Shape, opacity: tuple[float, float]) -> None:
+    mesh = i3d.to_mesh(skin(shape, 12_000, opacity=opacity, noise=0.6, junk=0.08, width=0.6), 56, "vertex")
+    report = i3d.mesh_report(mesh, intersections=False)
+    assert report.watertight
+    assert [shell.genus for shell in report.shells] == list(shape.genera)
+    assert report.volume == pytest.approx(shape.volume, rel=0.05)
+
+
+def test_a_mesh_that_would_be_a_sieve_is_refused() -> None:
+    with pytest.raises(InputError, match="hide what is behind"):
+        i3d.to_mesh(skin(ball(0.4), 3_000, width=0.1), 64)
+
+
+def test_the_check_finds_what_a_solid_misses() -> None:
+    cloud, _ = find_object(visible(drawn(SPHERE)), 64)
+    volume, grid = sphere_volume(40, 0.38)
+    assert covered(volume, grid, cloud) == 1
+    assert covered(sphere_volume(40, 0.1)[0], grid, cloud) == 0
+
+
+def test_pinholes_close_and_openings_stay() -> None:
+    front = np.zeros((40, 40), np.float32)
+    front[10:13, 10:13] = 5  # a pinhole that shows the far side
+    front[20, 20] = np.nan  # one that shows nothing
+    front[30:40, :] = np.nan
+    front[5:29, 25:33] = 5  # an opening
+    back = np.where(np.isnan(front), np.nan, np.float32(6)).astype(np.float32)
+    want = front.copy()
+    want[10:13, 10:13] = want[20, 20] = 0
+    assert mend(front, back, 1.0) == 10 / (30 * 40 - 1)
+    np.testing.assert_array_equal(front, want)
+    assert back[20, 20] == 6
 
 
 def test_the_shell_is_the_same_with_either_kind_of_colour() -> None:

@@ -11,7 +11,7 @@ import torch
 from image3d_nb._files import data_dir
 from image3d_nb.cameras import orbit_cameras
 from image3d_nb.gaussians import TENSORS
-from image3d_nb.image import load_image, prepare_image, sample
+from image3d_nb.images import load_image, prepare_image, sample
 from image3d_nb.metrics import psnr
 from image3d_nb.pipelines import generator, load_pipeline
 from image3d_nb.rendering import render

@@ -12,8 +12,7 @@ from image3d_nb.errors import Cancelled
 from image3d_nb.gaussians import Gaussians
 from image3d_nb.mesh import Mesh
 from image3d_nb.view import render_turntable, turntable_frames
-
-from .test_three import some, square
+from tests.viewer_scenes import some, square
 
 
 @pytest.mark.parametrize("obj", [some(), square()], ids=["splats", "mesh"])

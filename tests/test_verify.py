@@ -12,10 +12,10 @@ import torch
 import image3d_nb as i3d
 from image3d_nb.cli import main
 from image3d_nb.errors import InputError
+from image3d_nb.hub.weights import resolve
 from image3d_nb.models.lgm import LGM, ROTATIONS
 from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.verify import MARGIN, RAYS, verify_views, verify_weights
-from image3d_nb.weights import resolve
 
 MUG, CAR = str(i3d.sample("mug")), str(i3d.sample("car"))
 

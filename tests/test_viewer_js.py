@@ -48,6 +48,24 @@ def test_joined_scripts_are_valid() -> None:
     assert parsed.returncode == 0
 
 
+ORDER = """
+const count = 50000;
+const positions = Float32Array.from({ length: 3 * count }, (_, i) => Math.sin(i * i) * (i % 7 ? 1 : 1e-30));
+const order = depthOrder(positions, [0, 0, 1]);
+const depth = (i) => positions[3 * i + 2];
+let wrong = 0;
+for (let k = 1; k < count; k++) wrong += depth(order[k - 1]) < depth(order[k]);
+console.log(`${wrong} ${new Set(order).size}`);
+"""
+
+
+def test_depth_order_is_exact() -> None:
+    source = source_of("sort")
+    function = source[source.index("function depthOrder") : source.index("// onOrder(")]
+    command = ["node", "-e", function + ORDER]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["0", "50000"]
+
+
 def test_each_file_imports_what_earlier_ones_export() -> None:
     exported: dict[str, set[str]] = {}
     wanted: set[str] = set()

@@ -1,14 +1,18 @@
-"""Objects that the tests of the viewer show, and what our own renderers make of them."""
+"""Objects that the tests of the viewer show, what our own renderers make of them, and what a notebook gets."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import math
+import zlib
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from image3d_nb.cameras import orbit_cameras, pixel_rays
 from image3d_nb.gaussians import Gaussians
@@ -18,6 +22,36 @@ from image3d_nb.view.scene import frame, make_scene
 from image3d_nb.view.stills import still
 
 SIZE = 256
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def some(n: int = 60, k: int = 1) -> Gaussians:
+    """Random Gaussians, more of them to the right: no two views are alike."""
+    generator = torch.Generator().manual_seed(0)
+    return Gaussians(
+        means=torch.rand(n, 3, generator=generator) * torch.tensor([0.5, 0.3, 0.3]),
+        quats=torch.randn(n, 4, generator=generator),
+        scales=torch.rand(n, 3, generator=generator) * 0.05 + 0.01,
+        opacities=torch.rand(n, generator=generator),
+        sh=torch.randn(n, k, 3, generator=generator),
+    )
+
+
+def with_nan() -> Gaussians:
+    """Gaussians with one NaN in their means."""
+    bad = some()
+    bad.means[3, 1] = math.nan
+    return bad
+
+
+def square(textured: bool = False) -> Mesh:
+    """Two triangles, each corner of another colour."""
+    corners = np.array([[-0.4, -0.4, 0], [0.4, -0.4, 0], [0.4, 0.4, 0], [-0.4, 0.4, 0.1]])
+    faces = np.array([[0, 1, 2], [0, 2, 3]])
+    if not textured:
+        return Mesh(corners, faces, vertex_colors=np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0.5]]))
+    texture = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    return Mesh(corners, faces, uvs=corners[:, :2] + 0.5, texture=texture)
 
 
 def ring(n: int = 2000) -> Gaussians:
@@ -88,9 +122,36 @@ def torus(kind: str, around: int = 48, across: int = 24) -> Mesh:
 
 def still_of(obj: Any, size: int = SIZE, elevation: float = 0, azimuth: float = 0, **options: Any) -> NDArray:
     """[H, W, 3], float in [0, 1]: the PNG of the first view, which stands where no viewer runs."""
-    light = options.pop("light", True)
+    light, background = options.pop("light", True), options.pop("background", 1.0)
     scene = make_scene(obj, "test", **options)
-    return np.asarray(still(scene, size, 1.0, frame(scene, elevation, azimuth), light)) / 255
+    return np.asarray(still(scene, size, background, frame(scene, elevation, azimuth), light)) / 255
+
+
+def look(obj: Any, size: int, elevation: float = 0, azimuth: float = 0, **options: Any) -> NDArray[np.uint8]:
+    """The same as :func:`still_of`, uint8."""
+    return np.rint(255 * still_of(obj, size, elevation, azimuth, **options)).astype(np.uint8)
+
+
+def unpacked(packed: dict[str, Any]) -> NDArray[np.float64]:
+    """[n, k]: columns that view/packing.py packed, as js/data.js reads them."""
+    raw, count, width = packed["deflated"], packed["count"], packed["width"]
+    content = zlib.decompress(base64.b64decode(raw) if isinstance(raw, str) else raw)
+    planes = np.frombuffer(content, np.uint8).reshape(-1, width, count).astype(np.int64)
+    deltas = (planes << (8 * np.arange(width))[:, None]).sum(1)  # [k, n]
+    values = packed["low"] + packed["step"] * (deltas.cumsum(1) % 256**width).T
+    return np.exp(values) if packed["log"] else values
+
+
+def bundle_of(widget: Any) -> dict[str, Any]:
+    """What a cell that ends with the widget hands to the notebook."""
+    shown = widget._repr_mimebundle_()
+    return shown[0] if isinstance(shown, tuple) else shown  # anywidget adds metadata
+
+
+def png_of(widget: Any) -> NDArray[np.uint8]:
+    """The PNG of a widget's bundle: [H, W, 3] uint8."""
+    content = bundle_of(widget)["image/png"]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
 
 
 def point_at(obj: Gaussians | Mesh, x: int, y: int, elevation: float, azimuth: float) -> list[float]:

@@ -5,7 +5,7 @@
     python tools/notebooks.py check [FILE ...]    say which stored notebooks are not trimmed; exit code 1 if any
 
 Without files: all of notebooks/. What stays in a trimmed notebook: sources, tags, execution counts 1..n, text and PNG
-of at most 512 px. What goes: HTML, widgets, JPEG, tracebacks, timestamps, ids of hosted services, kernel versions.
+of at most 860 px. What goes: HTML, widgets, JPEG, tracebacks, timestamps, ids of hosted services, kernel versions.
 Trimming twice changes nothing.
 """
 
@@ -25,10 +25,12 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from PIL import Image
+from PIL import Image, ImageChops
 
 ROOT = Path(__file__).resolve().parent.parent
-MAX_PIXELS = 512  # longest side of a stored picture: a page of them still loads quickly
+MAX_PIXELS = 860  # longest side of a stored image: the width of a notebook's column
+FULL_COLOUR = 512  # longest side of an image that keeps all its colours; larger ones over MAX_FILE get a palette
+MAX_FILE = 80_000  # bytes
 CELL_TIMEOUT = 300  # seconds; a lesson as a whole stays under 60
 KEPT_TYPES = ("text/plain", "text/markdown", "text/latex", "image/png")
 METADATA = {
@@ -148,16 +150,30 @@ def _trim_bundle(data: dict[str, Any]) -> dict[str, str]:
 
 
 def _small_png(encoded: str) -> str:
-    """A base64 PNG of at most MAX_PIXELS a side, without text chunks; one that is so already comes back unchanged."""
+    """A base64 PNG of at most MAX_PIXELS a side, without text chunks, large ones with a palette.
+
+    An image that meets this already comes back unchanged.
+    """
     raw = base64.b64decode(encoded)
     with Image.open(io.BytesIO(raw)) as image:
         image.load()
         plain = not image.info.keys() - {"transparency"}  # matplotlib writes its version there
-        if image.format == "PNG" and max(image.size) <= MAX_PIXELS and plain:
+        limit = MAX_PIXELS if image.mode == "P" or len(raw) <= MAX_FILE else FULL_COLOUR
+        if image.format == "PNG" and max(image.size) <= limit and plain:
             return base64.b64encode(raw).decode()
         mode = "RGBA" if "transparency" in image.info or image.mode == "RGBA" else "RGB"
         picture = image.convert(mode)
     picture.thumbnail((MAX_PIXELS, MAX_PIXELS), Image.Resampling.LANCZOS)
+    if max(picture.size) > FULL_COLOUR:
+        if picture.mode == "RGB":  # dithered, since bands would show in soft shades
+            chosen = picture.quantize(255)
+            chosen.putpalette([*(chosen.getpalette() or [])[:765], 255, 255, 255])
+            white = Image.eval(ImageChops.darker(*picture.split()[:2]), lambda value: 255 * (value == 255))
+            white = ImageChops.darker(white, picture.split()[2].point(lambda value: 255 * (value == 255)))
+            picture = picture.quantize(palette=chosen, dither=Image.Dither.FLOYDSTEINBERG)
+            picture.paste(255, mask=white)  # the paper stays white: Pillow looks for near colours only
+        else:
+            picture = picture.quantize(256, Image.Quantize.FASTOCTREE)
     picture.info = {}
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)

@@ -1,6 +1,6 @@
-"""The command ``image3d``. To add a command, write a module with ``add(commands)``, and list it below.
+"""The command ``image3d``. To add a command, write a module with ``add(commands)`` and list it below.
 
-Exit codes: 0 all is done, 1 some of it failed, 2 it was called in a wrong way, 130 it was stopped by Ctrl-C.
+Exit codes: 0 success, 1 at least one file failed, 2 wrong arguments, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: what stands behind ``image3d``; None takes it from the command line.
+        argv: the arguments after ``image3d``; None takes them from the command line.
 
     Returns:
         The exit code.
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after ``--help`` or ``--version``, and with code 2 for wrong arguments.
     """
-    parser = argparse.ArgumentParser(prog="image3d", description="One picture in, one 3D object out.")
+    parser = argparse.ArgumentParser(prog="image3d", description="One image in, one 3D object out.")
     parser.add_argument("--version", action="version", version=f"image3d {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in _COMMANDS:
@@ -36,5 +36,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:
-        complain(f"stopped; nothing half-written is left. {arguments.go_on}")
+        complain(f"stopped; no half-written file is left. {arguments.go_on}")
         return STOPPED

@@ -1,4 +1,4 @@
-"""What all commands share: how they talk, and how they end."""
+"""Shared by all commands: output, errors and progress."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ FAILED, STOPPED = 1, 130
 
 
 def say(text: str) -> None:
-    """What was asked for, to stdout."""
+    """Print a result to stdout."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def complain(sentence: str) -> None:
-    """What went wrong, to stderr."""
+    """Print a problem to stderr."""
     sys.stderr.write(f"image3d: {sentence}\n")
     sys.stderr.flush()
 
 
 def sentence(error: Exception) -> str:
-    """An expected error is a sentence already; one that nobody expected needs its traceback in a report."""
+    """The message of an expected error; an unexpected one also prints its traceback, for a bug report."""
     if isinstance(error, (Image3DError, OSError, ImportError)):
         return str(error)
     traceback.print_exception(error)
@@ -37,12 +37,12 @@ def sentence(error: Exception) -> str:
 
 
 class Progress:
-    """One line on stderr that tells how far a file is; only where somebody can watch it.
+    """One line on stderr with the progress of a file, shown only in a terminal.
 
     Args:
-        title: what is being worked on.
-        words: stage -> words; a stage that is not there is told as it is called.
-        quiet: tell nothing.
+        title: name of the file.
+        words: stage -> words for it; other stages are shown by their names.
+        quiet: True shows nothing.
     """
 
     def __init__(self, title: str, words: dict[str, str], *, quiet: bool) -> None:
@@ -56,8 +56,8 @@ class Progress:
         return self
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """What works reports, as its ``on_step``."""
-        from tqdm import tqdm  # here, because it takes longer to import than --help to print
+        """Show a step; commands pass the object as ``on_step``."""
+        from tqdm import tqdm  # here: importing it takes longer than printing --help
 
         self.called = True
         if self._bar is None:

@@ -1,4 +1,4 @@
-"""Which files are meant: names, patterns and folders to pairs of a file to read and a file to write."""
+"""From file names, patterns and folders to pairs of a file to read and a file to write."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from ..errors import InputError
 
-READABLE = (".ply", ".splat", ".spz", ".glb", ".gltf", ".obj", ".stl")
-"""What is looked for in folders. Formats' companions (.mtl, .png, .bin) are not among them."""
+READABLE = (".ply", ".splat", ".spz", ".sog", ".glb", ".gltf", ".obj", ".stl")
+"""Suffixes that are searched for in folders. Companions (.mtl, .png, .bin) are not among them."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read and one to write; or why there is none."""
+    """One file to read and one to write; ``problem`` says why it cannot be done."""
 
     source: Path
     target: Path
@@ -24,9 +24,9 @@ class Job:
 
 
 def expand(names: Iterable[str]) -> list[str]:
-    """Patterns that no shell expanded ("*.ply" in quotes, or on Windows) become what they match; the rest stays.
+    """Replace patterns that no shell expanded ("*.ply" in quotes, or on Windows) by the files that they match.
 
-    A name that exists is never a pattern, whatever brackets are in it.
+    The name of an existing file is not a pattern, even with brackets. A pattern without a match stays as it is.
     """
     found: list[str] = []
     for name in names:
@@ -37,16 +37,16 @@ def expand(names: Iterable[str]) -> list[str]:
 
 
 def plan(sources: Sequence[str], target: str, suffix: str | None) -> list[Job]:
-    """What to convert to what.
+    """Pair each source with its target.
 
     Args:
-        sources: files, patterns and folders (all files of known formats in and below them).
-        target: a file, for one source that is a file; else a folder, made if need be. A folder's files keep their
-            places below it.
-        suffix: of the files to write into a folder, ".glb".
+        sources: files, patterns and folders. A folder stands for all files of known formats in it and below it.
+        target: a file, if there is one source file; else a folder, which need not exist. Files of a source folder keep
+            their relative paths.
+        suffix: of the files that are written into a folder, ".glb".
 
     Raises:
-        InputError: the target must be a folder and is none, or the suffix is missing.
+        InputError: the target must be a folder but is a file, or the suffix is missing.
     """
     names = expand(sources)
     many = len(names) > 1 or Path(names[0]).is_dir()
@@ -75,7 +75,7 @@ def _into(names: Iterable[str], folder: Path, suffix: str) -> Iterator[Job]:
 
 
 def _files_below(source: Path, target: Path) -> Iterator[Path]:
-    """The files of known formats, but not those that were written to a folder in there, nor hidden ones."""
+    """All files of known formats, except hidden ones and those in the target folder."""
     written = target.resolve()
     for folder, below, names in os.walk(source):
         here = Path(folder)
@@ -86,7 +86,7 @@ def _files_below(source: Path, target: Path) -> Iterator[Path]:
 
 
 def _distinct(jobs: Iterable[Job]) -> Iterator[Job]:
-    """Two files that would become the same one: the second has a problem."""
+    """If two sources have the same target, the second job gets a problem."""
     taken: dict[str, Path] = {}
     for job in jobs:
         key = os.path.normcase(job.target).casefold()  # on some systems Mug and mug are the same file
@@ -94,4 +94,4 @@ def _distinct(jobs: Iterable[Job]) -> Iterator[Job]:
             taken.setdefault(key, job.source)
             yield job
         else:
-            yield Job(job.source, job.target, f"{job.target} is what {taken[key]} becomes already")
+            yield Job(job.source, job.target, f"{job.target} is already the target of {taken[key]}")

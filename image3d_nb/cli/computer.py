@@ -1,4 +1,4 @@
-"""``image3d doctor`` and ``image3d verify-weights``: what runs here, and whether a model is what it says."""
+"""``image3d doctor`` and ``image3d verify-weights``: check this computer, and check a model's configuration."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ if TYPE_CHECKING:
 
 
 def add_doctor(commands: Commands) -> None:
-    """Tell the parser of ``doctor``."""
+    """Add the parser of ``doctor``."""
     parser = commands.add_parser(
         "doctor",
-        help="what this computer can run, and what is wrong with it",
-        description="Look at this computer and its Python packages, make an object with the tiny model, estimate what "
-        "LGM-full would take, and name the remedy for what is wrong. The exit code is 0 when the tiny model runs.",
+        help="check this computer: what it can run, and what is wrong",
+        description="Check this computer and its Python packages, make an object with the tiny model, say how LGM-full "
+        "runs best here, and name a remedy for each problem. The exit code is 0 if the tiny model runs.",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=doctor, go_on="")
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Print what :func:`image3d_nb.doctor.examine` finds."""
+    """Print the results of :func:`image3d_nb.doctor.examine`."""
     found = examine()
     say(json.dumps(found, indent=2) if arguments.json else report(found))
     return 0 if found["ready"] else FAILED
 
 
 def add_verify_weights(commands: Commands) -> None:
-    """Tell the parser of ``verify-weights``."""
+    """Add the parser of ``verify-weights``."""
     parser = commands.add_parser(
         "verify-weights",
-        help="which rays and rotations a model's LGM was trained with",
-        description="Make four views of the picture, and of them Gaussians in every way that LGM's weights were"
-        " ever trained or published with: the way that suits these weights gives an object that looks most like the "
-        "views it was made of. The exit code is 0 when the model's configuration says the best one.",
+        help="find the rays and rotations that a model's LGM was trained with",
+        description="Make four views of the image, and Gaussians from them in every way that weights of LGM were "
+        "trained or published with. With the right way, the object looks most like its views. The exit code is 0 if "
+        "the model's configuration names the best way.",
     )
     parser.add_argument("model", metavar="MODEL", help='"tiny", a folder, or a hub repository')
-    parser.add_argument("--image", required=True, metavar="PICTURE", help="a file, or an address that starts with http")
-    parser.add_argument("--lgm", metavar="LGM", help="weights of LGM, where MODEL has none or instead of its own")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all randomness (default: 0)")
+    parser.add_argument("--image", required=True, metavar="IMAGE", help="a file or an http(s) URL")
+    parser.add_argument("--lgm", metavar="LGM", help="weights of LGM, if MODEL has none or instead of its own")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     parser.add_argument("--device", default="cpu", help='"cpu", "cuda", "mps" (default: cpu)')
     parser.set_defaults(run=verify_weights, go_on="")
 
 
 def verify_weights(arguments: argparse.Namespace) -> int:
-    """Print the table of :func:`image3d_nb.verify.verify_weights`, and what it means."""
+    """Print the table of :func:`image3d_nb.verify.verify_weights` and the verdict."""
     try:
-        from ..image import load_image
+        from ..images import load_image
         from ..pipelines import generator, load_pipeline
         from ..verify import verify_weights as verify
 

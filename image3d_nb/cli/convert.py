@@ -1,11 +1,11 @@
-"""``image3d convert``: files of any format to files of any other."""
+"""``image3d convert``: files to other formats."""
 
 from __future__ import annotations
 
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._files import CONVENTIONS
 from ..conversion import FACES, KINDS, RESOLUTION, SPLATS, TEXTURES, convert
@@ -17,49 +17,52 @@ if TYPE_CHECKING:
     from ._console import Commands
 
 _WORDS = {
-    "read": "reading", "views": "looking from all around", "volume": "making a volume", "surface": "finding the skin",
-    "simplify": "simplifying", "texture": "painting", "write": "writing",
+    "read": "reading", "views": "rendering views", "volume": "fusing a volume", "surface": "finding the surface",
+    "simplify": "simplifying", "texture": "making the texture", "write": "writing",
 }  # fmt: skip
-_GO_ON = "The same command with --skip goes on where it stopped."
+_OPTIONS = (
+    "kind", "from_convention", "to_convention", "drop_bad_rows", "scale_mm", "strict", "resolution", "faces",
+    "texture", "splats", "seed", "force",
+)  # fmt: skip
+_GO_ON = "Run the same command with --skip to continue."
 
 
 def add(commands: Commands) -> None:
-    """Tell the parser of this command."""
+    """Add the parser of ``convert``."""
     parser = commands.add_parser(
         "convert",
-        help="files to another format, splats to meshes and back",
-        description="Convert files of splats and of meshes: .ply .splat .spz .glb .gltf .obj .stl. Splats to .glb, "
-        ".gltf, .obj or .stl become a mesh (--as splats keeps them, in a .glb), a mesh to .ply, .splat or .spz becomes "
-        "splats (--as mesh keeps it, in a .ply). What a format cannot hold is told. A file that is there already is "
-        "not replaced; a file that fails does not stop the rest.",
+        help="convert files to another format, splats to meshes and back",
+        description="Convert files of splats and of meshes: .ply .splat .spz .sog .glb .gltf .obj .stl. A .glb, "
+        ".gltf, .obj or .stl gets a mesh (or splats, with --as splats: .glb only); a .ply, .splat, .spz or .sog gets "
+        "splats (or a mesh, with --as mesh: .ply only). What a format cannot hold is reported. An existing file is not "
+        "replaced; a file that fails does not stop the others.",
         epilog='image3d convert mug.ply mug.glb | image3d convert "*.ply" meshes --to .glb | '
         "image3d convert folder other --to .spz",
     )
     parser.add_argument("sources", nargs="+", metavar="A", help="a file, a pattern in quotes, or a folder")
-    parser.add_argument("target", metavar="B", help="a file; for several files or with --to a folder, made if need be")
+    parser.add_argument("target", metavar="B", help="a file; with several files or --to, a folder")
     parser.add_argument("--to", type=_suffix, metavar=".glb", help="the format of the files in folder B")
-    parser.add_argument("--as", dest="kind", choices=KINDS, help="what B holds, where its format can hold both")
+    parser.add_argument("--as", dest="kind", choices=KINDS, help="what B holds, if its format can hold both")
     worlds = {"choices": CONVENTIONS, "default": "3dgs"}
-    about = "splats: 3dgs (as usual in the format, the default), opengl (y up), ydown"
+    about = "splats: 3dgs (usual in the format, the default), opengl (y up), ydown"
     parser.add_argument("--from-convention", help=f"the world of A's {about}", **worlds)  # type: ignore[arg-type]
     parser.add_argument("--to-convention", help=f"the world of B's {about}", **worlds)  # type: ignore[arg-type]
     parser.add_argument("--drop-bad-rows", action="store_true", help="leave out splats that cannot be drawn (NaN)")
-    parser.add_argument("--scale-mm", type=_size, metavar="MM", help="a mesh's longest side in millimetres")
-    parser.add_argument("--strict", action="store_true", help="refuse what B's format cannot hold")
-    cells = f"of a mesh of splats (default: {RESOLUTION})"
+    parser.add_argument("--scale-mm", type=_size, metavar="MM", help="longest side of a mesh in millimetres")
+    parser.add_argument("--strict", action="store_true", help="fail if B's format cannot hold everything")
+    cells = f"cells along the longest side of a mesh made from splats (default: {RESOLUTION})"
     parser.add_argument("--resolution", type=_count, default=RESOLUTION, metavar="N", help=cells)
-    parser.add_argument(
-        "--faces", type=_count, metavar="N", help=f"of a mesh, at most (default: {FACES:,} if made of splats, else all)"
-    )
-    parser.add_argument("--texture", choices=TEXTURES, default="uv", help="of a mesh of splats: a picture, or vertices")
-    parser.add_argument(
-        "--splats", type=_count, default=SPLATS, metavar="N", help=f"sampled of a mesh (default: {SPLATS:,})"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of that sampling (default: 0)")
+    most = f"the most faces of a mesh (default: {FACES:,} if made from splats, else all)"
+    parser.add_argument("--faces", type=_count, metavar="N", help=most)
+    colours = "colours of a mesh made from splats: an image, or vertex colours"
+    parser.add_argument("--texture", choices=TEXTURES, default="uv", help=colours)
+    sampled = f"splats to sample from a mesh (default: {SPLATS:,})"
+    parser.add_argument("--splats", type=_count, default=SPLATS, metavar="N", help=sampled)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed of the sampling (default: 0)")
     there = parser.add_mutually_exclusive_group()
-    there.add_argument("--force", action="store_true", help="replace files that are there already")
-    there.add_argument("--skip", action="store_true", help="leave files that are there already, and go on")
-    parser.add_argument("--quiet", action="store_true", help="tell of errors only")
+    there.add_argument("--force", action="store_true", help="replace existing files")
+    there.add_argument("--skip", action="store_true", help="skip existing files")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.set_defaults(run=lambda arguments: run(arguments, parser), go_on=_GO_ON)
 
 
@@ -88,7 +91,7 @@ def _size(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Work through the files; a failing one does not stop the rest."""
+    """Convert all files; one that fails does not stop the others."""
     try:
         jobs = plan(arguments.sources, arguments.target, arguments.to)
     except InputError as error:
@@ -97,43 +100,36 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     for number, job in enumerate(jobs, 1):
         place = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
         try:
-            told = _convert(job, arguments, place)
-        except Exception as error:  # noqa: BLE001 -- whatever happens to one file must not stop the others
+            line = _convert(job, arguments, place)
+        except Exception as error:  # noqa: BLE001 -- one file must not stop the others
             complain(_named(job.source, sentence(error)))
             failed += 1
         else:
             if not arguments.quiet:
-                say(told)
+                say(line)
     if failed and len(jobs) > 1:
         complain(f"{failed} of {len(jobs)} files failed")
     return FAILED if failed else 0
 
 
 def _convert(job: Job, arguments: argparse.Namespace, place: str) -> str:
-    """Convert one file; what to tell of it."""
+    """Convert one file; return the line to print."""
     if job.problem:
         raise InputError(job.problem)
     if arguments.skip and job.target.exists():
-        return f"{job.source} -> {job.target}: there already"
-    job.source.stat()  # before a folder is made for what cannot be
+        return f"{job.source} -> {job.target}: exists already"
+    job.source.stat()  # fails before a folder is made for nothing
     job.target.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
+    options = {name: getattr(arguments, name) for name in _OPTIONS}
     with Progress(f"{place}{job.source.name[:30]}", _WORDS, quiet=arguments.quiet) as progress:
-        report = convert(job.source, job.target, **_options(arguments), on_step=progress)
+        report = convert(job.source, job.target, **options, on_step=progress)
     seconds = time.perf_counter() - start
     first, *lost = str(report).splitlines()
     first = first.replace(f"{report.source} -> {report.files[0]}", f"{job.source} -> {job.target}", 1)
     return "\n".join([f"{place}{first}, {seconds:.1f} s", *lost])
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = (
-        "kind", "from_convention", "to_convention", "drop_bad_rows", "scale_mm", "strict", "resolution", "faces",
-        "texture", "splats", "seed", "force",
-    )  # fmt: skip
-    return {name: getattr(arguments, name) for name in names}
-
-
-def _named(source: Path, told: str) -> str:
-    """The file's name stands first, once: errors of reading bring it already."""
-    return told if told.startswith(str(source)) else f"{source}: {told.removeprefix(f'{source.name}: ')}"
+def _named(source: Path, message: str) -> str:
+    """Put the source before the message, unless it is there already."""
+    return message if message.startswith(str(source)) else f"{source}: {message.removeprefix(f'{source.name}: ')}"

@@ -1,4 +1,4 @@
-"""The command ``image3d view``: a file of Gaussians or of a mesh as a page in the browser."""
+"""``image3d view``: show a 3D file as a page in the browser."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Tell the parser of ``view``."""
+    """Add the parser of ``view``."""
     parser = commands.add_parser(
         "view",
-        help="a 3D file in the browser",
-        description="Write a page in which the object can be turned, and open it. It needs no network and can be "
-        "mailed. Without -o it goes to the system's folder for temporary files.",
+        help="show a 3D file in the browser",
+        description="Write a page in which the object can be turned, and open it. The page is one file and needs no "
+        "network. Without -o it is written to the system's folder for temporary files.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="Gaussians or a mesh: .ply .splat .glb ...")
-    parser.add_argument("-o", "--out", type=Path, metavar="PAGE", help="where to write the page, a name in .html")
-    parser.add_argument("--no-open", action="store_true", help="write it and print its name, no more")
+    parser.add_argument("-o", "--out", type=Path, metavar="PAGE", help="the page to write, a name in .html")
+    parser.add_argument("--no-open", action="store_true", help="do not open the page")
     parser.add_argument("--convention", choices=CONVENTIONS, default="3dgs", help="world of the splats in FILE")
     parser.set_defaults(run=view, go_on="")
 
 
 def view(arguments: argparse.Namespace) -> int:
-    """Write the page, open it, and print where it is."""
+    """Write the page, print its path and open it."""
     try:
         page = write_page(arguments.file, arguments.out, arguments.convention)
     except (Image3DError, OSError, ImportError) as error:
@@ -40,16 +40,23 @@ def view(arguments: argparse.Namespace) -> int:
         return FAILED
     say(str(page))
     if not arguments.no_open and not webbrowser.open(page.resolve().as_uri()):
-        complain(f"no browser could be started here: open {page} yourself")
+        complain(f"no browser could be started: open {page} yourself")
         return FAILED
     return 0
 
 
 def write_page(file: Path, out: Path | None, convention: str) -> Path:
-    """The page of a file; in full, or nothing is written.
+    """Write the page of a file and return its path; on an error nothing is written.
+
+    Args:
+        file: Gaussians or a mesh.
+        out: the page, a name in .html; None writes to a new temporary folder.
+        convention: the world of the splats in the file, as for ``load``.
 
     Raises:
-        FormatError, InputError, OSError: as ``load`` and ``save_html``.
+        FormatError: the file cannot be read.
+        InputError: the page's name does not end in .html.
+        OSError: a file cannot be read or written.
     """
     from ..io import load
     from ..view import save_html

@@ -1,6 +1,7 @@
 """The exercises of the lessons: ``check("00.1", answer)`` says whether an answer is right, or what is wrong with it.
 
-What is looked at are an answer's properties, never one stored number: there is more than one way to be right.
+A check tests properties of an answer, not one stored number, because there is more than one right answer. ``hint`` and
+``solution`` help when asked, ``progress`` shows the last results, and ``diagrams`` draws the lessons' sketches.
 """
 
 from __future__ import annotations
@@ -9,53 +10,100 @@ from collections import Counter
 from typing import Any
 
 from ..errors import InputError
-from . import lesson_00, lesson_07, lesson_08, lesson_09, lesson_11
+from . import lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11
 from ._exercise import Exercise, Unanswered, Verdict, Wrong
+from ._progress import Progress, keep, kept
 
-__all__ = ["Verdict", "check", "start_again"]
+__all__ = ["Note", "Progress", "Verdict", "check", "hint", "progress", "solution", "start_again"]
 
-_LESSONS = (lesson_00, lesson_07, lesson_08, lesson_09, lesson_11)
+_LESSONS = (lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
 _EXERCISES: dict[str, Exercise] = {exercise.number: exercise for lesson in _LESSONS for exercise in lesson.EXERCISES}
-_wrong_so_far: Counter[str] = Counter()
-"""Wrong answers to each exercise in this session: they choose the hint."""
+_hints_given: Counter[str] = Counter()
+
+
+class Note(str):
+    """A text that a notebook shows without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def check(number: str, answer: Any = ...) -> Verdict:
-    """Look at an answer.
+    """Check an answer, and keep the result for :func:`progress`.
 
     Args:
         number: lesson and exercise, e.g. "00.1".
-        answer: what the exercise asks for: a value, or a function that is tried on several inputs. The three dots
-            that stand in the notebook count as no answer yet.
+        answer: a value, or a function that is tried on several inputs. Numbers may be floats, lists, arrays or
+            tensors. The notebook's three dots count as no answer.
 
     Returns:
-        A verdict that prints as a sentence, and is true where the answer is right. A second wrong answer brings the
-        second hint.
+        A verdict that prints as a sentence and is true if the answer is right.
 
     Raises:
-        InputError: there is no such exercise; the message lists those there are.
+        InputError: there is no such exercise; the message lists all.
 
     Example:
         >>> check("00.1")
         00.1: no answer yet. Put yours in the place of the three dots and run the cell again.
     """
-    if number not in _EXERCISES:
-        raise InputError(f"an exercise must be one of {', '.join(_EXERCISES)}; got {number!r}")
-    exercise = _EXERCISES[number]
+    exercise = _exercise(number)
     try:
-        if answer is ... or answer is None:
+        if answer is ...:
             raise Unanswered
+        if answer is None:
+            raise Wrong("The answer is None: is something missing, for example a `return`?")
         exercise.judge(answer)
     except Unanswered:
         text = f"{number}: no answer yet. Put yours in the place of the three dots and run the cell again."
         return Verdict(number, False, text)
     except Wrong as wrong:
-        hint = exercise.hints[min(_wrong_so_far[number], len(exercise.hints) - 1)]
-        _wrong_so_far[number] += 1
-        return Verdict(number, False, f"{number}: not yet. {wrong}\nHint: {hint}")
+        keep(number, False)
+        return Verdict(number, False, f'{number}: not yet. {wrong}\nFor help: i3d.course.hint("{number}")')
+    keep(number, True)
     return Verdict(number, True, f"{number}: right. {exercise.why}")
 
 
+def hint(number: str) -> Note:
+    """Help with an exercise: the first call gives the first hint, all later ones the second.
+
+    Args:
+        number: lesson and exercise, e.g. "00.1".
+
+    Raises:
+        InputError: there is no such exercise.
+    """
+    hints = _exercise(number).hints
+    given = min(_hints_given[number], len(hints) - 1)
+    _hints_given[number] += 1
+    more = f'i3d.course.hint("{number}") again' if given == 0 else f'i3d.course.solution("{number}")'
+    return Note(f"Hint {given + 1} of {len(hints)}: {hints[given]}\nMore help: {more}")
+
+
+def solution(number: str) -> Note:
+    """One right answer to an exercise, as code.
+
+    Args:
+        number: lesson and exercise, e.g. "00.1".
+
+    Raises:
+        InputError: there is no such exercise.
+    """
+    return Note(_exercise(number).solution)
+
+
+def progress() -> Progress:
+    """The last result of every exercise, over all lessons: it prints as a table."""
+    return Progress(list(_EXERCISES), kept())
+
+
 def start_again() -> None:
-    """Forget the wrong answers given so far: the next one gets the first hint again."""
-    _wrong_so_far.clear()
+    """Forget the hints given so far; the next one is the first again."""
+    _hints_given.clear()
+
+
+def _exercise(number: str) -> Exercise:
+    if number not in _EXERCISES:
+        raise InputError(f"an exercise must be one of {', '.join(_EXERCISES)}; got {number!r}")
+    return _EXERCISES[number]

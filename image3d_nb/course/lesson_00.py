@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,8 @@ import torch
 from PIL import Image
 
 from ..cameras import Cameras
-from ..errors import FormatError
 from ..gaussians import Gaussians
-from ..io import load
-from ._exercise import Exercise, Wrong, call, generator, need, of_type
+from ._exercise import Exercise, call, file_of, generator, need, of_type
 
 SIZE, RATIO = 128, 0.6  # of exercise 1
 ROW = 32  # bytes of a Gaussian in a .splat
@@ -21,10 +18,10 @@ ROW = 32  # bytes of a Gaussian in a .splat
 
 def small_square(answer: Any) -> None:
     """A 128-pixel white square in which the object takes 60 %."""
-    picture = of_type(answer, Image.Image, "a picture (PIL)")
-    need(picture.size == (SIZE, SIZE), f"It must be {SIZE} x {SIZE} pixels; it is {picture.width} x {picture.height}.")
-    need(picture.mode == "RGB", f"It must be in mode RGB, on white; it is in mode {picture.mode}.")
-    drawn = np.asarray(picture).min(-1) < 240  # [H, W], whatever is clearly not white
+    image = of_type(answer, Image.Image, "an image (PIL)")
+    need(image.size == (SIZE, SIZE), f"It must be {SIZE} x {SIZE} pixels; it is {image.width} x {image.height}.")
+    need(image.mode == "RGB", f"It must be in mode RGB, on white; it is in mode {image.mode}.")
+    drawn = np.asarray(image).min(-1) < 240  # [H, W], whatever is clearly not white
     border = np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]])
     need(bool(drawn.any()), "There must be an object in it; all of it is white.")
     need(not border.any(), "The ground must be white up to the border; something touches it.")
@@ -61,12 +58,16 @@ def one_camera_behind(answer: Any) -> None:
 
 def solid_part(answer: Any) -> None:
     """A function that keeps exactly the Gaussians of opacity 0.5 or more."""
-    before = Gaussians.from_lgm(torch.rand(1, 200, 14, generator=generator()))
+    rows = torch.rand(1, 200, 14, generator=generator())
+    rows[0, 7, 3] = 0.5  # exactly: it stays
+    before = Gaussians.from_lgm(rows)
     wanted = before[before.opacities >= 0.5]
     after = of_type(call(answer, before), Gaussians, "a function that gives Gaussians")
     need(len(after) > 0, "Some Gaussians must be left; none is.")
     faintest = float(after.opacities.min())
     need(faintest >= 0.5, f"All that is left must have opacity 0.5 or more; one has {faintest:.2f}.")
+    if len(after) == len(wanted) - 1:
+        need(False, "A Gaussian of opacity exactly 0.5 must stay, too: compare with >=, not with >.")
     need(len(after) >= len(wanted), f"All such Gaussians must stay, {len(wanted)} here; {len(after)} did.")
     same = len(after) == len(wanted) and torch.equal(after.means, wanted.means)
     need(same, "Nothing but the choice must change; positions or their order did.")
@@ -74,17 +75,8 @@ def solid_part(answer: Any) -> None:
 
 def small_file(answer: Any) -> None:
     """The path of a file with 32 bytes a Gaussian that reads back."""
-    if not isinstance(answer, str | Path):
-        raise Wrong(f"The answer must be the path of a file; it is of type {type(answer).__name__}.")
-    path = Path(answer)
-    need(path.is_file(), f"There must be a file of this name; there is none: {path.name}.")
-    need(path.suffix == ".splat", f"The file's name must end in .splat, the compact format; it is {path.name}.")
-    try:
-        held, size = load(path), path.stat().st_size
-    except FormatError as error:
-        raise Wrong(f"The file must hold Gaussians; {error}.") from error
-    if not isinstance(held, Gaussians):
-        raise Wrong(f"The file must hold Gaussians; it holds a {type(held).__name__}.")
+    path, held = file_of(answer, ".splat", Gaussians)
+    size = path.stat().st_size
     count = len(held)
     need(size == ROW * count, f"{count} Gaussians must take {ROW * count} bytes; the file has {size}.")
 
@@ -94,30 +86,41 @@ EXERCISES = (
         "00.1", small_square,
         ("prepare_image takes more than the picture: look at help(i3d.prepare_image).",
          "i3d.prepare_image(image, size=..., ratio=...)."),
+        "answer = i3d.prepare_image(image, size=128, ratio=0.6)",
         "A wrong size or place of the object is the most frequent reason for a bad result.",
     ),
     Exercise(
         "00.2", two_objects,
-        ("The pipeline takes one picture or a list of them.",
+        ("The pipeline takes one image or a list of them.",
          "pipe([first, second]), where each of the two comes from i3d.load_image(i3d.sample(...))."),
+        """\
+images = [i3d.load_image(i3d.sample(name)) for name in ("mug", "duck")]
+answer = pipe(images, generator=i3d.generator(0))""",
         "A list of pictures gives lists of everything, in the same order.",
     ),
     Exercise(
         "00.3", one_camera_behind,
         ("Azimuth 0 is the front and 90 the side; elevation counts degrees upwards.",
          "i3d.orbit_cameras(elevation=..., azimuth=...) with half a turn as the azimuth."),
+        "answer = i3d.orbit_cameras(elevation=30, azimuth=180)",
         "Views from behind and above show what a model had to make up: look there first.",
     ),
     Exercise(
         "00.4", solid_part,
         ("Gaussians have a method that takes away the faint ones.",
          "return gaussians.prune(min_opacity=...)."),
+        """\
+def solid(gaussians):
+    return gaussians.prune(min_opacity=0.5)""",
         "Faint Gaussians are most of the haze around an object, and a good part of a file.",
     ),
     Exercise(
         "00.5", small_file,
         ("i3d.save chooses the format by the end of the file's name.",
          'i3d.save(result.gaussians, path) with a path that ends in ".splat".'),
+        """\
+answer = "mug.splat"
+i3d.save(result.gaussians, answer)""",
         "A .splat takes 32 bytes a Gaussian, a .ply 56: viewers on the web like the small one.",
     ),
 )  # fmt: skip

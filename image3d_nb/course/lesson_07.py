@@ -46,14 +46,19 @@ def views_psnr(answer: Any) -> None:
     """A function (gaussians, views) that gives four decibels, one a view."""
     cloud, views = _scene()
     perfect = tensor_of(call(answer, cloud, views), (4,))
+    if float(perfect.abs().max()) < 0.1:
+        need(False, "Equal images give about 0 here, so this is an error; in decibels it is -10 log10 of that.")
     lowest = float(perfect.min())
-    need(lowest > 45, f"Pictures of the object itself must fit nearly perfectly; yours give {lowest:.1f} dB.")
+    say = f"The object's own views must fit nearly perfectly; one of yours gives {lowest:.1f} dB: cameras? size?"
+    need(lowest > 45, say)
     damaged = views.clone()
     damaged[2] = 0.5
     found = tensor_of(call(answer, cloud, damaged), (4,))
-    need((found[[0, 1, 3]] > 45).all(), "Views are mixed up: a fault in one of them changed the others' numbers.")
+    others = bool((found[[0, 1, 3]] > 45).all())
+    need(others, "Only view 2 has a fault, but other numbers changed, too: compare each view with its own render.")
     wanted = psnr(views[2], damaged[2])
-    need(abs(found[2] - wanted) < 0.5, f"A grey picture gives {wanted:.1f} dB here; yours gives {found[2]:.1f}.")
+    say = f"View 2 is replaced by grey here and must give {wanted:.1f} dB; yours gives {found[2]:.1f}."
+    need(abs(found[2] - wanted) < 0.5, say)
 
 
 def quaternions(answer: Any) -> None:
@@ -63,11 +68,16 @@ def quaternions(answer: Any) -> None:
     off = (unit.norm(dim=-1) - 1).abs().max()
     need(off < 1e-4, f"Each quaternion must have length 1; one of them is off by {off:.2g}.")
     raw = maps[:, :, 7:11].double().permute(0, 1, 3, 4, 2).flatten(1, 3)  # [2, 60, 4]
-    turned = F.cosine_similarity(unit, raw, dim=-1).min()
-    need(
-        turned > 0.9999,
-        "The lengths are right, but the four numbers of a quaternion must come from one pixel, its four channels.",
-    )
+    alike = torch.einsum("bik,bjk->bij", unit, F.normalize(raw, dim=-1))  # [2, 60, 60]
+    if float(alike.diagonal(dim1=1, dim2=2).min()) > 0.9999:
+        return
+    if float(alike.amax(2).min()) > 0.9999:
+        need(False, "Each quaternion is right, but their order is not: views first, then rows, then columns.")
+    for first in range(11):
+        other = F.normalize(maps[:, :, first : first + 4].double().permute(0, 1, 3, 4, 2).flatten(1, 3), dim=-1)
+        if torch.allclose(unit, other, atol=1e-4):
+            need(False, f"Channels {first} to {first + 3} are not the quaternion: it is in channels 7 to 10.")
+    need(False, "The lengths are right, but the four numbers of a quaternion must come from one pixel's four channels.")
 
 
 def y_down(answer: Any) -> None:
@@ -110,30 +120,54 @@ EXERCISES = (
         "07.1", nearest_point,
         ("The moment is origin x direction. What is direction x moment, if the direction has length 1?",
          "torch.linalg.cross(direction, moment, dim=1), after rays.split([3, 3], 1)."),
+        """\
+def nearest_point(rays):
+    moment, direction = rays.split([3, 3], 1)  # [V, 3, H, W] each
+    return torch.linalg.cross(direction, moment, dim=1)""",
         "The tiny model measures depth along a ray from exactly this point.",
     ),
     Exercise(
         "07.2", views_psnr,
         ("Render from i3d.orbit_cameras at the size of the views; then i3d.metrics.psnr takes [V, 3, H, W].",
          "render gives [V, H, W, 3]: .permute(0, 3, 1, 2) makes [V, 3, H, W] of it."),
+        """\
+def views_psnr(gaussians, views):
+    cameras = i3d.orbit_cameras(size=views.shape[-1])
+    drawn = i3d.render(gaussians, cameras).permute(0, 3, 1, 2)  # [4, 3, H, W]
+    return i3d.metrics.psnr(drawn, views)""",
         "The mean of these four is the score of the lab, i3d.metrics.view_consistency.",
     ),
     Exercise(
         "07.3", quaternions,
         ("Which axis does F.normalize take when you do not say? And which numbers are neighbours in memory?",
          "Bring the channels to the end with .permute(0, 1, 3, 4, 2), then .flatten(1, 3); normalise with dim=-1."),
+        """\
+def quaternions(maps):
+    q = maps[:, :, 7:11].permute(0, 1, 3, 4, 2)  # [B, V, h, w, 4]
+    return F.normalize(q.flatten(1, 3), dim=-1)  # [B, N, 4]""",
         "A reshape never fails and never moves a number: right lengths say nothing about right order.",
     ),
     Exercise(
         "07.4", y_down,
         ("One half turn changes the signs of two axes. Which quaternion (w, x, y, z) is half a turn about x?",
          "gaussians.transform(matrix), where matrix is the diagonal of 1, -1, -1, turns all at once and alike."),
+        """\
+def y_down(gaussians):
+    return gaussians.transform(torch.diag(torch.tensor([1.0, -1.0, -1.0])))""",
         'This is what i3d.save does for the convention "3dgs".',
     ),
     Exercise(
         "07.5", look_at,
         ("Print look_at(torch.tensor([0, 0, 1.5])). Its first three columns should be the x, y and z axes.",
          "back = F.normalize(position, dim=0), and right = up x back: the order of a cross product is its sign."),
+        """\
+def look_at(position):
+    back = F.normalize(position, dim=0)
+    right = F.normalize(torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0]), back), dim=0)
+    above = torch.linalg.cross(back, right)
+    c2w = torch.eye(4)
+    c2w[:3] = torch.stack([right, above, back, position], 1)
+    return c2w""",
         "Two wrong signs can hide each other in one picture: test with a camera for which you know all axes.",
     ),
 )  # fmt: skip

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import FormatError
 from ..gaussians import Gaussians
-from ..io import load
-from ._exercise import Exercise, Wrong, call, need, of_type
+from ._exercise import Exercise, array_of, call, file_of, need, number_of
+from .lesson_04 import over
 
 REACH = 0.5
 """World units from the origin."""
@@ -22,21 +20,20 @@ STEP = 2.0**-12
 def opacity(answer: Any) -> None:
     """A function from a logit to an opacity."""
     for logit in (0.0, 2.0, -3.0, 0.5):
-        found = np.asarray(call(answer, logit), float)
-        need(found.shape == (), f"Your function must give one number; it gives an array of shape {found.shape}.")
+        found = number_of(call(answer, logit))
         wanted = 1 / (1 + math.exp(-logit))
-        if logit and math.isclose(float(found), 1 - wanted):
+        if logit and math.isclose(found, 1 - wanted):
             need(False, "That is one minus the opacity: look at the sign.")
         say = f"A logit of {logit:g} means {wanted:.4f}; not {found:.4f}."
-        need(math.isclose(float(found), wanted, abs_tol=1e-6), say)
+        need(math.isclose(found, wanted, abs_tol=1e-6), say)
 
 
 def four_bytes(answer: Any) -> None:
     """A function (colour, opacity) that gives four bytes."""
-    for colour, alpha, wanted in (
-        ((0.0, 0.3, 1.0), 1.0, (0, 76, 255, 255)), ((0.2, 0.4, 0.999), 0.7, (51, 102, 255, 178)),
+    for colour, alpha, wanted in (  # no ties, so that any rounding to the nearest is right
+        ((0.0, 0.31, 1.0), 1.0, (0, 79, 255, 255)), ((0.2, 0.45, 0.999), 0.71, (51, 115, 255, 181)),
     ):  # fmt: skip
-        found = bytes(of_type(call(answer, colour, alpha), bytes | bytearray, "bytes"))  # type: ignore[arg-type]
+        found = _bytes_of(call(answer, colour, alpha))
         need(len(found) == 4, f"There must be four bytes; there are {len(found)}.")
         if max(abs(a - b) for a, b in zip(found, wanted, strict=True)) == 1:
             need(False, "Round to the nearest byte; cutting decimals off darkens by half a step.")
@@ -44,38 +41,19 @@ def four_bytes(answer: Any) -> None:
         need(tuple(found) == wanted, say)
 
 
-def over(answer: Any) -> None:
-    """A function (colours, opacities) that blends near to far over white."""
-    for colours, opacities, wanted in (
-        ([[1.0, 0.0, 0.0]], [0.5], [1.0, 0.5, 0.5]),
-        ([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [0.6, 0.6], [0.76, 0.16, 0.4]),
-        ([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [0.5, 1.0, 1.0], [0.5, 0.5, 0.0]),
-    ):
-        found = np.asarray(call(answer, np.array(colours), np.array(opacities)), float)
-        need(found.shape == (3,), f"One colour, three numbers, must come out; the shape is {found.shape}.")
-        if np.allclose(found, _far_first(colours, opacities)) and not np.allclose(found, wanted):
-            need(False, "The order is wrong: the first is the nearest, and hides what comes after it.")
-        say = f"{len(colours)} colours of opacities {opacities} give {wanted}; yours give {found.round(3).tolist()}."
-        need(np.allclose(found, wanted, atol=1e-6), say)
-
-
-def _far_first(colours: list[list[float]], opacities: list[float]) -> np.ndarray:
-    canvas = np.ones(3)
-    for colour, alpha in zip(colours, opacities, strict=True):
-        canvas = alpha * np.array(colour) + (1 - alpha) * canvas
-    return canvas
+def _bytes_of(result: Any) -> bytes:
+    """Bytes, or whole numbers from 0 to 255 in any other form."""
+    if isinstance(result, bytes | bytearray):
+        return bytes(result)
+    values = array_of(result).reshape(-1)
+    whole = bool((values == np.rint(values)).all() and (values >= 0).all() and (values <= 255).all())
+    need(whole, f"Your function must return bytes, 0 to 255; it returns {values.tolist()}.")
+    return bytes(values.astype(np.uint8))
 
 
 def small_sphere(answer: Any) -> None:
     """The path of an .spz whose Gaussians lie near the origin."""
-    path = Path(of_type(answer, str | Path, "the path of a file"))  # type: ignore[arg-type]
-    need(path.is_file(), f"There must be a file of this name; there is none: {path.name}.")
-    need(path.suffix == ".spz", f"The file's name must end in .spz; it is {path.name}.")
-    try:
-        held = load(path)
-    except FormatError as error:
-        raise Wrong(f"The file must hold Gaussians; {error}.") from error
-    held = of_type(held, Gaussians, "a file that holds Gaussians")
+    _, held = file_of(answer, ".spz", Gaussians)
     need(len(held) >= 100, f"There must be at least 100 Gaussians; there are {len(held)}.")
     furthest = float(held.means.norm(dim=1).max())
     need(furthest <= REACH + STEP, f"All must lie within {REACH:g} of the origin; one is {furthest:.3g} away.")
@@ -85,23 +63,39 @@ EXERCISES = (
     Exercise(
         "09.1", opacity,
         ("The logit of p is log(p / (1 - p)). Solve it for p.", "return 1 / (1 + np.exp(-logit))"),
+        """\
+def opacity(logit):
+    return 1 / (1 + np.exp(-logit))""",
         "A file that stores opacities as they are, read as logits, looks half transparent everywhere.",
     ),
     Exercise(
         "09.2", four_bytes,
         ("255 steps, rounded to the nearest: np.rint.",
          "bytes(np.rint(255 * np.array([*colour, opacity])).astype(np.uint8))"),
+        """\
+def rgba(colour, opacity):
+    return bytes(np.rint(255 * np.array([*colour, opacity])).astype(np.uint8))""",
         "Whoever truncates instead of rounding makes every colour half a step darker, each time a file is saved.",
     ),
     Exercise(
         "09.3", over,
         ("Keep two things: the colour so far, and how much light is still let through.",
          "total += light * opacity * colour; light *= 1 - opacity; and at the end, total + light."),
+        """\
+def blended(colours, opacities):
+    total, light = np.zeros(3), 1.0
+    for colour, opacity in zip(colours, opacities):
+        total = total + light * opacity * np.asarray(colour)
+        light = light * (1 - opacity)
+    return total + light""",
         "This is the sum that every viewer of splats computes for every pixel.",
     ),
     Exercise(
         "09.4", small_sphere,
         ("Gaussians have crop and crop_sphere.", "i3d.save(gaussians.crop_sphere((0, 0, 0), 0.49), path)"),
+        """\
+answer = "duck.spz"
+i3d.save(duck.crop_sphere((0, 0, 0), 0.49), answer)""",
         "An .spz counts positions in steps of 1/4096: what lay at the very border may come back a step outside.",
     ),
 )  # fmt: skip

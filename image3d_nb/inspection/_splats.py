@@ -1,42 +1,42 @@
-"""Measures of a set of Gaussians as a file stores them, and what they mean for whoever opens it."""
+"""Measures of a set of Gaussians as a file stores them, and the findings that follow from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from ..gaussians import Gaussians
-from ._record import Bounds, Finding, percent
+from ._findings import Bounds, Finding, percent
 
 NEAR_TRANSPARENT = 0.005
 """Opacity below which LGM's save_ply drops Gaussians."""
 _INVISIBLE = 1 / 255
-"""Opacity below which a byte of alpha is 0: such a Gaussian may be as large or as far away as it likes."""
+"""Opacity below which a byte of alpha is 0: the size and position of such a Gaussian do not matter."""
 _LARGE = 0.25
-"""Of the diagonal: a standard deviation as long as that covers the object from end to end."""
+"""Fraction of the diagonal: a standard deviation of this length covers the object from end to end."""
 _FAR = 3.0
-"""Times the distance within which 95 % lie, from their median."""
+"""Multiple of the distance from the median within which 95 % of the Gaussians lie."""
 _BEYOND = 0.05
-"""How far a colour may leave [0, 1] before it counts: fits overshoot a little."""
+"""Distance outside [0, 1] from which a colour counts as wrong: fits overshoot a little."""
 _UNIT = 1e-3
 _BYTE_UNIT = 0.02
-"""How far from 1 the length of a quaternion of four bytes may be: half a step of each."""
+"""Tolerance for the length of a quaternion of four bytes: half a step of each."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What was found of N Gaussians; shares of what, see :class:`Inspection`.
+    """Measures of N Gaussians.
 
     Attributes:
         good: [N] bool, the rows that can be drawn.
-        no_orientation: how many of the others have a quaternion of length 0 and are fine otherwise.
-        linear_scales: whether the scale columns of a .ply seem to be sizes, where they must be logarithms.
-        probabilities: whether its opacities seem to be opacities, where they must be logits.
-        bounds: of the good rows, axes of the file; None where there is none.
-        shares: name -> 0 to 1.
+        no_orientation: number of rows that are finite but have a quaternion of length 0.
+        linear_scales: True if the scale columns of a .ply seem to hold sizes instead of their logarithms.
+        probabilities: True if the opacity column of a .ply seems to hold opacities instead of logits.
+        bounds: lowest and highest position of the good rows, in the axes of the file; None if no row is good.
+        shares: name -> 0 to 1, as in :class:`Inspection`.
     """
 
     good: np.ndarray
@@ -44,22 +44,19 @@ class Measures:
     linear_scales: bool = False
     probabilities: bool = False
     bounds: Bounds | None = None
-    shares: dict[str, float] | None = None
-
-    @property
-    def count(self) -> int:
-        """N."""
-        return len(self.good)
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def measure(gaussians: Gaussians, *, is_ply: bool) -> Measures:
-    """Look at Gaussians as they were read, bad rows and all.
+    """Measure Gaussians as they were read, including rows that cannot be drawn.
 
     Args:
-        gaussians: float32 on the CPU, in the axes of the file; nothing needs to be finite.
-        is_ply: scales and opacities were logarithms and logits in the file.
+        gaussians: float32 on the CPU, in the axes of the file; numbers may be NaN or infinite.
+        is_ply: True if the file stores logarithms of scales and logits of opacities.
     """
-    finite, has_orientation = _sound_rows(gaussians)
+    fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities[:, None], gaussians.sh.flatten(1))
+    finite = np.logical_and.reduce([np.isfinite(field.numpy()).all(1) for field in fields])  # [N]
+    has_orientation = (gaussians.quats.numpy() != 0).any(1)  # [N]
     good = finite & has_orientation
     found = Measures(good, int((finite & ~has_orientation).sum()), shares={"bad": 1 - float(good.mean())})
     if not good.any():
@@ -73,11 +70,11 @@ def measure(gaussians: Gaussians, *, is_ply: bool) -> Measures:
         probabilities=is_ply and _are_probabilities(rows.opacities.numpy()),
         bounds=(low, high),  # type: ignore[arg-type]  # three numbers each
     )
-    return replace(found, shares=(found.shares or {}) | _shares(restored(rows, found), is_ply=is_ply))
+    return replace(found, shares={**found.shares, **_shares(reinterpreted(rows, found), is_ply=is_ply)})
 
 
-def restored(gaussians: Gaussians, found: Measures) -> Gaussians:
-    """The Gaussians as they seem to be meant: sizes and opacities that were stored as such, read as such."""
+def reinterpreted(gaussians: Gaussians, found: Measures) -> Gaussians:
+    """The Gaussians as their author meant them, where a .ply stores sizes or opacities instead of logs or logits."""
     if found.linear_scales:
         gaussians = replace(gaussians, scales=gaussians.scales.log().clamp_min(0))
     if found.probabilities:
@@ -85,25 +82,18 @@ def restored(gaussians: Gaussians, found: Measures) -> Gaussians:
     return gaussians
 
 
-def _sound_rows(gaussians: Gaussians) -> tuple[np.ndarray, np.ndarray]:
-    """[N] bool each: all numbers are finite; the orientation is longer than 0."""
-    fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities[:, None], gaussians.sh.flatten(1))
-    finite = np.logical_and.reduce([np.isfinite(field.numpy()).all(1) for field in fields])
-    return finite, (gaussians.quats.numpy() != 0).any(1)
-
-
 def _diagonal(means: np.ndarray) -> float:
-    """Of the box that leaves out 1 % at each of its sides."""
+    """Diagonal of the box that leaves out 1 % of the positions at each of its sides."""
     low, high = np.percentile(means, [1, 99], axis=0)
     return float(np.linalg.norm(high - low))
 
 
 def _are_linear(scales: np.ndarray, diagonal: float) -> bool:
-    """Whether exp(column) was taken of sizes.
+    """True if the columns held sizes, so that reading took exp(size).
 
-    Sizes are never negative, logarithms of sizes below one unit are. Where (almost) none is negative, the columns are
-    taken for sizes if either reading them as logarithms makes most Gaussians as large as the object and reading them as
-    sizes does not, or if they crowd at 0, which is an end for sizes and nothing special for logarithms.
+    Sizes are never negative; logarithms of sizes below one unit are. If (almost) no number is negative, the columns
+    hold sizes in two cases: most Gaussians are as large as the object if the numbers are logarithms and are not if they
+    are sizes; or the numbers gather at 0, which is the lowest size but an ordinary logarithm.
     """
     with np.errstate(divide="ignore"):  # a scale of 0 is a logarithm of minus infinity: negative
         stored = np.log(scales.astype(np.float64))  # [N, 3]
@@ -118,7 +108,7 @@ def _are_linear(scales: np.ndarray, diagonal: float) -> bool:
 
 
 def _are_probabilities(opacities: np.ndarray) -> bool:
-    """Whether all logits lie within 0 and 1: opacities 0.5 to 0.731, which no fit and no network would make."""
+    """True if all logits lie within 0 and 1: opacities from 0.5 to 0.731, which no fit and no network makes."""
     low, high = float(opacities.min()), float(opacities.max())
     return len(opacities) >= 10 and low >= 0.5 - 1e-6 and high <= 1 / (1 + np.exp(-1)) + 1e-6 and high > 0.5 + 1e-6
 
@@ -141,45 +131,45 @@ def _shares(rows: Gaussians, *, is_ply: bool) -> dict[str, float]:
 
 
 def splat_findings(found: Measures, sh_degree: int) -> Iterator[Finding]:
-    """What is to be said of the measures, in no order."""
-    yield from _broken(found)
-    shares = found.shares or {}
+    """The findings about Gaussians of degree ``sh_degree``, in any order."""
+    yield from _damage(found)
+    shares = found.shares
     rest = int(found.good.sum())
 
-    def told(name: str) -> str:
+    def part(name: str) -> str:
         return f"{round(shares[name] * rest):,} of {rest:,} Gaussians ({percent(shares[name])})"
 
     if shares.get("near_transparent", 0) > 0.01:
-        what = f"{told('near_transparent')} have an opacity below {NEAR_TRANSPARENT}: weight without a look"
+        what = f"{part('near_transparent')} have an opacity below {NEAR_TRANSPARENT}: they are invisible"
         yield Finding("near_transparent", "note", what, "--min-opacity 0.005 with --fix, or gaussians.prune(0.005)")
     if shares.get("oversized"):
-        what = f"{told('oversized')} are oversized: a standard deviation above {_LARGE:.0%} of the object's diagonal"
-        yield Finding("oversized", "warning", what, "clean(gaussians) takes giants out")
+        what = f"{part('oversized')} are oversized: a standard deviation above {_LARGE:.0%} of the object's diagonal"
+        yield Finding("oversized", "warning", what, "clean(gaussians) removes giants")
     if shares.get("far"):
-        what = f"{told('far')} float more than {_FAR:g} times as far out as 95 % of all; viewers may frame those"
-        yield Finding("far", "warning", what, "clean(gaussians) takes floaters out, gaussians.crop(low, high) a box")
+        what = f"{part('far')} float more than {_FAR:g} times as far out as 95 % of all; viewers may zoom out"
+        yield Finding("far", "warning", what, "clean(gaussians) removes them, gaussians.crop(low, high) keeps a box")
     if shares.get("colours", 0) > 0.01:
         level = "warning" if shares["colours"] > 0.2 else "note"
-        of = " from the front of their harmonics" if sh_degree else ""
-        what = f"{told('colours')} have a colour out of [0, 1]{of}; .splat, .glb and byte colours clip it"
-        yield Finding("colours", level, what, "where all are, f_dc may hold colours instead of harmonics")
+        of = " (degree 0 of their harmonics)" if sh_degree else ""
+        what = f"{part('colours')} have a colour outside [0, 1]{of}; .splat, .glb and byte colours clip it"
+        yield Finding("colours", level, what, "if all are, f_dc may hold colours instead of harmonics")
     if shares.get("non_unit"):
-        what = f"{told('non_unit')} have a quaternion whose length is not 1: usual in a .ply, viewers normalise it"
-        yield Finding("quaternions", "note", what, "--fix writes unit quaternions, for readers that do not normalise")
+        what = f"{part('non_unit')} have a quaternion whose length is not 1: usual in a .ply; viewers normalise it"
+        yield Finding("quaternions", "note", what, "--fix writes unit quaternions, for readers that need them")
 
 
-def _broken(found: Measures) -> Iterator[Finding]:
-    bad = found.count - int(found.good.sum())
+def _damage(found: Measures) -> Iterator[Finding]:
+    bad = len(found.good) - int(found.good.sum())
     if bad:
         others = bad - found.no_orientation
-        what = f"{bad:,} of {found.count:,} rows cannot be drawn ({others:,} with NaN or infinite numbers, "
+        what = f"{bad:,} of {len(found.good):,} rows cannot be drawn ({others:,} with NaN or infinite numbers, "
         what += f"{found.no_orientation:,} with an orientation of length 0); load() refuses such a file"
         remedy = "--fix leaves them out, as load(..., drop_bad_rows=True) does"
-        remedy = remedy if found.good.any() else "nothing would be left: write it anew"
+        remedy = remedy if found.good.any() else "no row is left: write the file again"
         yield Finding("bad_rows", "blocks", what, remedy)
     if found.linear_scales:
         what = "the scale columns seem to be sizes; they must be their natural logarithms: every Gaussian is drawn huge"
         yield Finding("linear_scales", "blocks", what, "--fix takes the logarithm")
     if found.probabilities:
-        what = "all logits of opacity lie in 0 to 1, as if opacities had been stored: all is drawn 50 to 73 % opaque"
+        what = "all logits of opacity lie in 0 to 1, as if opacities were stored: everything is drawn 50 to 73 % opaque"
         yield Finding("probabilities", "warning", what, "--fix takes the logits")

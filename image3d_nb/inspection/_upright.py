@@ -1,13 +1,13 @@
-"""Which way is up in a file of Gaussians that does not say: a guess from light and shape, and often none.
+"""Guess which way is up in a file of Gaussians, from light and shape. Often the answer is "unknown".
 
-Two things are true of most objects in pictures: they are lit from above, and they stand on their broader end. So two
-numbers are added up. Light: the correlation of brightness with the height component of the outward normal (a Gaussian's
-shortest axis, turned away from the middle), over 0.1. Shape: the natural logarithm of how much broader the lowest tenth
-of the height is than the highest, within -1 and 1. Beyond 2 or -2 that is called a verdict, in between it is none.
+Most objects are lit from above and stand on their broader end. Two numbers are added up. Light: the correlation of
+brightness with the height component of the outward normal (a Gaussian's shortest axis, turned away from the centre),
+divided by 0.1. Shape: the natural logarithm of the breadth of the lowest tenth of the height over that of the highest
+tenth, clipped to [-1, 1]. A sum above 2 or below -2 is a verdict.
 
 Measured on 272 procedural objects of 34 families (mugs, trees, umbrellas, ...) with noisy normals: lit from above, 70 %
-got the right verdict, 2 % the wrong one, the others none. With flat colours it is worth nothing (27 % right, 24 %
-wrong), so it is a suspicion to look at, not a fact. Rooms and landscapes were not measured.
+got the right verdict, 2 % the wrong one, the others none. With flat colours the guess is worthless (27 % right, 24 %
+wrong), so the user must look at the object. Rooms and landscapes were not measured.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ..gaussians import Gaussians
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _VERDICT = 2.0
 _MOST = 20_000
-"""Gaussians looked at: as many as make the two numbers steady."""
+"""Gaussians that are used at most: with more, the two numbers hardly change."""
 _LEAST = 100
-"""Fewer are too few to tell anything."""
+"""Gaussians that are needed at least."""
 
 
 @dataclass(frozen=True)
 class Upright:
-    """How a set of Gaussians seems to stand.
+    """The two numbers of the guess.
 
     Attributes:
-        light: correlation of brightness with how far a surface faces +y, -1 to 1.
-        base: log of the breadth of its low-y end over that of its high-y end, -1 to 1.
+        light: correlation of brightness with the y component of the outward normal, -1 to 1.
+        base: log of the breadth of the low-y end over that of the high-y end, -1 to 1.
     """
 
     light: float = 0.0
@@ -41,7 +41,7 @@ class Upright:
 
     @property
     def up(self) -> int:
-        """1: +y seems up, -1: -y seems up, 0: cannot tell."""
+        """1: +y seems up; -1: -y seems up; 0: unknown."""
         score = self.light / 0.1 + self.base
         return int(score > _VERDICT) - int(score < -_VERDICT)
 
@@ -55,14 +55,14 @@ class Upright:
 
 
 def judge(gaussians: Gaussians) -> Upright:
-    """Light and shape along y, in the axes that the Gaussians are in. They must be finite."""
+    """Light and shape along y, in the axes of the Gaussians, which must be finite."""
     rows = torch.nonzero(gaussians.opacities > 0.1)[:, 0]
     if len(rows) < _LEAST:
         return Upright()
     seen = gaussians[rows[:: -(-len(rows) // _MOST)]]
     means = seen.means.double().numpy()
     by_size = np.sort(seen.scales.double().numpy(), axis=1)  # [N, 3]
-    weights = seen.opacities.double().numpy() * by_size[:, 1] * by_size[:, 2]  # how much surface each one covers
+    weights = seen.opacities.double().numpy() * by_size[:, 1] * by_size[:, 2]  # area that each Gaussian covers
     if not weights.sum() > 0:
         return Upright()
     weights /= weights.sum()
@@ -80,7 +80,7 @@ def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _base(means: np.ndarray, weights: np.ndarray) -> float:
-    """The log of the breadth of the lowest tenth over that of the highest; 0 for what has no height."""
+    """The log of the breadth of the lowest tenth over that of the highest; 0 if the object has no height."""
     order = np.argsort(means[:, 1])
     below = np.cumsum(weights[order])
     low, high = means[order[np.searchsorted(below, [0.01, 0.99]).clip(max=len(order) - 1)], 1]

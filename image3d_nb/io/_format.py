@@ -1,4 +1,4 @@
-"""What one file format has to tell the registry."""
+"""The description of one file format, for the registry in :mod:`.files`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..gaussians import Gaussians
 from ..mesh import Mesh
 
 Asset = Gaussians | Mesh
-"""What files hold."""
+"""What a file can hold."""
 Content = bytes | memoryview
-"""Of one file to write."""
+"""The bytes of one file to write."""
 Sibling = Callable[[str], bytes]
 """Gives the content of a companion: a file of that name beside the one being read (an .obj has a .mtl)."""
 
@@ -29,22 +29,22 @@ class Format:
 
     Attributes:
         suffix: with the dot, in small letters.
-        name: as a learner would look it up.
+        name: as a user would search for it.
         holds: the class of what it holds, Gaussians or Mesh.
-        sniff: says from the whole file's bytes whether it is of this format; None where a format has no mark at
-            all, and only the suffix can tell. Never raises, and looks at a bounded part of the bytes.
+        sniff: whether a file's bytes are of this format; None where a format has no signature, so that only the
+            suffix identifies it. Never raises; looks at a bounded part of the bytes.
         read: (the file's bytes, companions) -> object, in the axes of the file. The object must own its memory: the
-            bytes are a memory map. None where we only write. Raises FormatError with the offset and the reason.
+            bytes are a memory map. None for formats that we only write. Raises FormatError with place and reason.
         write: (object in the axes of the file, file name) -> {file name: content}; the first is the file itself.
-            None where we only read.
-        losses: object -> a sentence for each thing of it that the format cannot hold ("the view-dependent part of 20
+            None for formats that we only read.
+        losses: object -> a phrase for each part of it that the format cannot hold ("the view-dependent part of 20
             colours (SH degree 1 to 3)"); save warns of them, or refuses if strict.
-        turns: whether the convention "3dgs" turns Gaussians in it; False where the specification has our own axes, y
-            up (.spz, glTF). Meshes are never turned.
+        turns: whether the convention "3dgs" rotates Gaussians; False where the specification has our axes, y up
+            (.spz, glTF). Meshes are never rotated.
         unit_mm: millimetres that a unit of the file stands for, where ``scale_mm=`` asks for a size: 1000 in glTF,
             which counts in metres, 1 in the formats of printers.
-        suffix_tells: whether ``read`` is tried on a file of this suffix although ``sniff`` does not know it, to say
-            what is wrong with it: for formats whose mark a damaged file may lack.
+        suffix_tells: whether ``read`` is tried on a file of this suffix that ``sniff`` rejects, so that the error says
+            what is wrong: for formats whose signature a damaged file may lack.
     """
 
     suffix: str
@@ -61,7 +61,7 @@ class Format:
 
 @dataclass(frozen=True)
 class FormatInfo:
-    """A line of :func:`image3d_nb.io.formats`."""
+    """One row of :func:`image3d_nb.io.formats`."""
 
     suffix: str
     name: str

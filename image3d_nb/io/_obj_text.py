@@ -1,72 +1,56 @@
-"""The text of .obj and .mtl files, as arrays.
+"""The text of .obj and .mtl files, made plain for trimesh.
 
-Lines are sorted by their first word, and all numbers of a kind are read at once.
+trimesh takes an .obj for what most programs write: one form of line for all rows of a kind, indices above 0, polygons
+without a dent, one library of materials. :func:`plain_text` writes the same mesh in that form. Rows of numbers pass
+through as they are; faces become triangles.
 
 Specification: http://paulbourke.net/dataformats/obj/ and http://paulbourke.net/dataformats/mtl/
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import FormatError
+from ._foreign import triangles_of
 
 _WORDS = frozenset({"v", "vt", "vn", "vp", "f", "l", "p", "o", "g", "s", "mg", "usemtl", "mtllib", "usemap", "maplib"})
-"""Those for curves and surfaces are missing: such files have vertices enough to be known by."""
-_READ = ("v", "vt", "vn", "f")
+"""Those for curves and surfaces are missing: such files have enough vertices to be recognised."""
 _LOOKED_AT = 1 << 16
 _LONGEST = 1 << 20
 """Characters of a line: nobody draws polygons of 100,000 corners."""
 _AT_ONCE = 1 << 15
 _OPTIONS = {"-o": 3, "-s": 3, "-t": 3, "-mm": 2}
-"""Options of map_Kd with that many numbers at most; all others have one word."""
+"""Options of map_Kd with at most that many numbers; all others have one word."""
+_UNUSUAL = re.compile(r"[^0-9eE+\-. \n]")
+_NOT_FINITE = re.compile(r"nan|inf|#|\?", re.IGNORECASE)
+"""How programs print NaN and infinity: nan, -nan(ind), 1.#QNAN, 1.#INF, inf, ???."""
 
 
 @dataclass
 class Material:
-    """What an .mtl says of a material: sRGB colour in [0, 1], and the name of its picture, "" for none."""
+    """What an .mtl says of a material: sRGB colour in [0, 1], and the file name of its texture, "" for none."""
 
     color: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    picture: str = ""
+    texture: str = ""
 
 
 @dataclass
-class Scene:
-    """What an .obj holds.
+class PlainText:
+    """An .obj that trimesh reads right.
 
     Attributes:
-        positions, colors, uvs, normals: [n, 3], [n, 3] or None, [n, 2], [n, 3], float32.
-        faces: [F, 3, 3] int64, corners with position, texture coordinate, normal; -1 where none is given.
-        starts: [F] the number of each face's line, ``switches`` the lines at which another material begins.
-        switches: (line, name), in order.
+        text: its material names are places in ``materials``.
+        materials: names, in the order of their first use; "" for faces before the first ``usemtl``.
         libraries: names of .mtl files.
     """
 
-    positions: np.ndarray
-    colors: np.ndarray | None
-    uvs: np.ndarray
-    normals: np.ndarray
-    faces: np.ndarray
-    starts: np.ndarray
-    switches: list[tuple[int, str]] = field(default_factory=list)
-    libraries: list[str] = field(default_factory=list)
-
-    def by_material(self) -> Iterator[tuple[str, np.ndarray]]:
-        """(material, its faces) in the order of their first use; "" for faces before the first ``usemtl``."""
-        names = ["", *(name for _, name in self.switches)]
-        numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        kinds = np.array([numbers[name] for name in names])
-        lines = np.array([line for line, _ in self.switches], np.int64)
-        of_face = kinds[np.searchsorted(lines, self.starts)]  # [F]
-        order = np.argsort(of_face, kind="stable")
-        ends = np.flatnonzero(np.diff(of_face[order], append=-1)) + 1
-        groups = [order[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-        by_number = list(numbers)
-        for group in sorted(groups, key=lambda group: int(group[0])):
-            yield by_number[of_face[group[0]]], self.faces[group]
+    text: str
+    materials: list[str]
+    libraries: list[str]
 
 
 def sniff(buffer: memoryview) -> bool:
@@ -74,47 +58,64 @@ def sniff(buffer: memoryview) -> bool:
     start = bytes(buffer[:_LOOKED_AT])
     if b"\0" in start:
         return False
-    lines = [line.split() for line in start.splitlines()[:1000]]
+    lines = [line.split() for line in start.removeprefix(b"\xef\xbb\xbf").splitlines()[:1000]]
     words = [line[0].decode("latin-1") for line in lines if line and not line[0].startswith(b"#")]
     return "v" in words and sum(word in _WORDS for word in words) > 0.9 * len(words) - 1
 
 
-def parse_scene(buffer: memoryview) -> Scene:
-    """Read the lines of an .obj.
+def plain_text(content: bytes, notes: list[str]) -> PlainText:
+    """The mesh of an .obj in the form that trimesh expects.
+
+    Args:
+        content: the file.
+        notes: gets what is left out: faces of two corners, indices that name nothing.
 
     Raises:
-        FormatError: not a text, a number that is none, an index that is not there; with the line.
+        FormatError: not a text, a position or a face that cannot be read; with the line.
     """
-    lines = _lines(bytes(buffer))
-    heads = np.array([line[:2] for line in lines])
-    at = {word: np.flatnonzero((heads == word) | (heads == f"{word} ") | (heads == f"{word}\t")) for word in _READ}
-    positions = _numbers(lines, at["v"], "v", 3)
-    width = positions.shape[1]
-    counts = [np.searchsorted(at[word], at["f"]) for word in ("v", "vt", "vn")]  # of each kind before each face
-    totals = [len(at[word]) for word in ("v", "vt", "vn")]
-    faces, of_line = _faces(lines, at["f"], counts, totals)
-    named = [(i, *_named(lines[i])) for i in np.flatnonzero((heads == "us") | (heads == "mt")).tolist()]
-    return Scene(
-        positions=np.ascontiguousarray(positions[:, :3]),
-        colors=_colors(positions[:, 3:6]) if width >= 6 else None,  # 4 numbers are x y z w
-        uvs=np.ascontiguousarray(_numbers(lines, at["vt"], "vt", 2)[:, :2]),
-        normals=np.ascontiguousarray(_numbers(lines, at["vn"], "vn", 3)[:, :3]),
-        faces=faces,
-        starts=at["f"][of_line],
-        switches=[(i, rest) for i, word, rest in named if word == "usemtl"],
-        libraries=[rest for _, word, rest in named if word == "mtllib" and rest],
-    )
+    lines = _lines(content)
+    at: dict[str, list[int]] = {word: [] for word in ("v", "vt", "vn", "f")}
+    materials, libraries = {"": 0}, []
+    material, of_face = 0, []
+    for number, line in enumerate(lines):
+        word, _, rest = line.partition(" ")
+        if word in at:
+            at[word].append(number)
+            if word == "f":
+                of_face.append(material)
+        elif word == "usemtl":
+            material = materials.setdefault(rest.strip(), len(materials))
+        elif word == "mtllib" and rest.strip():
+            libraries.append(rest.strip())
+    rows = {word: _rows(lines, at[word], word) for word in ("v", "vt", "vn")}
+    corners, sizes = _corners(lines, at, notes)
+    if not (sizes >= 3).any():
+        raise FormatError('an .obj must have faces of 3 corners or more, lines "f"; there is none')
+    positions = np.empty((0, 3))
+    if sizes.max() > 3:
+        positions = np.array([row.split()[:3] for row in rows["v"]], np.float64)
+    triangles, polygon = triangles_of(positions, corners[:, 0], sizes, notes)
+    blocks = [f"{word} {row}" for word, some in rows.items() for row in some]
+    group = np.array(of_face)[polygon]
+    for one in dict.fromkeys(of_face):
+        chosen = corners[triangles[group == one]]
+        if len(chosen):
+            blocks += [f"usemtl {one}", _face_lines(chosen)]
+    return PlainText("mtllib materials.mtl\n" + "\n".join(blocks), list(materials), libraries)
 
 
-def _colors(values: np.ndarray) -> np.ndarray:
-    """[V, 3] in [0, 1]; some exporters write bytes."""
-    return (values / (255 if values.size and values.max() > 1 else 1)).clip(0, 1).astype(np.float32)
+def _face_lines(corners: np.ndarray) -> str:
+    """Lines of triangles [T, 3, 3]; texture coordinates and normals where all corners have them."""
+    columns = [0, *(k for k in (1, 2) if (corners[..., k] >= 0).all())]
+    form = {(0,): "%d", (0, 1): "%d/%d", (0, 2): "%d//%d", (0, 1, 2): "%d/%d/%d"}[tuple(columns)]
+    numbers = (corners[..., columns] + 1).reshape(-1).tolist()
+    return f"f {form} {form} {form}\n" * len(corners) % tuple(numbers)
 
 
 def _lines(content: bytes) -> list[str]:
     if b"\0" in content[:_LOOKED_AT]:
         raise FormatError(f"an .obj must be a text; it has zero bytes and starts with {content[:8]!r}")
-    text = content.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    text = content.decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\t", " ")
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     # a line may go on after a backslash; an empty line more keeps the numbers of those that follow right
@@ -129,116 +130,87 @@ def _lines(content: bytes) -> list[str]:
     longest = max(map(len, lines))
     if longest > _LONGEST:
         raise FormatError(f"the lines of an .obj must have at most {_LONGEST:,} characters; one has {longest:,}")
-    return [line.lstrip() for line in lines] if "\n " in text or "\n\t" in text else lines
+    return [line.lstrip() for line in lines] if "\n " in text or text.startswith(" ") else lines
 
 
-def _named(line: str) -> tuple[str, str]:
-    """A word and the rest of the line: names may have spaces."""
-    word, _, rest = line.replace("\t", " ", 1).partition(" ")
-    return word, rest.strip()
+def _rows(lines: list[str], at: list[int], word: str) -> list[str]:
+    """The numbers of all lines of a kind, as many in each: 2 of vt, 3 of vn, 3 of v or 6 where one has a colour."""
+    rows = [lines[number][len(word) + 1 :].partition("#")[0].split() for number in at]
+    least = 2 if word == "vt" else 3
+    width = 6 if word == "v" and max(map(len, rows), default=0) >= 6 else least
+    for number, row in zip(at, rows, strict=True):
+        if len(row) < least and word == "v":
+            raise _wrong(lines, number, "3 numbers after 'v'")
+        if len(row) != width:
+            kept = row[: width if len(row) >= width else least]  # 4 numbers are x y z w
+            row[:] = kept + ["nan"] * (width - len(kept))
+    plain = [" ".join(row) for row in rows]
+    if not _UNUSUAL.search("\n".join(plain)):
+        return plain
+    return [" ".join([_number(lines, number, text) for text in row]) for number, row in zip(at, rows, strict=True)]
 
 
-def _blocks(lines: list[str], at: np.ndarray) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
-    """The words of some lines without the first of each, how many a line has, and the lines, so many at a time.
-
-    As objects of Python's, the words of all lines of a large file would fill the memory.
-    """
-    for start in range(0, len(at), _AT_ONCE):
-        some = at[start : start + _AT_ONCE]
-        words, sizes = _split([lines[i] for i in some.tolist()])
-        yield words, sizes, some
-
-
-def _split(chosen: list[str]) -> tuple[list[str], np.ndarray]:
-    text = "\n".join(chosen)
-    words = text.split()
-    width = len(words) // len(chosen)
-    # the first words stand at every width-th place: then all lines have as many, and the quick way is right
-    if "#" not in text and words[::width].count(words[0]) == len(chosen) == len(words) / width:
-        del words[::width]
-        return words, np.full(len(chosen), width - 1)
-    rows = [line.partition("#")[0].split()[1:] for line in chosen]
-    return [word for row in rows for word in row], np.array(list(map(len, rows)), np.int64)
-
-
-def _numbers(lines: list[str], at: np.ndarray, word: str, least: int) -> np.ndarray:
-    """[n, columns] float32 of the lines that begin with a word; as many columns as the shortest has."""
-    if not len(at):
-        return np.empty((0, least), np.float32)
-    blocks, widths = [], []
-    for words, sizes, some in _blocks(lines, at):
-        if sizes.min() < least:
-            raise _wrong(lines, some[sizes.argmin()], f"{least} numbers after {word!r}")
-        try:
-            with np.errstate(over="ignore"):
-                values = np.array(list(map(float, words)), np.float32)
-        except ValueError as error:
-            bad = next(i for i, text in enumerate(words) if not _is_number(text))
-            raise _wrong(lines, np.repeat(some, sizes)[bad], f"numbers after {word!r}") from error
-        if not np.isfinite(values).all():
-            raise _wrong(lines, np.repeat(some, sizes)[~np.isfinite(values)][0], "finite numbers")
-        blocks.append(values)
-        widths.append(sizes)
-    values, sizes = np.concatenate(blocks), np.concatenate(widths)
-    width = int(sizes.min())
-    first = (np.cumsum(sizes) - sizes)[:, None]
-    return values[first + np.arange(width)] if (sizes > width).any() else values.reshape(-1, width)
+def _number(lines: list[str], line: int, text: str) -> str:
+    """A number as numpy reads it."""
+    if _NOT_FINITE.search(text):
+        return "nan"
+    if not _is_number(text):
+        raise _wrong(lines, line, "numbers")
+    return text
 
 
 def _wrong(lines: list[str], line: int, wanted: str) -> FormatError:
     return FormatError(f"line {line + 1} must have {wanted}; got {lines[line][:80]!r}")
 
 
-def _faces(
-    lines: list[str], at: np.ndarray, counts: list[np.ndarray], totals: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """[F, 3, 3] corners, and [F] which of the face lines ``at`` each triangle came from."""
-    if not len(at):
-        raise FormatError('an .obj must have faces, lines "f"; there is none')
-    blocks, counted = [], []
-    for words, sizes, some in _blocks(lines, at):
-        if sizes.min() < 3:
-            raise _wrong(lines, some[sizes.argmin()], "at least 3 corners")
-        blocks.append(_corners(lines, some, words, sizes))
+def _corners(lines: list[str], at: dict[str, list[int]], notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """[n, 3] position, texture coordinate and normal of all corners, -1 for none; [F] the corners of each face."""
+    blocks, counted = [np.empty((0, 3), np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(at["f"]), _AT_ONCE):  # as objects of Python's, all words would fill the memory
+        some = at["f"][start : start + _AT_ONCE]
+        words = [lines[number][2:].partition("#")[0].split() for number in some]
+        sizes = np.array(list(map(len, words)), np.int64)
+        blocks.append(_indices(lines, np.repeat(some, sizes), [word for row in words for word in row]))
         counted.append(sizes)
-    corners, sizes = np.concatenate(blocks), np.concatenate(counted)  # [n, 3], [lines]
-    of_corner = np.repeat(np.arange(len(sizes)), sizes)
-    for k, (count, total) in enumerate(zip(counts, totals, strict=True)):
-        given = corners[:, k].copy()
+    corners, sizes = np.concatenate(blocks), np.concatenate(counted)
+    of_line = np.repeat(np.array(at["f"], np.int64), sizes)  # [n]
+    for k, word in enumerate(("v", "vt", "vn")):
+        given, total = corners[:, k].copy(), len(at[word])
         # 1, 2, ... from the first; -1, -2, ... back from the last before this line; 0 stands for "not given"
-        corners[:, k] = column = np.where(given < 0, given + count[of_corner], given - 1)
-        bad = (column >= total) | ((column < 0) & ((given != 0) | (k == 0)))
-        if bad.any():
-            raise _wrong(lines, at[of_corner[bad.argmax()]], f"numbers of the {total} {_READ[k]!r} lines")
-    triangles = sizes - 2
-    of_line = np.repeat(np.arange(len(sizes)), triangles)
-    first = (np.cumsum(sizes) - sizes)[of_line]
-    step = np.arange(len(of_line)) - np.repeat(np.cumsum(triangles) - triangles, triangles)
-    return corners[np.stack([first, first + step + 1, first + step + 2], axis=1)], of_line
+        corners[:, k] = place = np.where(given < 0, given + np.searchsorted(at[word], of_line), given - 1)
+        missing = (place >= total) | ((place < 0) & (given != 0))
+        if k == 0 and (missing | (given == 0)).any():
+            raise _wrong(lines, int(of_line[(missing | (given == 0)).argmax()]), f"numbers of the {total} 'v' lines")
+        if missing.any():
+            corners[missing, k] = -1
+            notes.append(f"the {word!r} of {int(missing.sum())} corners, whose numbers name none of {total} lines")
+    few = int((sizes < 3).sum())
+    if few:
+        notes.append(f"{few} of {len(sizes)} faces, which have fewer than 3 corners")
+    return corners, sizes
 
 
-def _corners(lines: list[str], at: np.ndarray, tokens: list[str], sizes: np.ndarray) -> np.ndarray:
+def _indices(lines: list[str], of_word: np.ndarray, words: list[str]) -> np.ndarray:
     """[n, 3] of ``7``, ``7/8``, ``7//9`` or ``7/8/9``; 0 for what is not given."""
-    slashes = {token.count("/") for token in tokens}
-    width = max(slashes) + 1
+    slashes = {word.count("/") for word in words}
+    width = max(slashes, default=0) + 1
     try:
         if width > 3:
             raise ValueError("more than three indices")
         if len(slashes) == 1:
-            text = " ".join(tokens).replace("//", "/0/").replace("/", " ")
-            values = list(map(int, text.split()))
-            if len(values) == width * len(tokens):  # fewer where "7/" leaves something out
+            values = list(map(int, " ".join(words).replace("//", "/0/").replace("/", " ").split()))
+            if len(values) == width * len(words):  # fewer where "7/" leaves something out
                 return np.pad(np.array(values, np.int64).reshape(-1, width), ((0, 0), (0, 3 - width)))
-        parts = [[int(part or 0) for part in f"{token}//".split("/")[:3]] for token in tokens]
+        parts = [[int(part or 0) for part in f"{word}//".split("/")[:3]] for word in words]
         return np.array(parts, np.int64).reshape(-1, 3)
     except (ValueError, OverflowError) as error:
-        bad = next(i for i, token in enumerate(tokens) if not _is_corner(token))
-        raise _wrong(lines, np.repeat(at, sizes)[bad], "corners like 1, 1/2, 1//3 or 1/2/3") from error
+        bad = next(i for i, word in enumerate(words) if not _is_corner(word))
+        raise _wrong(lines, int(of_word[bad]), "corners like 1, 1/2, 1//3 or 1/2/3") from error
 
 
-def _is_corner(token: str) -> bool:
+def _is_corner(word: str) -> bool:
     try:
-        return token.count("/") < 3 and all(abs(int(part or 0)) < 1 << 63 for part in token.split("/"))
+        return word.count("/") < 3 and all(abs(int(part or 0)) < 1 << 63 for part in word.split("/"))
     except ValueError:
         return False
 
@@ -248,14 +220,15 @@ def parse_materials(content: bytes) -> dict[str, Material]:
     materials: dict[str, Material] = {}
     current = Material()
     for line in content.decode("utf-8", errors="replace").splitlines():
-        word, rest = _named(line.strip())
+        word, _, rest = line.strip().replace("\t", " ").partition(" ")
+        rest = rest.strip()
         match word.lower():
             case "newmtl":
                 current = materials.setdefault(rest, Material())
             case "kd":
                 current.color = _color(rest.split(), current.color)
             case "map_kd":
-                current.picture = _picture_name(rest.split(" "))
+                current.texture = _texture_name(rest.split(" "))
     return materials
 
 
@@ -267,7 +240,7 @@ def _color(words: list[str], default: tuple[float, float, float]) -> tuple[float
     return red, green, blue
 
 
-def _picture_name(words: list[str]) -> str:
+def _texture_name(words: list[str]) -> str:
     """The rest of the line, after options such as ``-s 1 1 1``; names may have spaces."""
     while words and words[0] in ("-blendu", "-blendv", "-bm", "-boost", "-cc", "-clamp", "-imfchan", "-o", "-s", "-t",
                                  "-texres", "-mm"):  # fmt: skip

@@ -1,13 +1,15 @@
-"""The vertices of a .ply as columns of numbers.
+"""The header of a .ply, and its vertices as columns of numbers.
 
 Binary rows without lists are a view of the file's bytes: one array of float32 where all is little-endian float32, else
-a structured one. Lists and text go through plyfile.
+a structured one. Lists and text go through plyfile. Other elements, and bytes after the rows, are left out with a
+warning.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,13 +29,13 @@ _KINDS = {
 }
 _COUNT = re.compile("[0-9]{1,19}")
 _HEADER_LIMIT = 1 << 20
-"""Nobody's header is longer than a megabyte; a damaged file should not be searched to its end."""
+"""No real header is longer than a megabyte; a damaged file is not searched to its end."""
 _USUAL_HEADER = 1 << 13
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Named columns of N rows: an array [N, C] of float32, or [N] of records. Both may look into the file's bytes."""
+    """Named columns of N rows: an array [N, C] of float32, or [N] of records. Both may be views of the file's bytes."""
 
     names: tuple[str, ...]
     rows: np.ndarray
@@ -42,7 +44,7 @@ class Columns:
         """[n, len(names)] of those rows, float32: a view where it can be one."""
         if self.rows.dtype.names:
             columns = [self.rows[name][rows] for name in names]
-            with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and is told of as such
+            with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite; the caller reports it
                 return np.stack([column.astype(np.float32) for column in columns], axis=1)
         at = [self.names.index(name) for name in names]
         if at == list(range(at[0], at[0] + len(at))):
@@ -51,7 +53,7 @@ class Columns:
 
 
 @dataclass
-class _Element:
+class Element:
     name: str
     count: int
     properties: list[tuple[str, str]]
@@ -59,7 +61,7 @@ class _Element:
 
     @property
     def least_bytes(self) -> int:
-        """What one row takes at least, in a binary body: a list may be empty, but its length is there."""
+        """The least bytes of one row in a binary body: a list may be empty, but its length is stored."""
         return sum(_size(kind.split()[1] if kind.startswith("list ") else kind) for _, kind in self.properties)
 
     @property
@@ -68,9 +70,9 @@ class _Element:
 
 
 @dataclass
-class _Header:
+class Header:
     encoding: str
-    elements: list[_Element]
+    elements: list[Element]
     size: int
 
 
@@ -79,7 +81,7 @@ def _size(kind: str) -> int:
 
 
 def is_ply(buffer: memoryview) -> bool:
-    """Whether the first line says so."""
+    """Whether the first line is that of a .ply."""
     return bytes(buffer[:4]) in (b"ply\n", b"ply\r")
 
 
@@ -90,8 +92,13 @@ def holds_mesh(buffer: memoryview) -> bool:
     return has_faces and not any(line[:1] == [b"property"] and line[-1] == b"f_dc_0" for line in lines)
 
 
+def holds_packed(buffer: memoryview) -> bool:
+    """Whether a .ply's header has the packed columns of a compressed.ply."""
+    return b" packed_position" in header_bytes(buffer)
+
+
 def header_bytes(buffer: memoryview) -> bytes:
-    """All up to the body, or b"" where that is no .ply; looks at a megabyte at most."""
+    """The header with its last line, or b"" if there is none within a megabyte."""
     for limit in (_USUAL_HEADER, _HEADER_LIMIT):
         start = bytes(buffer[:limit])
         end = _line_end(start)
@@ -111,13 +118,13 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
     """The columns of the element "vertex".
 
     Args:
-        buffer: the whole file; what is returned may look into it.
-        wanted: gets the names of the scalar columns there are, and gives those to read; raises what it lacks.
+        buffer: the whole file; the result may be a view of it.
+        wanted: names of the scalar columns in the file -> names to read; raises if some are missing.
 
     Raises:
-        FormatError: the header or the body is damaged, or does not hold what it says.
+        FormatError: the header or the body is damaged, or the body lacks rows that the header counts.
     """
-    header = _parse_header(buffer)
+    header = parse_header(buffer)
     vertex = next((element for element in header.elements if element.name == "vertex"), None)
     if vertex is None or vertex.count == 0:
         found = "0" if vertex else "no such element"
@@ -126,7 +133,10 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
             f"say {found}"
         )
     names = wanted([name for name, kind in vertex.properties if not kind.startswith("list ")])
-    _check_size(header, buffer)
+    check_size(header, buffer, stacklevel=5)
+    others = [element.name for element in header.elements if element.count and element is not vertex]
+    if others:
+        warnings.warn(f"Gaussians cannot hold all of this .ply; left out: {', '.join(others)}", stacklevel=4)
     before = header.elements[: header.elements.index(vertex)]
     if header.encoding == "ascii" or any(element.has_lists for element in (*before, vertex)):
         return _read_with_plyfile(header, buffer, names)
@@ -140,7 +150,26 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
     return Columns(names, np.frombuffer(buffer, record, vertex.count, start))
 
 
-def _parse_header(buffer: memoryview) -> _Header:
+def read_records(buffer: memoryview) -> dict[str, np.ndarray]:
+    """Each element of a little-endian .ply without lists, by name: [count] records, views of the bytes.
+
+    Raises:
+        FormatError: the header or the body is damaged, is not little-endian, or has lists.
+    """
+    header = parse_header(buffer)
+    if header.encoding != "binary_little_endian" or any(element.has_lists for element in header.elements):
+        end = header.size
+        raise FormatError(f"the header, up to byte {end}, must say binary_little_endian, no lists: {header.encoding}")
+    check_size(header, buffer, stacklevel=5)
+    found, at = {}, header.size
+    for element in header.elements:
+        record = np.dtype([(name, f"<{_KINDS[kind]}") for name, kind in element.properties])
+        found[element.name] = np.frombuffer(buffer, record, element.count, at)
+        at += found[element.name].nbytes
+    return found
+
+
+def parse_header(buffer: memoryview) -> Header:
     text = header_bytes(buffer)
     if not text:
         raise FormatError(
@@ -148,7 +177,7 @@ def _parse_header(buffer: memoryview) -> _Header:
             f"byte 0 starts {bytes(buffer[:16])!r}: it is cut off or not a .ply"
         )
     encoding = ""
-    elements: list[_Element] = []
+    elements: list[Element] = []
     # comments may be in any encoding; the first line is "ply", the last is "end_header" and its end
     lines = text.decode("utf-8", errors="replace").split(_line_end(text).decode())[1:-2]
     for number, line in enumerate(lines, 2):
@@ -158,15 +187,14 @@ def _parse_header(buffer: memoryview) -> _Header:
             case ["format", ("ascii" | "binary_little_endian" | "binary_big_endian") as encoding, "1.0"]:
                 continue
             case ["element", name, count] if _COUNT.fullmatch(count):
-                elements.append(_Element(name, int(count), []))
+                elements.append(Element(name, int(count), []))
             case ["property", "list", length, kind, name] if elements and length in _KINDS and kind in _KINDS:
                 elements[-1].properties.append((name, f"list {length} {kind}"))
             case ["property", kind, name] if elements and kind in _KINDS:
                 elements[-1].properties.append((name, kind))
             case _:
                 raise FormatError(
-                    "a .ply header must hold format, element, property and comment; line "
-                    f"{number} is {line[:80]!r}"
+                    f"a .ply header must hold format, element, property and comment; line {number} is {line[:80]!r}"
                 )
     if not encoding:
         raise FormatError(
@@ -175,11 +203,14 @@ def _parse_header(buffer: memoryview) -> _Header:
     for element in elements:
         if len({name for name, _ in element.properties}) < len(element.properties):
             raise FormatError(f'the columns of the element "{element.name}" must differ; a name is there twice')
-    return _Header(encoding, elements, len(text))
+    return Header(encoding, elements, len(text))
 
 
-def _check_size(header: _Header, buffer: memoryview) -> None:
-    """Compare what the header says with what is there, before anybody makes room for 10^18 vertices."""
+def check_size(header: Header, buffer: memoryview, stacklevel: int = 4) -> None:
+    """Compare the header's counts with the size of the body, before memory for 10^18 vertices is allocated.
+
+    Warns of bytes or lines after the rows; ``stacklevel`` is that of the warning.
+    """
     body = len(buffer) - header.size
     text = header.encoding == "ascii"
     if text:
@@ -192,23 +223,29 @@ def _check_size(header: _Header, buffer: memoryview) -> None:
     if body < needed:
         raise FormatError(f"{counts} must take at least {needed} {unit}; got {body} {place}: it is cut off")
     has_lists = any(element.has_lists for element in header.elements)
-    if (
-        body > needed
-        and (text or not has_lists)
-        and (text or bytes(buffer[header.size + needed :]).strip(b"\0\r\n\t "))
-    ):
-        raise FormatError(f"{counts} must take {needed} {unit}; got {body} {place}: its counts are wrong")
+    rest = b"text" if text else b"" if has_lists else bytes(buffer[header.size + needed :]).strip(b"\0\r\n\t ")
+    if body > needed and rest:
+        warnings.warn(
+            f"{counts} take {needed} {unit}; the {body - needed} {unit} after them are left out", stacklevel=stacklevel
+        )
 
 
-def _read_with_plyfile(header: _Header, buffer: memoryview, names: tuple[str, ...]) -> Columns:
+def _read_with_plyfile(header: Header, buffer: memoryview, names: tuple[str, ...]) -> Columns:
     from plyfile import PlyData, PlyParseError  # 0.1 s to import, and rarely needed
 
     try:
         with np.errstate(over="ignore"):  # as in Columns.take
-            vertex = PlyData.read(io.BytesIO(buffer))["vertex"]
+            vertex = PlyData.read(io.BytesIO(_without_comments(header, buffer)))["vertex"]
             columns = [np.asarray(vertex[name]).astype(np.float32) for name in names]
     except (PlyParseError, ValueError, OverflowError) as error:
         raise FormatError(
             f"a .ply must hold what its header says ({header.encoding}); after byte {header.size}: {error}"
         ) from error
     return Columns(names, np.stack(columns, axis=1))
+
+
+def _without_comments(header: Header, buffer: memoryview) -> bytes:
+    """The file for plyfile, which reads comments in ASCII alone."""
+    lines = bytes(buffer[: header.size]).splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith((b"comment", b"obj_info"))]
+    return b"".join([*kept, buffer[header.size :]])

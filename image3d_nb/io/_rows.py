@@ -1,8 +1,7 @@
-"""Moving many thin rows of numbers fast: in blocks, by columns, into few large pieces of memory.
+"""Copy many narrow rows fast: in blocks, column by column, into few large pieces of memory.
 
-numpy spends a fixed time on each row of a table [N, 3], and the system one on each page of fresh memory: often more
-than the numbers that go into it take. Blocks of rows that fit into the processor's cache, and columns within them,
-avoid both.
+numpy spends a fixed time on each row of a table [N, 3], and the system on each page of fresh memory: often more than
+the copy itself takes. Blocks of rows that fit into the processor's cache, copied by columns, avoid both costs.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ BLOCK = 4096
 """Rows of a block: 16 columns of float32 take 256 KB."""
 _LARGE = 1 << 22
 _FOUR = np.dtype("c16")
-"""Four float32 side by side: numpy moves such a number of 16 bytes as fast as one of 4. It is never computed with."""
+"""Four float32 side by side: numpy copies such a 16-byte number as fast as a 4-byte one. Nothing computes with it."""
 
 
 def blocks(count: int) -> Iterator[slice]:
@@ -27,14 +26,14 @@ def blocks(count: int) -> Iterator[slice]:
 def room(size: int) -> np.ndarray:
     """[size] uint8 of fresh memory.
 
-    From 4 MB on, numpy asks for pages of 2 MB, each of which comes almost as fast as one of 4 KB: so somewhat less is
-    taken out of that much. What is not used costs nothing.
+    From 4 MB on, numpy asks for pages of 2 MB, each almost as fast as one of 4 KB: so a slightly smaller array is cut
+    out of 4 MB. Unused pages cost nothing.
     """
     return np.empty(max(size, _LARGE) if size > _LARGE // 4 else size, np.uint8)[:size]
 
 
 def tables(count: int, *widths: int) -> list[torch.Tensor]:
-    """[count, width] float32 each, side by side in one piece of memory."""
+    """Tables [count, width] of float32, one for each width, in one piece of memory."""
     block = torch.from_numpy(room(4 * count * sum(widths)).view(np.float32))
     sizes = [count * width for width in widths]
     return [part.view(count, width) for part, width in zip(block.split(sizes), widths, strict=True)]
@@ -55,7 +54,7 @@ def copy_fours(source: np.ndarray, target: np.ndarray) -> None:
 
 
 def unit_planes(quats: np.ndarray) -> np.ndarray:
-    """[4, n] contiguous, of length 1, of [n, 4]; also where squares are beyond float32."""
+    """Quaternions [n, 4] as unit planes [4, n], contiguous; also if squares overflow float32."""
     planes = np.ascontiguousarray(quats.T)
     with np.errstate(over="ignore", under="ignore"):
         squares = (planes * planes).sum(0)
@@ -63,3 +62,13 @@ def unit_planes(quats: np.ndarray) -> np.ndarray:
         squares = np.square(planes.astype(np.float64)).sum(0)
     planes /= np.sqrt(squares).astype(np.float32)
     return planes
+
+
+def with_largest(others: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """[n, 4] of length 1, of three numbers [n, 3] in their order and the place [n] of the fourth, the largest."""
+    largest = np.sqrt(np.maximum(0, 1 - np.square(others).sum(1, keepdims=True)))
+    places = np.arange(3) + (np.arange(3) >= which[:, None])  # [n, 3]
+    quats = np.empty((len(others), 4), np.float32)
+    np.put_along_axis(quats, places, others, axis=1)
+    np.put_along_axis(quats, which[:, None].astype(np.intp), largest, axis=1)
+    return quats

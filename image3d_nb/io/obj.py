@@ -9,103 +9,85 @@ Specification: http://paulbourke.net/dataformats/obj/ and http://paulbourke.net/
 
 from __future__ import annotations
 
-import warnings
+import io
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
-from ..mesh import Mesh
-from . import _pictures
+from ..mesh import Mesh, unique_rows
+from . import _textures
+from ._foreign import colors_from_numbers, parsing, warn_left_out
 from ._format import Format, Sibling
-from ._mesh_parts import Part, colors_of, first_rows, float32, has_texture, join, losses, unit_normals
-from ._obj_text import Material, Scene, parse_materials, parse_scene, sniff
+from ._mesh_parts import Part, colors_of, float32, has_texture, join, losses, unit_normals
+from ._obj_text import Material, PlainText, parse_materials, plain_text, sniff
 
 _MATERIAL = "material"
-_MOST_NOTES = 6
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Mesh:
-    """All faces as one mesh; polygons become fans of triangles.
+    """All faces as one mesh, parsed by trimesh; polygons become triangles.
 
-    A vertex for each different combination of position, texture coordinate and normal, in the order of the positions;
-    positions that no face uses are left out. Materials: ``map_Kd`` is the texture (``Kd`` is not multiplied with it:
-    exporters leave any number there), else the colours are those of the vertices, else ``Kd``. See
-    :mod:`._mesh_parts` for several. A .mtl, a material or a texture that is not there is a warning. Lines and points
-    are left out.
+    A vertex for each different combination of position, texture coordinate and normal; positions that no face uses are
+    left out. Materials: ``map_Kd`` is the texture (``Kd`` is not multiplied with it: exporters leave any number there),
+    else the colours are those of the vertices, else ``Kd``. See :mod:`._mesh_parts` for several. A warning says what is
+    left out: a .mtl or a texture that is not there, faces of two corners, indices that name nothing. A text that is cut
+    off gives the faces it has; an .obj does not say how many there should be. Lines and points are left out.
 
     Raises:
-        FormatError: a line that cannot be read (the message has its number), an index that is not there, no faces.
+        FormatError: a position or a face that cannot be read (the message has its line), or no faces.
     """
-    scene = parse_scene(buffer)
+    from trimesh.exchange.obj import load_obj
+
     notes: list[str] = []
-    missing: list[str] = []
-    materials = _materials(scene, sibling, missing)
-    groups = list(scene.by_material())
-    if not missing:
-        missing += [f"the material {name[:80]!r}" for name, _ in groups if name and name not in materials]
-    surfaces: dict[tuple[tuple[float, float, float], str], list[np.ndarray]] = {}
-    for name, faces in groups:  # materials that look alike are one
-        material = materials.get(name, Material())
-        surfaces.setdefault((material.color, material.picture), []).append(faces)
-    parts = [(_part(scene, np.concatenate(faces), color), name) for (color, name), faces in surfaces.items()]
-    mesh = join(_with_pictures(parts, sibling, missing), notes)
-    for trouble, lines in (("has parts that are not there", missing), ("is more than a Mesh can hold", notes)):
-        if lines:
-            more = f" and {len(lines) - _MOST_NOTES} more" if len(lines) > _MOST_NOTES else ""
-            warnings.warn(f"this .obj {trouble}; left out: {', '.join(lines[:_MOST_NOTES])}{more}", stacklevel=3)
+    plain = plain_text(bytes(buffer), notes)
+    names = "".join(f"newmtl {number}\n" for number in range(len(plain.materials)))
+    with parsing("an .obj"):
+        loaded = load_obj(io.BytesIO(plain.text.encode()), resolver={"materials.mtl": names.encode()})
+        geometries = {int(part["visual"].material.name): part for part in loaded["geometry"].values()}
+    materials = _materials(plain, sibling, notes)
+    textures = _textures.Textures(notes)
+    parts = []
+    for number, geometry in sorted(geometries.items()):
+        material = materials.get(plain.materials[number], Material())
+        parts.append(_part(geometry, material, textures, sibling, notes))
+    mesh = join(parts, notes)
+    warn_left_out(notes, ".obj")
     return mesh
 
 
-def _materials(scene: Scene, sibling: Sibling, missing: list[str]) -> dict[str, Material]:
+def _materials(plain: PlainText, sibling: Sibling, notes: list[str]) -> dict[str, Material]:
     materials: dict[str, Material] = {}
-    for name in scene.libraries:
+    whole = True
+    for name in plain.libraries:
         try:
-            content = sibling(name)
+            materials |= parse_materials(sibling(name))
         except (OSError, ValueError):
-            missing.append(f"materials of {name[:80]!r}")
-            continue
-        materials |= parse_materials(content)
+            whole = False
+            notes.append(f"materials of {name[:80]!r}, which is not there")
+    if whole:
+        known = {"", *materials}
+        notes += [f"the material {name[:80]!r}, which no .mtl has" for name in plain.materials if name not in known]
     return materials
 
 
-def _part(scene: Scene, faces: np.ndarray, color: tuple[float, float, float]) -> Part:
-    """The faces [F, 3, 3] (position, texture coordinate, normal; -1: none) of a material, whose colour is given."""
-    corners = faces.reshape(-1, 3)
-    # sorted by position first: vertices keep their order where none is split
-    sizes = np.array([len(scene.positions), len(scene.uvs) + 1, len(scene.normals) + 1])
-    keys = (corners[:, 0] * sizes[1] + corners[:, 1] + 1) * sizes[2] + corners[:, 2] + 1
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    at, uv, normal = corners[first].T
-    colors = scene.colors[at] if scene.colors is not None else None
-    if colors is None and color != (1.0, 1.0, 1.0):
-        colors = np.broadcast_to(np.array(color, np.float32), (len(first), 3))
-    return Part(
-        vertices=scene.positions[at],
-        faces=inverse.reshape(-1, 3),
-        normals=scene.normals[normal] if len(scene.normals) and (normal >= 0).all() else None,
-        uvs=scene.uvs[uv] if len(scene.uvs) and (uv >= 0).all() else None,
-        colors=colors,
-    )
-
-
-def _with_pictures(parts: list[tuple[Part, str]], sibling: Sibling, missing: list[str]) -> list[Part]:
-    """The parts with their textures, each decoded once."""
-    pictures: dict[str, np.ndarray | None] = {"": None}
-    room = _pictures.MOST_PIXELS
-    for part, name in parts:
-        if name not in pictures and part.uvs is not None:
-            try:
-                content = sibling(name)
-            except (OSError, ValueError):
-                missing.append(f"the texture {name[:80]!r}")
-                pictures[name] = None
-                continue
-            picture = _pictures.decode(content, f"the texture {name[:80]!r}", room)
-            pictures[name] = picture
-            room -= picture[..., 0].size
-        if part.uvs is not None and pictures[name] is not None:
-            part.picture, part.colors = pictures[name], None
-    return [part for part, _ in parts]
+def _part(
+    geometry: dict[str, Any], material: Material, textures: _textures.Textures, sibling: Sibling, notes: list[str]
+) -> Part:
+    """What trimesh read of one material."""
+    uvs, colors = geometry["visual"].uv, geometry.get("vertex_colors")
+    part = Part(geometry["vertices"], geometry["faces"], normals=geometry.get("vertex_normals"), uvs=uvs)
+    if material.texture and uvs is not None:
+        part.image = textures.get(material.texture, lambda: sibling(material.texture))
+    if part.image is not None:
+        return part
+    plain = np.broadcast_to(np.array(material.color, np.float32), part.vertices.shape)
+    if colors is not None and np.isfinite(colors).any():
+        colors = colors_from_numbers(np.asarray(colors), notes)
+        part.colors = np.where(np.isfinite(colors).any(1, keepdims=True), colors, plain)
+    elif material.color != (1.0, 1.0, 1.0):
+        part.colors = plain
+    return part
 
 
 def write(mesh: Mesh, name: str) -> dict[str, bytes]:
@@ -118,7 +100,7 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     material = f"newmtl {_MATERIAL}\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\n"
     files: dict[str, bytes] = {}
     if mesh.texture is not None and has_texture(mesh):
-        files[f"{stem}.png"] = _pictures.encode(mesh.texture)
+        files[f"{stem}.png"] = _textures.encode(mesh.texture)
         material += f"map_Kd {stem}.png\n"
     text = f"# image3d_nb\nmtllib {stem}.mtl\n{_geometry(mesh)}"
     return {name: text.encode(), f"{stem}.mtl": material.encode(), **files}
@@ -128,16 +110,16 @@ def _geometry(mesh: Mesh) -> str:
     rows, colors = float32(mesh.vertices, "vertices"), colors_of(mesh)
     if colors is not None:
         rows = np.concatenate([rows, float32(colors, "vertex_colors")], axis=1)  # [V, 6]
-    first, at = first_rows(rows)
-    blocks, columns = [_lines("v", rows[first])], [at]
+    rows, _, at = unique_rows(rows)
+    blocks, columns = [_lines("v", rows)], [at]
     if mesh.uvs is not None:
         uvs = float32(mesh.uvs, "uvs")
-        first, at = first_rows(uvs)
-        blocks.append(_lines("vt", uvs[first]))
+        uvs, _, at = unique_rows(uvs)
+        blocks.append(_lines("vt", uvs))
         columns.append(at)
     normals = unit_normals(mesh)
-    first, at = first_rows(normals)
-    blocks.append(_lines("vn", normals[first]))
+    normals, _, at = unique_rows(normals)
+    blocks.append(_lines("vn", normals))
     columns.append(at)
     corner = "%d/%d/%d" if mesh.uvs is not None else "%d//%d"
     indices = np.stack(columns, axis=1)[mesh.faces] + 1  # [F, 3, 2 or 3], counted from 1

@@ -9,6 +9,7 @@ Specifications: http://paulbourke.net/dataformats/ply/ (the file), https://githu
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 from ..errors import FormatError, InputError
 from ..gaussians import SH_C0, Gaussians
 from ._format import Format, Sibling
-from ._ply_table import Columns, holds_mesh, is_ply, read_table
+from ._ply_table import Columns, holds_mesh, holds_packed, is_ply, read_table
 from ._rows import BLOCK, blocks, copy_columns, copy_fours, room, tables
 
 _POSITION = ("x", "y", "z")
@@ -44,22 +45,24 @@ def inria_columns(sh_degree: int) -> tuple[str, ...]:
 
 
 def sniff(buffer: memoryview) -> bool:
-    """Whether it is a .ply, but for meshes: point clouds and damaged ones are told here what they lack."""
-    return is_ply(buffer) and not holds_mesh(buffer)
+    """Whether it is a .ply other than a mesh or a compressed one; ``read`` says what is missing in a point cloud."""
+    return is_ply(buffer) and not holds_mesh(buffer) and not holds_packed(buffer)
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (every format gets it)
     """Gaussians from the bytes of a .ply, in the axes of the file, float32.
 
-    Infinite logits and log scales of minus infinity are read as what they mean: opacity 0 or 1, scale 0.
+    Infinite logits mean opacity 0 or 1; a log scale of minus infinity means scale 0.
 
     Raises:
         FormatError: damaged, no vertices, or columns missing.
     """
     columns = read_table(buffer, _wanted)
     count = len(columns.rows)
+    if _SCALE[2] not in columns.names:
+        warnings.warn("this .ply holds flat Gaussians of two scales (2DGS); the third scale is 0", stacklevel=3)
     if columns.names == LGM_COLUMNS and not columns.rows.dtype.names:
-        # one copy of everything, of which the fields are views: 4x as fast as by columns
+        # one copy of all rows; the fields are views of it: 4x as fast as column by column
         table, activated = tables(count, len(LGM_COLUMNS), 4)
         stored, out = table.numpy(), activated.numpy()
         np.copyto(stored, columns.rows)
@@ -78,7 +81,7 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (e
 def _read_rows(
     columns: Columns, rows: slice, means: np.ndarray, quats: np.ndarray, sh: np.ndarray, activated: np.ndarray
 ) -> None:
-    """Fill the fields of n Gaussians, of which the last is opacity and scales [n, 4]."""
+    """Fill the fields of n Gaussians; ``activated`` [n, 4] is opacity and scales."""
     copy_columns(columns.take(_POSITION, rows), means)
     copy_fours(columns.take(_ROT, rows), quats)
     copy_columns(columns.take(_DC, rows), sh[:, 0])
@@ -86,33 +89,38 @@ def _read_rows(
     if rest:
         by_channel = columns.take(rest, rows).reshape(len(means), 3, -1)  # [n, 3, K - 1]
         sh[:, 1:] = by_channel.transpose(0, 2, 1)
-    _activate(columns.take(("opacity", *_SCALE), rows), activated)
+    scales = [name for name in _SCALE if name in columns.names]
+    stored = columns.take(("opacity", *scales), rows)
+    if len(scales) == 2:
+        stored = np.pad(stored, ((0, 0), (0, 1)), constant_values=-np.inf)
+    _activate(stored, activated)
 
 
 def _activate(stored: np.ndarray, out: np.ndarray) -> None:
-    """Logits to opacities, logarithms to scales; both [n, 4].
+    """Convert logits to opacities and logarithms to scales; both arrays [n, 4].
 
-    numpy and not torch: on a busy machine, waking torch's threads takes longer than all of this.
+    In numpy: on a busy machine, waking torch's threads takes longer than the whole computation.
     """
     copy_fours(stored, out)
-    np.subtract(0, out[:, 0], out=out[:, 0])  # numpy 2.4's negative is wrong from strided float32 to strided float32
-    with np.errstate(over="ignore"):  # exp(inf) = inf is meant: sigmoid(-inf) = 0; scales are checked by the caller
+    # numpy 2.4's negative gives wrong results for strided float32 input and output
+    np.subtract(0, out[:, 0], out=out[:, 0])
+    with np.errstate(over="ignore"):  # exp(inf) = inf is intended: sigmoid(-inf) = 0; the caller checks scales
         np.exp(out, out=out)
     opacity = out[:, 0] + 1  # sigmoid(x) = 1 / (1 + exp(-x))
     np.divide(1, opacity, out=out[:, 0])
 
 
 def _wanted(names: Sequence[str]) -> tuple[str, ...]:
-    """The columns to read out of those that are there.
+    """The columns to read, given those in the file.
 
     Raises:
-        FormatError: it has not all that Gaussians need.
+        FormatError: a column that Gaussians need is missing.
     """
-    missing = [name for name in LGM_COLUMNS if name not in names]
+    flat = "scale_0" in names and "scale_1" in names and "scale_2" not in names
+    wanted = [name for name in LGM_COLUMNS if not (flat and name == "scale_2")]
+    missing = [name for name in wanted if name not in names]
     if missing:
         reason = "it may hold a mesh or a plain point cloud"
-        if "packed_position" in names:
-            reason = "it is a compressed.ply of PlayCanvas, which splat-transform turns into a plain one"
         raise FormatError(
             f"a .ply of Gaussians must have the columns {' '.join(LGM_COLUMNS)}; its header, from byte 0 on, lacks "
             f"{' '.join(missing)} and has {' '.join(names)}: {reason}"
@@ -122,7 +130,7 @@ def _wanted(names: Sequence[str]) -> tuple[str, ...]:
         raise FormatError(
             f"f_rest must be columns 0 to 8, 23 or 44 (SH degree 1, 2, 3), or absent; got {len(rest)}: {' '.join(rest)}"
         )
-    return (*LGM_COLUMNS, *rest)
+    return (*wanted, *rest)
 
 
 def _rest(names: Sequence[str]) -> list[str]:
@@ -158,7 +166,7 @@ def write(gaussians: Gaussians, name: str, layout: str = "auto") -> dict[str, me
 def _fill(
     table: np.ndarray, means: np.ndarray, quats: np.ndarray, scales: np.ndarray, opacities: np.ndarray, sh: np.ndarray
 ) -> None:
-    """Put what is stored of n Gaussians into a table [n, 14], or [n, C] of Inria's columns."""
+    """Write the stored values of n Gaussians into a table [n, 14], or [n, C] with Inria's columns."""
     dc = 3 if table.shape[1] == len(LGM_COLUMNS) else 6
     table[:, 3:dc] = 0  # normals
     copy_columns(means, table[:, :3])
@@ -171,10 +179,10 @@ def _fill(
 
 
 def _deactivate(opacities: np.ndarray, scales: np.ndarray, out: np.ndarray) -> None:
-    """Opacities to logits, scales to logarithms, into a table [n, 4]; infinite ones are limited."""
+    """Convert opacities to logits and scales to logarithms, into a table [n, 4]; infinite values are limited."""
     logs = np.empty(out.shape, np.float32)
     copy_columns(scales, logs[:, 1:])
-    with np.errstate(divide="ignore"):  # infinite for 0 and 1, which are limited right away
+    with np.errstate(divide="ignore"):  # infinite for 0 and 1; limited below
         np.divide(opacities, 1 - opacities, out=logs[:, 0])
         np.log(logs, out=logs)
     np.maximum(logs, _POINT, out=logs)
@@ -183,9 +191,9 @@ def _deactivate(opacities: np.ndarray, scales: np.ndarray, out: np.ndarray) -> N
 
 
 def _encode(count: int, names: Sequence[str], fill: Callable[[slice, np.ndarray], None]) -> memoryview:
-    """A whole .ply of ``count`` rows; ``fill`` gets a slice of them, and the table to put their numbers in.
+    """A whole .ply of ``count`` rows; ``fill(rows, table)`` writes the numbers of a slice of rows into a table.
 
-    In blocks of rows that fit into the processor's cache: fresh memory costs more than the numbers that go into it.
+    It works in blocks of rows that fit into the processor's cache: fresh memory costs more than the copy.
     """
     properties = "".join(f"property float {name}\n" for name in names)
     header = f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\n{properties}end_header\n".encode()
@@ -200,15 +208,15 @@ def _encode(count: int, names: Sequence[str], fill: Callable[[slice, np.ndarray]
     return content.data
 
 
-def lgm_table(gaussians: Tensor | np.ndarray, min_opacity: float = 0.005) -> np.ndarray:
-    """What LGM's published save_ply stores for its network's output: pruned, and limited as it does.
+def lgm_bytes(gaussians: Tensor | np.ndarray, min_opacity: float = 0.005) -> memoryview:
+    """The .ply that LGM's published save_ply writes for its network's output, in the axes of the tensor.
 
     Args:
         gaussians: [1, N, 14], LGM's layout (position 3, opacity 1, linear scale 3, rotation 4, rgb 3), activated.
-        min_opacity: rows below it are left out; 0.005 is the published one.
+        min_opacity: rows below it are left out; 0.005 is the published value.
 
     Returns:
-        [M, 14] float32 in the order of :data:`LGM_COLUMNS`. Opacities are kept within 1e-6 of 0 and 1, and 1e-8 is
+        The whole file: M rows of :data:`LGM_COLUMNS`, float32. Opacities are limited to [1e-6, 1 - 1e-6], and 1e-8 is
         added to scales, so that nothing is infinite.
 
     Raises:
@@ -217,27 +225,17 @@ def lgm_table(gaussians: Tensor | np.ndarray, min_opacity: float = 0.005) -> np.
     Source:
         https://github.com/3DTopia/LGM, core/gs.py, save_ply.
     """
-    return np.stack(_lgm_columns(_lgm_rows(gaussians, min_opacity)), axis=1)
-
-
-def lgm_bytes(gaussians: Tensor | np.ndarray, min_opacity: float = 0.005) -> memoryview:
-    """The whole .ply of :func:`lgm_table`, in the axes of the tensor."""
-    kept = _lgm_rows(gaussians, min_opacity)
+    if gaussians.ndim != 3 or gaussians.shape[0] != 1 or gaussians.shape[2] != 14:
+        raise InputError(f"gaussians must be [1, N, 14], LGM's layout; got shape {tuple(gaussians.shape)}")
+    all_rows = torch.as_tensor(gaussians).detach()[0].to("cpu", torch.float32).numpy()  # [N, 14]
+    opaque = all_rows[:, 3] >= min_opacity
+    kept = all_rows if opaque.all() else all_rows[opaque]  # [M, 14]
 
     def fill(rows: slice, table: np.ndarray) -> None:
         for i, column in enumerate(_lgm_columns(kept[rows])):
             table[:, i] = column
 
     return _encode(len(kept), LGM_COLUMNS, fill)
-
-
-def _lgm_rows(gaussians: Tensor | np.ndarray, min_opacity: float) -> np.ndarray:
-    """[M, 14] in LGM's order, pruned."""
-    if gaussians.ndim != 3 or gaussians.shape[0] != 1 or gaussians.shape[2] != 14:
-        raise InputError(f"gaussians must be [1, N, 14], LGM's layout; got shape {tuple(gaussians.shape)}")
-    rows = torch.as_tensor(gaussians).detach()[0].to("cpu", torch.float32).numpy()  # [N, 14]
-    kept = rows[:, 3] >= min_opacity
-    return rows if kept.all() else rows[kept]  # [M, 14]
 
 
 def _lgm_columns(rows: np.ndarray) -> list[np.ndarray]:

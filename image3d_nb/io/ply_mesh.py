@@ -10,25 +10,26 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from ..errors import FormatError
-from ..mesh import Mesh
-from . import _pictures
+from ..mesh import Mesh, unique_rows
+from . import _textures
+from ._foreign import colors_from_numbers, parsing, triangles_of, warn_left_out
 from ._format import Format, Sibling
-from ._mesh_parts import Part, colors_of, first_rows, float32, has_texture, join, losses, unit_normals
-from ._ply_table import _KINDS, _check_size, _Element, _Header, _parse_header, holds_mesh, is_ply
+from ._mesh_parts import Part, colors_of, float32, has_texture, join, losses, unit_normals
+from ._ply_table import Header, check_size, holds_mesh, is_ply, parse_header
 
 _UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 _COLORS = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
 _CORNERS = ("vertex_indices", "vertex_index")
 
-_SIGNED = re.compile(rb"(property[ \t]+list[ \t]+)(char|int8|short|int16|int|int32)\b")
-_TEXTURE = re.compile(rb"[\r\n]comment TextureFile ([^\r\n]+)")
+_SIGNED = re.compile(r"^list (char|int8|short|int16|int|int32)\b")
+_TEXTURE = re.compile(r"[\r\n]comment TextureFile ([^\r\n]+)")
 
 
 def sniff(buffer: memoryview) -> bool:
@@ -37,157 +38,166 @@ def sniff(buffer: memoryview) -> bool:
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Mesh:
-    """The faces as triangles (polygons become fans), little-endian, big-endian or text.
+    """The faces as triangles, little-endian, big-endian or text; parsed by trimesh.
 
-    Texture coordinates of vertices (s t, u v, texture_u texture_v) or of the corners of triangles (texcoord). A texture
-    that is not there is a warning.
+    Texture coordinates of vertices (s t, u v, texture_u texture_v) or of the corners of triangles (texcoord). A warning
+    says what is left out: a texture that is not there, faces of two corners, faces that a text which is cut off lacks.
 
     Raises:
         FormatError: the header or the body is damaged, or lacks positions or faces.
     """
-    header = _parse_header(buffer)
-    _check_size(header, buffer)
-    tables = _tables(header, buffer)
-    vertex, face = tables.get("vertex"), tables.get("face")
-    if vertex is None or face is None or not len(vertex) or not len(face):
-        raise FormatError('a .ply of a mesh must have the elements "vertex" and "face", not empty; it has not')
+    notes: list[str] = []
+    header = parse_header(buffer)
+    tables = _tables(header, buffer, notes)
+    vertex, face = tables.get("vertex", {}), tables.get("face", {})
     positions = _columns(vertex, [("x", "y", "z")])
-    if positions is None:
-        raise FormatError(f"a .ply must have the columns x y z; it has {_names(vertex)}")
-    sizes, corners = _corners(face)
+    name = next((name for name in _CORNERS if name in face), None)
+    if positions is None or name is None or not len(positions):
+        found = " ".join([*vertex, *face])[:200]
+        raise FormatError(f"a .ply of a mesh must have rows with x y z and faces with vertex_indices; got {found}")
+    sizes, corners = _ragged(face[name])
+    if corners.dtype.kind not in "iu":
+        raise FormatError(f"rows of vertex_indices must be whole numbers; got {corners.dtype}")
+    corners = corners.astype(np.int64)
+    if len(corners) and (corners.min() < 0 or corners.max() >= len(positions)):
+        found = f"{corners.min()}..{corners.max()}"
+        raise FormatError(f"faces must index {len(positions)} vertices; got {found}")
+    few = int((sizes < 3).sum())
+    if few:
+        notes.append(f"{few} of {len(sizes)} faces, which have fewer than 3 corners")
+    triangles, _ = triangles_of(positions, corners, sizes, notes)
     part = Part(
         vertices=positions,
-        faces=_fans(sizes, corners),
+        faces=corners[triangles],
         normals=_columns(vertex, [("nx", "ny", "nz")]),
         uvs=_columns(vertex, _UVS),
-        colors=_columns(vertex, _COLORS, colors=True),
+        colors=_colors(vertex, notes),
     )
-    notes: list[str] = []
-    part = _with_texture(_with_corner_uvs(part, face, sizes), buffer[: header.size], sibling, notes)
+    if part.uvs is None and "texcoord" in face:
+        part = _with_corner_uvs(part, _ragged(face["texcoord"]), sizes, triangles, notes)
+    comments = bytes(buffer[: header.size]).decode("utf-8", errors="replace")
+    textures = [name.strip() for name in _TEXTURE.findall(comments)]
+    notes += [f"the texture {texture[:80]!r}, not the first" for texture in textures[1:4]]
+    if textures and part.uvs is not None:
+        part.image = _textures.Textures(notes).get(textures[0], lambda: sibling(textures[0]))
     mesh = join([part], notes)
-    if notes:
-        warnings.warn(
-            f"this .ply is not whole, or more than a Mesh can hold; left out: {', '.join(notes)}", stacklevel=3
-        )
+    warn_left_out(notes, ".ply")
     return mesh
 
 
-def _tables(header: _Header, buffer: memoryview) -> dict[str, np.ndarray]:
-    """The elements as structured arrays: views of the bytes where all rows have one size, else plyfile's."""
-    if header.encoding != "ascii":
-        order = "<" if header.encoding == "binary_little_endian" else ">"
-        tables: dict[str, np.ndarray] = {}
-        start = header.size
-        for element in header.elements:
-            rows = _even_rows(buffer, start, element, order)
-            if rows is None:
-                break
-            tables[element.name] = rows
-            start += rows.nbytes
-            if {"vertex", "face"} <= set(tables):
-                return tables
-    return _read_with_plyfile(header, buffer)
+def _tables(header: Header, buffer: memoryview, notes: list[str]) -> dict[str, dict[str, Any]]:
+    """Element -> column -> numbers [n], or lists: [n, k], or a sequence of n arrays."""
+    body: bytes | memoryview = buffer[header.size :]
+    loaded = None
+    if header.encoding == "ascii":
+        lines = [line for line in bytes(body).splitlines() if line.strip()]
+        header, body = _present(header, len(lines), notes), b"\n".join([*lines, b""])
+    else:
+        check_size(header, buffer)
+        loaded = _by_trimesh(header, body)
+    return loaded or _by_plyfile(header, body, notes)
 
 
-def _even_rows(buffer: memoryview, start: int, element: _Element, order: str) -> np.ndarray | None:
-    """[count] rows, if all lists are as long as those of the first row. A list is (its length, its values)."""
-    fields: list[tuple[Any, ...]] = []
-    lengths: dict[str, int] = {}
-    at = start
-    for name, kind in element.properties:
-        if not kind.startswith("list "):
-            fields.append((name, order + _KINDS[kind]))
-        else:
-            _, count_kind, value_kind = kind.split()
-            count_type = np.dtype(order + _KINDS[count_kind])
-            if count_type.kind not in "iu" or at + count_type.itemsize > len(buffer):
-                return None
-            length = int(np.frombuffer(buffer, count_type, 1, at)[0])
-            if not 0 <= length <= 255:
-                return None
-            lengths[name] = length
-            fields += [(f"{name}#", count_type), (name, order + _KINDS[value_kind], (length,))]
-        at = start + np.dtype(fields).itemsize
-    dtype = np.dtype(fields)
-    if start + dtype.itemsize * element.count > len(buffer):
-        return None
-    rows = np.frombuffer(buffer, dtype, element.count, start) if dtype.itemsize else np.empty(element.count, dtype)
-    return rows if all((rows[f"{name}#"] == length).all() for name, length in lengths.items()) else None
+def _present(header: Header, lines: int, notes: list[str]) -> Header:
+    """The header with as many faces as a text has: the last line of a text that is cut off may be cut itself."""
+    found = []
+    for element in header.elements:
+        count = min(element.count, lines)
+        if element.name == "face" and 1 < count < element.count:
+            count -= 1
+            notes.append(f"{element.count - count} of {element.count} faces: the text is cut off")
+        elif count < element.count:
+            raise FormatError(f"{element.count} {element.name} must be lines; got {lines}: the text is cut off")
+        lines -= count
+        found.append(replace(element, count=count))
+    if lines:
+        notes.append(f"{lines} lines at the end, which the header does not count")
+    return replace(header, elements=found)
 
 
-def _read_with_plyfile(header: _Header, buffer: memoryview) -> dict[str, np.ndarray]:
-    from plyfile import PlyData, PlyParseError  # 0.1 s to import, and rarely needed
+def _plain_header(header: Header) -> bytes:
+    """A header that trimesh and plyfile understand alike: both take a negative length of a list for something else."""
+    lines = ["ply", f"format {header.encoding} 1.0"]
+    for element in header.elements:
+        lines.append(f"element {element.name} {element.count}")
+        lines += ["property " + _SIGNED.sub(r"list u\1", kind) + f" {name}" for name, kind in element.properties]
+    return "\n".join([*lines, "end_header", ""]).encode()
 
-    # plyfile takes a negative length for "all that is left"; unsigned, it is beyond the end of the file
-    text = _SIGNED.sub(rb"\1u\2", bytes(buffer[: header.size]))
+
+def _by_trimesh(header: Header, body: bytes | memoryview) -> dict[str, dict[str, Any]] | None:
+    """None where lists have different lengths: trimesh takes all of them to be as long as the first."""
+    from trimesh.exchange.ply import load_ply
+
+    tables: dict[str, dict[str, Any]] = {}
     try:
-        return {
-            element.name: element.data
-            for element in PlyData.read(io.BytesIO(b"".join([text, buffer[header.size :]]))).elements
-        }
-    except (PlyParseError, ValueError, OverflowError, MemoryError) as error:
-        raise FormatError(f"a .ply must hold what its header says ({header.encoding}); {error}") from error
+        with parsing("a .ply"):
+            raw = load_ply(io.BytesIO(_plain_header(header) + body), skip_materials=True)["metadata"]["_ply_raw"]
+    except FormatError:
+        return None  # plyfile says what is wrong, or reads it
+    for name, element in raw.items():
+        rows = element["data"] if element["length"] else np.empty(0, [])
+        columns = tables[name] = {column: rows[column] for column in rows.dtype.names or ()}
+        for column, values in columns.items():
+            if values.dtype.names:  # the length of each list, and its values
+                if (values["f0"] != values["f1"].shape[1]).any():
+                    return None
+                columns[column] = values["f1"]
+    return tables
 
 
-def _columns(rows: np.ndarray, choices: Any, colors: bool = False) -> np.ndarray | None:
-    """[n, columns] float32 of the first of some sets of columns that is there; colours scaled to [0, 1]."""
+def _by_plyfile(header: Header, body: bytes | memoryview, notes: list[str]) -> dict[str, dict[str, Any]]:
+    from plyfile import PlyData
+
+    content = io.BytesIO(_plain_header(header) + body)
+    with parsing(f"a .ply ({header.encoding})"):
+        elements = PlyData.read(content).elements
+    rest = 0 if content.closed else len(content.getbuffer()) - content.tell()  # plyfile closes a text
+    if rest:
+        notes.append(f"{rest} bytes at the end, which the header does not count")
+    return {element.name: {name: element.data[name] for name in element.data.dtype.names} for element in elements}
+
+
+def _columns(table: dict[str, Any], choices: Any) -> np.ndarray | None:
+    """[n, columns] of the first of some sets of columns that is there."""
     for names in choices:
-        if all(name in (rows.dtype.names or ()) and rows.dtype[name].kind in "iuf" for name in names):
-            kind = rows.dtype[names[0]]
-            with np.errstate(over="ignore"):
-                values = np.stack([rows[name] for name in names], axis=1).astype(np.float32)
-            if not np.isfinite(values).all():
-                raise FormatError(f"the columns {' '.join(names)} must be finite; some rows have NaN or infinity")
-            if colors:
-                values = (values / (np.iinfo(kind).max if kind.kind in "iu" else 1)).clip(0, 1)
-            return values
+        if all(name in table and table[name].dtype.kind in "iuf" for name in names):
+            return np.stack([np.asarray(table[name]).reshape(-1) for name in names], axis=1)
     return None
 
 
-def _names(rows: np.ndarray) -> str:
-    return " ".join(rows.dtype.names or ())[:200]
+def _colors(vertex: dict[str, Any], notes: list[str]) -> np.ndarray | None:
+    """[V, 3] in [0, 1]: bytes and words by their type; other numbers by their size."""
+    values = _columns(vertex, _COLORS)
+    if values is None:
+        return None
+    if values.dtype in (np.uint8, np.uint16):
+        return (values / np.iinfo(values.dtype).max).astype(np.float32)
+    if values.dtype.kind in "iu":
+        return (values / (255 if values.max() <= 255 else 65535)).clip(0, 1).astype(np.float32)
+    return colors_from_numbers(values, notes).astype(np.float32)
 
 
-def _corners(face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[F] corners a face, and all of their vertices one after the other."""
-    name = next((name for name in _CORNERS if name in (face.dtype.names or ())), None)
-    if name is None or (face.dtype[name].shape == () and face.dtype[name].kind != "O"):
-        raise FormatError(f"the faces of a .ply must have a list vertex_indices; got {_names(face)}")
-    lists = face[name]
-    if lists.dtype.kind != "O":
-        sizes, corners = np.full(len(lists), lists.shape[1], np.int64), lists.reshape(-1)
-    else:
-        sizes, corners = np.array(list(map(len, lists)), np.int64), np.concatenate(lists)
-    if corners.dtype.kind not in "iu" or sizes.min() < 3:
-        found = f"{corners.dtype} and {sizes.min()} at a face"
-        raise FormatError(f"the faces of a .ply must have at least 3 corners, whole numbers; got {found}")
-    return sizes, corners.astype(np.int64)
+def _ragged(lists: Any) -> tuple[np.ndarray, np.ndarray]:
+    """[n] lengths of lists, and all their values one after the other."""
+    if isinstance(lists, np.ndarray) and lists.dtype.kind != "O":
+        lists = lists.reshape(len(lists), -1)
+        return np.full(len(lists), lists.shape[1], np.int64), lists.reshape(-1)
+    rows = [np.asarray(row).reshape(-1) for row in lists]
+    values = np.concatenate(rows) if rows else np.empty(0, np.int64)
+    return np.array(list(map(len, rows)), np.int64), values
 
 
-def _fans(sizes: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """[T, 3] of polygons."""
-    triangles = sizes - 2
-    first = np.repeat(np.cumsum(sizes) - sizes, triangles)
-    step = np.arange(triangles.sum()) - np.repeat(np.cumsum(triangles) - triangles, triangles)
-    return corners[np.stack([first, first + step + 1, first + step + 2], axis=1)]
-
-
-def _with_corner_uvs(part: Part, face: np.ndarray, sizes: np.ndarray) -> Part:
+def _with_corner_uvs(
+    part: Part, texcoord: tuple[np.ndarray, np.ndarray], sizes: np.ndarray, triangles: np.ndarray, notes: list[str]
+) -> Part:
     """MeshLab's coordinates of corners, "texcoord": vertices are split where their corners differ."""
-    if part.uvs is not None or "texcoord" not in (face.dtype.names or ()) or not (sizes == 3).all():
+    lengths, values = texcoord
+    if len(lengths) != len(sizes) or (lengths != 2 * sizes).any():
+        notes.append("the texture coordinates, which are not two numbers for each corner of a face")
         return part
-    lists = face["texcoord"]
-    if lists.dtype.kind == "O":
-        if any(len(row) != 6 for row in lists):
-            return part
-        lists = np.stack(list(lists))
-    if lists.ndim != 2 or lists.shape[1] != 6:
-        return part
-    uvs = lists.astype(np.float32).reshape(-1, 2)  # [3 F, 2]
-    if part.faces.min() < 0 or part.faces.max() >= len(part.vertices):
-        return part  # join says what is wrong
+    uvs = values.reshape(-1, 2)[triangles].reshape(-1, 2).astype(np.float64)  # [3 T, 2]
     at = part.faces.reshape(-1)
-    first, inverse = first_rows(np.concatenate([at[:, None].astype(np.float64), uvs], axis=1))
+    _, first, inverse = unique_rows(np.concatenate([at[:, None].astype(np.float64), uvs], axis=1))
     kept = at[first]
     return Part(
         vertices=part.vertices[kept],
@@ -196,20 +206,6 @@ def _with_corner_uvs(part: Part, face: np.ndarray, sizes: np.ndarray) -> Part:
         uvs=uvs[first],
         colors=None if part.colors is None else part.colors[kept],
     )
-
-
-def _with_texture(part: Part, header: memoryview, sibling: Sibling, notes: list[str]) -> Part:
-    names = [name.decode("utf-8", errors="replace").strip() for name in _TEXTURE.findall(bytes(header))]
-    if not names or part.uvs is None:
-        return part
-    notes += [f"the texture {name[:80]!r}, not the first" for name in names[1:4]]
-    try:
-        content = sibling(names[0])
-    except (OSError, ValueError):
-        notes.append(f"the texture {names[0][:80]!r}, which is not there")
-        return part
-    part.picture = _pictures.decode(content, f"the texture {names[0][:80]!r}")
-    return part
 
 
 def write(mesh: Mesh, name: str) -> dict[str, bytes]:
@@ -235,9 +231,9 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     header = ["ply", "format binary_little_endian 1.0"]
     files = {}
     if mesh.texture is not None and has_texture(mesh):
-        picture = f"{PurePath(name).stem}.png"
-        files[picture] = _pictures.encode(mesh.texture)
-        header.append(f"comment TextureFile {picture}")
+        image = f"{PurePath(name).stem}.png"
+        files[image] = _textures.encode(mesh.texture)
+        header.append(f"comment TextureFile {image}")
     header.append(f"element vertex {len(rows)}")
     header += [f"property {'uchar' if kind == 'u1' else 'float'} {column}" for column, kind in fields]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]

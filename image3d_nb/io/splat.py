@@ -18,7 +18,7 @@ ROW = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("ro
 """32 bytes: position; linear scales; red green blue opacity; (w x y z) * 128 + 128."""
 
 _LIMIT = 1e18
-"""Beyond this a square overflows float32, so no renderer could draw it: such bytes are text or pixels, not numbers."""
+"""Beyond this a square overflows float32 and no renderer can draw it: such bytes are text or pixels."""
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (every format gets it)
@@ -42,7 +42,7 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (e
 
 
 def _read_bytes(table: np.ndarray, quats: np.ndarray, colors: np.ndarray, opacities: np.ndarray) -> None:
-    """Fill the fields of n Gaussians that are bytes; the bytes give way to zeros, so that all there is are numbers."""
+    """Fill the fields that are stored as bytes, for n Gaussians; the two columns of bytes become zeros."""
     rgba, rotation = (table[:, i].copy().view(np.uint8).reshape(-1, 4) for i in (6, 7))  # [n, 4]
     table[:, 6] = table[:, 7] = 0
     quats[:] = rotation
@@ -52,14 +52,14 @@ def _read_bytes(table: np.ndarray, quats: np.ndarray, colors: np.ndarray, opacit
     colors /= 255
     opacities[:, 0] = colors[:, 3]
     colors -= 0.5
-    colors /= SH_C0  # [n, 4], of which the last is no colour
+    colors /= SH_C0  # [n, 4]; the last column is not a colour
 
 
 def _check_plausible(table: np.ndarray) -> None:
-    """NaN passes: the caller counts damaged rows, which is another matter than not being a .splat at all."""
+    """Raise if the bytes cannot be a .splat. NaN passes: the caller counts damaged rows."""
     columns = table.T[:6]
     with np.errstate(over="ignore", invalid="ignore"):
-        # one sum of squares tells that no number of a column is too large
+        # one sum of squares shows that no number of a column is too large
         if all(np.dot(c, c) < _LIMIT**2 for c in columns) and min(c.min() for c in columns[3:]) >= 0:
             return
     wild = (np.abs(columns) > _LIMIT).any(0) | (columns[3:] < 0).any(0)  # [N]
@@ -72,15 +72,15 @@ def _check_plausible(table: np.ndarray) -> None:
 
 
 def write(gaussians: Gaussians, name: str) -> dict[str, bytes]:
-    """The file: :func:`packed`."""
+    """The file's bytes: :func:`packed`."""
     return {name: bytes(packed(gaussians))}
 
 
 def packed(gaussians: Gaussians) -> memoryview:
     """The rows, largest and most opaque first, so that a viewer which is still loading shows the object early.
 
-    Colours and opacities become the nearest bytes (the original converter cuts decimals off, which darkens by half a
-    step), orientations four bytes of a unit quaternion.
+    Colours and opacities are rounded to the nearest byte (the original converter truncates, which darkens by half a
+    step); orientations become four bytes of a unit quaternion.
     """
     rgba = torch.cat([gaussians.sh[:, 0] * SH_C0 + 0.5, gaussians.opacities[:, None]], 1)  # [N, 4]
     wxyz = torch.from_numpy(unit_planes(gaussians.quats.numpy()))  # [4, N]
@@ -88,20 +88,20 @@ def packed(gaussians: Gaussians) -> memoryview:
     table = torch.cat([gaussians.means, gaussians.scales, *(four.view(torch.float32) for four in as_floats)], 1).numpy()
     ordered = room(table.nbytes).view("<f4").reshape(table.shape)
     order = _order(gaussians.scales.numpy(), gaussians.opacities.numpy())
-    np.take(table, order, axis=0, out=ordered, mode="clip")  # clip: without a copy in between
+    np.take(table, order, axis=0, out=ordered, mode="clip")  # clip avoids an intermediate copy
     return ordered.data.cast("B")
 
 
 def _nearest_bytes(values: torch.Tensor) -> torch.Tensor:
-    """uint8 of ``values``, which are changed; halves go to the even neighbour, as in JavaScript's clamped arrays."""
+    """``values`` as uint8, computed in place; halves round to even, as in JavaScript's clamped arrays."""
     return values.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _order(scales: np.ndarray, opacities: np.ndarray) -> np.ndarray:
-    """[N], by descending exp(sum of log scales) * opacity; equal ones stay as they are.
+    """[N] order by descending exp(sum of log scales) * opacity; equal rows keep their order.
 
-    The bits of a positive float32 sort as it does; numpy sorts numbers of 16 bits by counting them, so the lower half
-    and then the upper one take a fourth of the time of all 32.
+    Bits of positive float32 sort like the numbers; numpy sorts 16-bit numbers by counting, so sorting by the lower and
+    then by the upper half takes a quarter of the time.
     """
     volumes = scales[:, 0].astype(np.float64) * scales[:, 1] * scales[:, 2]
     bits = ~(volumes * opacities).astype(np.float32).view(np.uint32)
@@ -110,13 +110,13 @@ def _order(scales: np.ndarray, opacities: np.ndarray) -> np.ndarray:
 
 
 def losses(gaussians: Gaussians) -> list[str]:
-    """One colour a Gaussian is all there is room for, and its channels end at 0 and 1."""
+    """The format holds one colour for each Gaussian, limited to [0, 1]."""
     found = []
-    most = (0.5 + 0.5 / 255) / SH_C0  # half a step beyond is rounding
+    most = (0.5 + 0.5 / 255) / SH_C0  # up to half a step beyond 1 is rounding
     channels = gaussians.sh[:, 0].numpy().T  # [3, N]
     if max(np.abs(channel).max() for channel in channels) > most:
         outside = int((np.abs(channels) > most).any(0).sum())
-        found.append(f"what {outside} of {len(gaussians)} colours have beyond 0 to 1")
+        found.append(f"the part of {outside} of {len(gaussians)} colours outside 0 to 1")
     if gaussians.sh_degree:
         degrees = f"SH degree 1 to {gaussians.sh_degree}"
         found.append(f"the view-dependent part of {len(gaussians)} colours ({degrees}); .ply can")
@@ -129,6 +129,6 @@ FORMAT = Format(
     holds=Gaussians,
     sniff=None,
     read=read,
-    write=lambda gaussians, name: {name: packed(gaussians)},  # spares a copy
+    write=lambda gaussians, name: {name: packed(gaussians)},  # saves a copy
     losses=losses,
 )

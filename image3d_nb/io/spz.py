@@ -1,10 +1,11 @@
-"""Niantic's .spz: a tenth of a .ply's size, with every number cut to a few bits. Read in versions 1 to 3, written in 3.
+"""Niantic's .spz: a tenth of a .ply's size, with numbers rounded to a few bits. Reads versions 1 to 4, writes 3.
 
-A gzip of 16 bytes of header and of one array a field, one after the other: positions as 24-bit integers, all else as
-bytes. A number read back is off by at most half a step, which is
+A gzip of a 16-byte header and one array for each field: positions as 24-bit integers, everything else as bytes.
+Version 4 has the same arrays in separate streams (:mod:`._spz_streams`), and may have SH degree 4. A number that is
+read back differs by at most half a step:
 
 =================  ===================================================  ==========================================
-field              half a step                                          range; what lies beyond is cut to it
+field              half a step                                          range; other values are limited to it
 =================  ===================================================  ==========================================
 means              1/8192                                               -2048 to 2048 (beyond: refused)
 opacities          1/510                                                0 to 1
@@ -15,8 +16,8 @@ sh of degree 1     1/32 (5 bits, as the spz library cuts them)          -1 to 1
 sh of degree 2, 3  1/16 (4 bits)                                        -1 to 1
 =================  ===================================================  ==========================================
 
-The axes are ours, y up (RUB in the words of the specification), so ``convention="3dgs"`` turns nothing here. SuperSplat
-and splat-transform from 3.0 on take an .spz for y down: ``convention="ydown"`` writes and reads theirs.
+The axes are ours, y up (RUB in the words of the specification), so ``convention="3dgs"`` rotates nothing here.
+SuperSplat and splat-transform from 3.0 on read an .spz as y down: ``convention="ydown"`` writes and reads theirs.
 
 Specification: https://github.com/nianticlabs/spz (README.md; src/cc/load-spz.cc for what the numbers mean).
 """
@@ -24,6 +25,7 @@ Specification: https://github.com/nianticlabs/spz (README.md; src/cc/load-spz.cc
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 
@@ -34,27 +36,29 @@ from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
 from ._format import Format, Sibling
 from ._rows import blocks, unit_planes
+from ._spz_streams import HEADER as _HEADER_4
+from ._spz_streams import unpack_streams
 
 _MAGIC = b"NGSP"
 _HEADER = struct.Struct("<4sIIBBBB")
 """Magic, version, count, SH degree, fractional bits of positions, flags, reserved."""
 _GZIP = 31
-"""What zlib calls a gzip stream of any window."""
+"""zlib's code for a gzip stream of any window size."""
 _LEVEL = 4
-"""Of zlib: more takes twice as long, and saves less than a hundredth of real splats."""
+"""zlib's level: higher ones take twice as long and save less than 1 % for real splats."""
 _RATIO = 1032
-"""Deflate makes at most 258 bytes of 2 bits, so a file cannot hold more than this many times its size."""
+"""Deflate expands 2 bits to at most 258 bytes: a file cannot hold more than this many times its size."""
 _EXTENDED = 2
-"""The flag of records of extensions after the arrays."""
+"""This flag says that records of extensions follow the arrays."""
 _EXTENSIONS_LIMIT = 1 << 16
 _AXES_EXTENSION, _RUB = 0xADBE0003, 4
-"""SPZ_ADOBE_coordinate_system says that the axes are not y up; 4 says that they are."""
+"""The extension SPZ_ADOBE_coordinate_system names the axes; 4 stands for y up."""
 
 _BITS = 12
-"""Of fractions of positions, as everybody writes: a quarter of a millimetre, if the unit is a metre."""
+"""Fractional bits of positions, as all programs write: a quarter of a millimetre, if the unit is a metre."""
 _COLOR = 0.15
-"""Colours are stored wider than [0, 1]: those of higher SH degrees may bring them back into it."""
-_REST = {0: 0, 1: 3, 2: 8, 3: 15}
+"""The stored range of colours is wider than [0, 1]: higher SH degrees may bring them back into it."""
+_REST = {0: 0, 1: 3, 2: 8, 3: 15, 4: 24}
 """Coefficients beyond the first, by SH degree."""
 
 
@@ -65,6 +69,8 @@ class _Header:
     sh_degree: int
     bits: int
     flags: int
+    streams: int = 0
+    table: int = 0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -73,7 +79,7 @@ class _Header:
 
 
 def sniff(buffer: memoryview) -> bool:
-    """Whether it is a gzip of the right first word, or version 4, which says so at once."""
+    """Whether it is a gzip with the right first word inside, or version 4, which is not packed as a whole."""
     if bytes(buffer[:4]) == _MAGIC:
         return True
     try:
@@ -83,34 +89,29 @@ def sniff(buffer: memoryview) -> bool:
 
 
 def _start(buffer: memoryview) -> bytes:
-    """The first 16 bytes of what is packed, or fewer."""
+    """The first 16 unpacked bytes, or fewer."""
     return zlib.decompressobj(_GZIP).decompress(buffer[:4096], _HEADER.size)
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (every format gets it)
     """Gaussians from the bytes of an .spz, in the axes of the file.
 
-    Never unpacks more than the header's count asks for, nor what a file of this size cannot hold. The flag of splats
-    that were trained with anti-aliasing is not kept, nor are extensions.
+    Unpacks no more than the header's count needs and a file of this size can hold. Extensions and the flag for
+    anti-aliased training are ignored.
 
     Raises:
-        FormatError: damaged, of another version, or with axes of its own.
+        FormatError: damaged, of another version, or with other axes.
     """
     header = _read_header(buffer)
-    content = _unpack(buffer, header)
-    fields, at = [], _HEADER.size
-    for size in header.sizes:
-        fields.append(np.frombuffer(content, np.uint8, header.count * size, at).reshape(header.count, size))
-        at += header.count * size
-    _check_extensions(content[at:])
-    positions, opacities, colors, scales, rotations, rest = fields
+    start, fields = _fields_4(buffer, header) if header.version == 4 else _fields(buffer, header)
+    opacities, colors, scales, rotations, rest = fields
     dc = (_floats(colors) / 255 - np.float32(0.5)) / np.float32(_COLOR)  # [N, 3]
     sh = dc[:, None]  # [N, 1, 3]
     if header.sh_degree:
-        others = _floats(rest).reshape(header.count, -1, 3) / 128 - 1  # [N, K - 1, 3]
+        others = _floats(rest).reshape(header.count, -1, 3)[:, : _REST[3]] / 128 - 1  # [N, K - 1, 3]
         sh = np.concatenate([sh, others], axis=1)
     return Gaussians(
-        means=torch.from_numpy(_read_positions(positions, content, header)),
+        means=torch.from_numpy(_read_positions(*start, header)),
         quats=torch.from_numpy(_read_smallest_three(rotations) if header.version >= 3 else _read_xyz(rotations)),
         scales=torch.from_numpy(np.exp(_floats(scales) / 16 - 10)),
         opacities=torch.from_numpy(_floats(opacities[:, 0]) / 255),
@@ -118,13 +119,48 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (e
     )
 
 
+def _fields(buffer: memoryview, header: _Header) -> tuple[tuple[bytes, int], list[np.ndarray]]:
+    """Where positions start, and [N, bytes] uint8 of each other field."""
+    content = _unpack(buffer, header)
+    at, fields = _HEADER.size, []
+    for size in header.sizes:
+        fields.append(np.frombuffer(content, np.uint8, header.count * size, at).reshape(header.count, size))
+        at += header.count * size
+    _check_extensions(content[at:])
+    return (content, _HEADER.size), fields[1:]
+
+
+def _fields_4(buffer: memoryview, header: _Header) -> tuple[tuple[bytes, int], list[np.ndarray]]:
+    """The same of version 4."""
+    wanted = [header.count * size for size in header.sizes if size]
+    positions, *others = unpack_streams(buffer, header.table, header.streams, wanted)
+    if header.flags & _EXTENDED:
+        _check_extensions(bytes(buffer[_HEADER_4.size : header.table]))
+    if header.sh_degree == 4:
+        warnings.warn("Gaussians cannot hold the colours of SH degree 4 of this .spz; they are left out", stacklevel=4)
+    fields = [np.frombuffer(field, np.uint8).reshape(header.count, -1) for field in others]
+    return (b"\0" + positions, 1), [*fields, *[np.empty((header.count, 0), np.uint8)] * (5 - len(fields))]
+
+
+def _read_header_4(buffer: memoryview) -> _Header:
+    version = int.from_bytes(buffer[4:8], "little")
+    if version != 4 or len(buffer) < _HEADER_4.size:
+        raise FormatError(
+            f"an .spz that starts with {_MAGIC!r} must be of version 4 and 32 bytes or more; byte 4 says {version}; "
+            f"there are {len(buffer)} bytes: save it as version 3 or as .ply"
+        )
+    _, version, count, degree, bits, flags, streams, table = _HEADER_4.unpack_from(buffer)
+    if degree not in _REST or bits > 24 or not count:
+        raise FormatError(
+            "the header of an .spz must say SH degree 0 to 4, at most 24 fractional bits and at least one Gaussian; "
+            f"bytes 8 to 13 say {degree}, {bits} and {count}"
+        )
+    return _Header(version, count, degree, bits, flags, streams, table)
+
+
 def _read_header(buffer: memoryview) -> _Header:
     if bytes(buffer[:4]) == _MAGIC:
-        version = int.from_bytes(buffer[4:8], "little")
-        raise FormatError(
-            f"an .spz must be of version 1, 2 or 3; byte 4 says {version}, which is packed with zstd: "
-            "save it as version 3 (splat-transform --spz-version 3) or as .ply"
-        )
+        return _read_header_4(buffer)
     try:
         start = _start(buffer)
     except zlib.error as error:
@@ -136,8 +172,8 @@ def _read_header(buffer: memoryview) -> _Header:
         )
     _, version, count, degree, bits, flags, _ = _HEADER.unpack(start)
     if version not in (1, 2, 3):
-        raise FormatError(f"an .spz must be of version 1, 2 or 3; byte 4 of what is packed says {version}")
-    if degree not in _REST or bits > 24 or not count:
+        raise FormatError(f"a packed .spz must be of version 1, 2 or 3; byte 4 of what is packed says {version}")
+    if degree not in (0, 1, 2, 3) or bits > 24 or not count:
         raise FormatError(
             "the header of an .spz must say SH degree 0 to 3, at most 24 fractional bits and at least one Gaussian; "
             f"bytes 8 to 13 of what is packed say {degree}, {bits} and {count}"
@@ -146,7 +182,7 @@ def _read_header(buffer: memoryview) -> _Header:
 
 
 def _unpack(buffer: memoryview, header: _Header) -> bytes:
-    """Header, arrays and extensions; unpacked in one go, and never by more than they take."""
+    """Unpack header, arrays and extensions at once, with a limit on the size."""
     least = _HEADER.size + header.count * sum(header.sizes)
     promise = f"{header.count} Gaussians of SH degree {header.sh_degree}, as byte 8 of what is packed says,"
     if least > _RATIO * len(buffer):
@@ -173,7 +209,7 @@ def _unpack(buffer: memoryview, header: _Header) -> bytes:
 
 
 def _check_extensions(records: bytes) -> None:
-    """Records are type, length and content. Those that do not move the Gaussians need not be known."""
+    """Refuse other axes. Records are type, length and content; unknown ones are skipped."""
     at = 0
     while at + 8 <= len(records):
         kind, length = struct.unpack_from("<II", records, at)
@@ -191,16 +227,16 @@ def _check_extensions(records: bytes) -> None:
         )
 
 
-def _read_positions(stored: np.ndarray, content: bytes, header: _Header) -> np.ndarray:
-    """[N, 3]. Three bytes are read as the upper ones of four: the shift that drops the fourth keeps the sign."""
+def _read_positions(content: bytes, start: int, header: _Header) -> np.ndarray:
+    """[N, 3]. Three bytes are read as the upper ones of a 4-byte integer: dropping the lowest keeps the sign."""
     if header.version == 1:
-        return stored.view("<f2").astype(np.float32)
-    wide = np.ndarray((3 * header.count,), "<i4", content, _HEADER.size - 1, (3,)) >> 8  # [3 N]
+        return np.frombuffer(content, "<f2", 3 * header.count, start).reshape(-1, 3).astype(np.float32)
+    wide = np.ndarray((3 * header.count,), "<i4", content, start - 1, (3,)) >> 8  # [3 N]
     return (wide.astype(np.float32) * np.float32(2.0**-header.bits)).reshape(-1, 3)
 
 
 def _read_smallest_three(stored: np.ndarray) -> np.ndarray:
-    """[N, 4] wxyz: 2 bits say which of x, y, z, w is the largest, 10 bits each (sign, size) give the others."""
+    """[N, 4] wxyz: 2 bits say which of x, y, z, w is the largest; 10 bits (sign, size) give each of the others."""
     sizes = np.arange(512) / (511 * 2**0.5)  # 9 bits: 511 means 1 / sqrt(2)
     signed = np.concatenate([sizes, -sizes]).astype(np.float32)
     quats = np.empty((len(stored), 4), np.float32)
@@ -224,7 +260,7 @@ def _read_xyz(stored: np.ndarray) -> np.ndarray:
 
 
 def write(gaussians: Gaussians, name: str) -> dict[str, bytes]:
-    """The file's bytes, version 3, the same for the same Gaussians.
+    """The file's bytes, version 3; equal Gaussians give equal bytes.
 
     Raises:
         InputError: a position further from the origin than 24 bits reach.
@@ -285,36 +321,36 @@ def _write_rest(rest: np.ndarray) -> np.ndarray:
 
 
 def losses(gaussians: Gaussians) -> list[str]:
-    """What lies beyond the ranges, by more than rounding: see the table in this module's text."""
+    """Values outside the ranges by more than rounding: see the table above in this module."""
     found = []
     scales, sh = gaussians.scales.numpy(), gaussians.sh.numpy()
     dc, rest = sh[:, 0], sh[:, 1:].reshape(len(sh), -1)
     outside = _outside(dc, -0.5 / _COLOR, 0.5 / _COLOR, 0.5 / 255 / _COLOR)
     if outside:
-        found.append(f"what {outside} of {len(sh)} colours have beyond -0.44 to 1.44")
+        found.append(f"the part of {outside} of {len(sh)} colours outside -0.44 to 1.44")
     outside = _outside(scales, np.exp(-10 - 1 / 32), np.exp(255 / 16 - 10 + 1 / 32), 0)
     if outside:
-        found.append(f"{outside} of {len(sh)} sizes (scales) below 4.5e-5 or above 379: they become these")
+        found.append(f"{outside} of {len(sh)} scales below 4.5e-5 or above 379, which are limited to these")
     outside = _outside(rest, -1, 127 / 128, 1 / 32)
     if outside:
-        found.append(f"what {outside} of {len(sh)} view-dependent colours (sh) have beyond -1 to 1")
+        found.append(f"the part of {outside} of {len(sh)} view-dependent colours (sh) outside -1 to 1")
     return found
 
 
 def _outside(values: np.ndarray, low: float, high: float, half_step: float) -> int:
-    """How many rows of [N, C] have a number out of the range by more than half a step."""
+    """The number of rows of [N, C] with a value outside the range by more than half a step."""
     if not values.size or (values.min() >= low - half_step and values.max() <= high + half_step):
         return 0
     return int(((values < low - half_step) | (values > high + half_step)).any(1).sum())
 
 
 def _log(scales: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):  # the logarithm of 0 is cut to the smallest scale there is
+    with np.errstate(divide="ignore"):  # the logarithm of 0 is limited to the smallest stored scale
         return np.log(scales)
 
 
 def _byte(values: np.ndarray) -> np.ndarray:
-    """The nearest byte; halves go up, as in the spz library."""
+    """The nearest byte; halves round up, as in the spz library."""
     values = values + np.float32(0.5)
     np.maximum(values, 0, out=values)
     np.minimum(values, 255, out=values)

@@ -9,26 +9,25 @@ Specification: https://www.loc.gov/preservation/digital/formats/fdd/fdd000504.sh
 
 from __future__ import annotations
 
-import itertools
+import io
 import re
-from collections.abc import Iterator
 
 import numpy as np
 
 from ..errors import FormatError, InputError
-from ..mesh import Mesh
+from ..mesh import Mesh, unique_rows
+from ._foreign import local_float32, parsing, warn_left_out
 from ._format import Format, Sibling
-from ._mesh_parts import first_rows, float32, made
+from ._mesh_parts import float32, made
 
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 _HEADER = b"image3d_nb: binary STL, counter-clockwise seen from outside"
 """Not to begin with "solid", which is how a text begins."""
 _START = 84
-_AT_ONCE = 1 << 15
-
-_TEXT = re.compile(rb"\s*solid\b")
-_CORNER = re.compile(rb"\bvertex[ \t]+(\S+)[ \t]+(\S+)[ \t]+(\S+)", re.IGNORECASE)
-_END = re.compile(rb"\bendfacet\b", re.IGNORECASE)
+_TEXT = re.compile(rb"(\xef\xbb\xbf)?\s*solid\b", re.IGNORECASE)
+_CORNER = re.compile(rb"vertex([ \t]+[^\s]+){3}[ \t]*\n")
+_FACET_START = re.compile(rb"\bfacet\s+normal\b")
+_LOOKED_AT = 1 << 16
 
 
 def sniff(buffer: memoryview) -> bool:
@@ -41,7 +40,7 @@ def _is_binary(buffer: memoryview) -> bool:
 
 
 def _is_text(buffer: memoryview) -> bool:
-    start = bytes(buffer[:4096]).lower()
+    start = bytes(buffer[:_LOOKED_AT]).lower()
     return _TEXT.match(start) is not None and b"facet" in start
 
 
@@ -50,57 +49,63 @@ def _count(buffer: memoryview) -> int:
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Mesh:  # noqa: ARG001  (every format gets it)
-    """Triangles whose equal corners (bit by bit) are one vertex, so that a closed surface is closed again.
+    """Triangles, parsed by trimesh. Corners that are equal bit by bit are one vertex: closed surfaces are closed.
 
-    Stored normals and attribute bytes are not used: the order of the corners says where outside is.
+    Stored normals and attribute bytes are not used: the order of the corners says where outside is. A text that is cut
+    off gives the facets that are whole, with a warning.
 
     Raises:
-        FormatError: cut off, no facets, or numbers that are not finite.
+        FormatError: a binary file that is cut off, no facets, or numbers that are not finite.
     """
+    from trimesh.exchange.stl import load_stl_ascii, load_stl_binary
+
+    notes: list[str] = []
     # a binary header may begin with "solid", too: the size tells
-    rows = _read_text(buffer) if not _is_binary(buffer) and _is_text(buffer) else _read_binary(buffer)  # [3 F, 3]
-    if not np.isfinite(rows).all():
-        bad = int(np.isfinite(rows).all(1).argmin()) // 3
-        raise FormatError(f"the corners of an .stl must be finite; those of facet {bad} are NaN or infinite")
-    corners = np.stack([rows[:, 0], rows[:, 2], -rows[:, 1]], axis=1) + 0  # z up to y up; -0.0 + 0 is 0.0
-    first, inverse = first_rows(corners)
-    return made(vertices=corners[first], faces=inverse.reshape(-1, 3))
+    text = not _is_binary(buffer) and _is_text(buffer)
+    with parsing("an .stl"):
+        if text:
+            loaded = load_stl_ascii(io.BytesIO(_plain_text(bytes(buffer), notes)))
+        else:
+            loaded = load_stl_binary(io.BytesIO(buffer[: _checked_size(buffer)]))
+    corners = local_float32(np.asarray(loaded["vertices"]), notes)  # [3 F, 3]
+    corners = np.stack([corners[:, 0], corners[:, 2], -corners[:, 1]], axis=1)  # z up to y up
+    vertices, _, inverse = unique_rows(corners)
+    warn_left_out(notes, ".stl")
+    return made(vertices=vertices, faces=inverse.reshape(-1, 3))
 
 
-def _read_binary(buffer: memoryview) -> np.ndarray:
-    if len(buffer) < _START + _FACET.itemsize:
-        raise FormatError(f"an .stl must have 84 bytes and at least one facet of 50; got {len(buffer)}: it is cut off")
+def _checked_size(buffer: memoryview) -> int:
+    """The bytes of a binary .stl, which says so itself; more may follow.
+
+    Raises:
+        FormatError: fewer are there, or no facets.
+    """
     count = _count(buffer)
-    if not count or _START + _FACET.itemsize * count > len(buffer):
+    size = _START + _FACET.itemsize * count
+    if not count or size > len(buffer):
         raise FormatError(
-            f"an .stl of {count} facets, as byte 80 says, must have {_START + _FACET.itemsize * count} bytes and at "
-            f"least one facet; got {len(buffer)}: it is cut off, or not an .stl"
+            f"an .stl of {count} facets, as byte 80 says, must have {size} bytes and at least one facet; got "
+            f"{len(buffer)}: it is cut off, or not an .stl"
         )
-    facets = np.frombuffer(buffer, _FACET, count, _START)
-    return np.array(facets["corners"], np.float32).reshape(-1, 3)  # [3 F, 3]
+    return size
 
 
-def _read_text(buffer: memoryview) -> np.ndarray:
-    text = bytes(buffer)
-    corners = list(_text_corners(text))
-    found, facets = sum(map(len, corners)), sum(1 for _ in _END.finditer(text))
-    if not found or found != 3 * facets or b"endsolid" not in text[-4096:].lower():
-        raise FormatError(
-            f'an .stl must have 3 lines "vertex x y z" a facet, and end with "endsolid"; got {found} in {facets} '
-            "whole facets: it is cut off or damaged"
-        )
-    return np.concatenate(corners)
+def _plain_text(content: bytes, notes: list[str]) -> bytes:
+    """The whole facets as one solid: trimesh must find "endsolid", and names may hold any word.
 
-
-def _text_corners(text: bytes) -> Iterator[np.ndarray]:
-    """[n, 3] at a time: as objects of Python's, all of a large file's numbers would fill the memory."""
-    matches = _CORNER.finditer(text)
-    while some := [match.groups() for match in itertools.islice(matches, _AT_ONCE)]:
-        try:
-            with np.errstate(over="ignore"):
-                yield np.array([float(number) for corner in some for number in corner], np.float32).reshape(-1, 3)
-        except ValueError as error:
-            raise FormatError(f"the corners of an .stl must be numbers; {error}") from error
+    Raises:
+        FormatError: no whole facet.
+    """
+    *pieces, rest = re.split(rb"\bendfacet\b", content.lower().replace(b"\r", b"\n"))
+    loops = [piece[piece.rfind(b"outer") :].replace(b"vertex", b"\nvertex") for piece in pieces]
+    facets = [loop.replace(b"endloop", b"\nendloop\n") for loop in loops]
+    whole = [facet for facet in facets if facet.count(b"vertex") == len(_CORNER.findall(facet)) == 3]
+    if not whole:
+        raise FormatError(f'an .stl must have facets of 3 lines "vertex x y z"; got {len(pieces)}, none whole')
+    lost = len(facets) - len(whole) + len(_FACET_START.findall(rest))
+    if lost:
+        notes.append(f"{lost} facets that are not whole; {len(whole)} are")
+    return b"solid\n" + b"\n".join(whole) + b"\nendsolid"
 
 
 def write(mesh: Mesh, name: str) -> dict[str, bytes]:

@@ -1,9 +1,9 @@
-"""Meshes from Gaussians and Gaussians from meshes, and what is right or wrong with either.
+"""Meshes from Gaussians, Gaussians from meshes, and reports and repairs of both.
 
-``report.py`` judges a mesh, ``sampling.py`` strews Gaussians over one, ``cleaning.py`` takes out Gaussians that belong
-to no object. The other files are the stages of :func:`to_mesh`; each can be called alone and looked at:
+``report.py`` checks a mesh, ``decimate.py`` reduces its faces, ``sampling.py`` makes Gaussians of it; ``cleaning.py``
+removes Gaussians that belong to no object. The other files are the stages of :func:`to_mesh`:
 
->>> cloud, grid = find_object(visible(gaussians), resolution=128)  # what can be seen, and a grid around it
+>>> cloud, grid = find_object(visible(gaussians), resolution=128)
 >>> solid = solidify(cloud, measure_haze(cloud, grid))  # a haze becomes a wall; a skin stays as it is
 >>> views = list(depth_views(solid, grid))  # how far away the surface is, from all around
 >>> volume = fuse(views, grid)  # signed distances: below 0 inside
@@ -17,12 +17,15 @@ to no object. The other files are the stages of :func:`to_mesh`; each can be cal
 
 from __future__ import annotations
 
+from ..mesh import vertex_normals
 from .cleaning import clean
 from .cloud import Cloud, Grid, find_object, visible
+from .decimate import decimate
 from .depth import DepthView, depth_views, hidden_light, view_directions
 from .haze import Haze, measure_haze, solidify
 from .report import MeshReport, Shell, mesh_report
 from .sampling import to_gaussians
+from .simplify import simplify
 from .splats_to_mesh import to_mesh
 from .surface import (
     distinct,
@@ -30,9 +33,7 @@ from .surface import (
     marching_cubes,
     outer_shells,
     pull_to_centres,
-    simplify,
     taubin,
-    vertex_normals,
 )
 from .texture import bake, colors_at, even_colors, grid_atlas, longest_edge_last
 from .volume import Fusion, drop_floaters, fill_cavities, fuse, smooth
@@ -48,6 +49,7 @@ __all__ = [
     "bake",
     "clean",
     "colors_at",
+    "decimate",
     "depth_views",
     "distinct",
     "drop_floaters",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from .._jit import njit
 
 
 def count_intersections(points: NDArray[np.floating], faces: NDArray[np.integer]) -> int:
@@ -25,7 +26,7 @@ def count_intersections(points: NDArray[np.floating], faces: NDArray[np.integer]
     return int(_sweep(corners[order], faces[order].astype(np.int64), low[order], high[order], axis))
 
 
-@numba.njit(cache=True)
+@njit()
 def _sweep(corners, faces, low, high, axis):  # type: ignore[no-untyped-def]
     """Faces sorted by where their boxes begin along an axis: each meets only those that begin before it ends."""
     found = 0
@@ -43,7 +44,7 @@ def _sweep(corners, faces, low, high, axis):  # type: ignore[no-untyped-def]
     return found
 
 
-@numba.njit(cache=True)
+@njit()
 def _cuts(one, other):  # type: ignore[no-untyped-def]
     """Whether a side of the one goes through the inside of the other: by the signs of tetrahedra."""
     for k in range(3):
@@ -57,7 +58,7 @@ def _cuts(one, other):  # type: ignore[no-untyped-def]
     return False
 
 
-@numba.njit(cache=True)
+@njit()
 def _volume(a, b, c, d):  # type: ignore[no-untyped-def]
     """Six times the signed volume of a tetrahedron."""
     ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
@@ -66,7 +67,7 @@ def _volume(a, b, c, d):  # type: ignore[no-untyped-def]
     return (uy * vz - uz * vy) * wx + (uz * vx - ux * vz) * wy + (ux * vy - uy * vx) * wz
 
 
-@numba.njit(cache=True)
+@njit()
 def winding(points, corners):  # type: ignore[no-untyped-def]
     """How often triangles [F, 3, 3] wind around points [n, 3]: the sum of their solid angles over 4 pi, [n].
 

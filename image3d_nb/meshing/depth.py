@@ -14,21 +14,23 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .._jit import njit
 from .cloud import Cloud, Grid
 
 Floats = NDArray[np.floating[Any]]
 
 OVERSAMPLING = 2.0  # pixels a cell
+LEAK = 3.0  # cells that a pinhole's depth lies behind the surface around it, at least
+_AROUND, _NEARER = 3, 36  # pixels to each side of a pinhole, and how many of these 48 lie nearer
 BLUR = 0.3  # pixels squared, added to each projected covariance, so that none falls between pixels (3DGS does so)
 ALPHA_MIN = 1 / 128  # a Gaussian is drawn as far as it hides this share of what is behind
 _DEPTH = 8  # the column of a splat that it is sorted by
 TILE = 8  # pixels; where a tile needs no more light, Gaussians are passed over
 _FAST = {"contract", "reassoc", "arcp", "nsz"}
-_jit = numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+_jit = njit(nogil=True, fastmath=_FAST, error_model="numpy")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class DepthView:
         front: [H, W] float32, how far along the direction the median of the front surface is; NaN where the ray
             passes by (the Gaussians hide less than half of what is behind).
         back: [H, W] float32, the same for the surface that somebody on the other side sees; at least ``front``.
+        leaks: the share of the object's pixels through which light leaked; they are mended in ``front`` and ``back``.
     """
 
     rotation: Floats
@@ -52,6 +55,7 @@ class DepthView:
     pixel: float
     front: Floats
     back: Floats
+    leaks: float = 0.0
 
 
 def view_directions() -> list[Floats]:
@@ -87,7 +91,33 @@ def depth_views(
     for direction in view_directions()[0] if directions is None else directions:
         rotation, corner, pixel, width, height = _window(grid, direction, oversampling)
         front, back = _draw(cloud, rotation, corner, pixel, width, height)
-        yield DepthView(rotation, corner, pixel, front, back)
+        leaks = mend(front, back, LEAK * grid.cell)
+        yield DepthView(rotation, corner, pixel, front, back, leaks)
+
+
+def mend(front: Floats, back: Floats, step: float) -> float:
+    """Close the pinholes of a view, in place: pixels where light leaks through a skin that is closed around them.
+
+    A pixel is a pinhole if the surface lies nearer, by ``step`` or more, at three quarters of the 48 pixels around it.
+    It takes their mean depth. An edge, a corner or a slit has fewer such pixels and stays; a hole of two cells across
+    is too small for a volume to hold.
+
+    Args:
+        front: [H, W] float32; NaN where the ray passes by.
+        back: [H, W] float32.
+        step: world units.
+
+    Returns:
+        The share of the object's pixels that were pinholes, on the side that has more.
+    """
+    covered = int(np.isfinite(front).sum())
+    near = np.where(np.isnan(front), np.float32(np.inf), front)
+    far = np.where(np.isnan(back), np.float32(np.inf), -back)
+    found = max(_mend(near, front, np.float32(1), step), _mend(far, back, np.float32(-1), step))
+    front[np.isnan(back)] = np.nan
+    back[np.isnan(front)] = np.nan
+    np.maximum(front, back, out=back)
+    return found / max(covered, 1)
 
 
 def hidden_light(cloud: Cloud, grid: Grid, direction: Floats) -> Floats:
@@ -217,3 +247,26 @@ def _median_depth(splats: Any, goal: float, left: Any, depth: Any) -> None:
                     if light <= goal:
                         depth[y, x] = splats[n, _DEPTH] + splats[n, 9] * dx + splats[n, 10] * dy
                         lit[y // TILE, x // TILE] -= 1
+
+
+@_jit
+def _mend(depth: Any, mended: Any, sign: Any, step: float) -> int:
+    """Write ``sign`` times the mean depth around each pinhole of ``depth`` (infinite where a ray passes by)."""
+    height, width = depth.shape
+    found, most = 0, (2 * _AROUND + 1) ** 2 - 1 - _NEARER
+    for y in range(_AROUND, height - _AROUND):
+        for x in range(_AROUND, width - _AROUND):
+            limit = min(depth[y, x], np.float32(1e30)) - step  # infinity is not nearer than infinity
+            total, missed = 0.0, 0
+            for v in range(y - _AROUND, y + _AROUND + 1):
+                for u in range(x - _AROUND, x + _AROUND + 1):
+                    if depth[v, u] <= limit:
+                        total += depth[v, u]
+                    else:
+                        missed += 1  # the pixel itself too
+                if missed > most + 1:
+                    break
+            if missed <= most + 1:
+                mended[y, x] = sign * total / ((2 * _AROUND + 1) ** 2 - missed)
+                found += 1
+    return found

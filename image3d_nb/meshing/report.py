@@ -50,9 +50,9 @@ class MeshReport:
         unit_mm: millimetres that a world unit was taken for.
         shells: the connected pieces, the one with the largest area first.
         open_edges: with an odd number of faces: borders of holes.
-        crowded_edges: with more than two faces.
-        pinched_vertices: where pieces of surface touch in one point.
-        against: edges whose faces are wound against each other.
+        non_manifold_edges: with more than two faces.
+        non_manifold_vertices: where pieces of surface touch in one point.
+        inconsistent_edges: edges whose faces are wound against each other.
         one_sided: shells that no winding makes consistent.
         degenerate_faces: without an area. Those whose corners coincide are left out of all other numbers but `faces`.
         duplicate_faces: that have the corners of another face.
@@ -66,9 +66,9 @@ class MeshReport:
     unit_mm: float
     shells: tuple[Shell, ...]
     open_edges: int
-    crowded_edges: int
-    pinched_vertices: int
-    against: int
+    non_manifold_edges: int
+    non_manifold_vertices: int
+    inconsistent_edges: int
     one_sided: int
     degenerate_faces: int
     duplicate_faces: int
@@ -82,12 +82,12 @@ class MeshReport:
     @property
     def manifold(self) -> bool:
         """Around each edge and each vertex, the surface is one sheet."""
-        return not self.crowded_edges and not self.pinched_vertices
+        return not self.non_manifold_edges and not self.non_manifold_vertices
 
     @property
     def consistent(self) -> bool:
         """Neighbouring faces are wound the same way."""
-        return not self.against
+        return not self.inconsistent_edges
 
     @property
     def outward(self) -> bool:
@@ -177,9 +177,9 @@ def mesh_report(mesh: Mesh, unit_mm: float = 1.0, *, intersections: bool = True)
         unit_mm=unit_mm,
         shells=_shells(points, topology),
         open_edges=int((topology.counts % 2 == 1).sum()),
-        crowded_edges=int((topology.counts > 2).sum()),
-        pinched_vertices=_pinched(topology),
-        against=int((~topology.balanced & (topology.counts % 2 == 0)).sum()),
+        non_manifold_edges=int((topology.counts > 2).sum()),
+        non_manifold_vertices=_pinched(topology),
+        inconsistent_edges=int((~topology.balanced & (topology.counts % 2 == 0)).sum()),
         one_sided=len(np.unique(topology.shell[~topology.two_sided])),
         degenerate_faces=int((collapsed | thin).sum()),
         duplicate_faces=len(topology.faces) - len(np.unique(np.sort(topology.faces, axis=1), axis=0)),
@@ -268,12 +268,12 @@ def _missing(report: MeshReport) -> list[str]:
         return ["It has no face with an area: there is nothing to print."]
     flat = sum(shell.volume is not None and abs(shell.volume) <= 1e-9 * shell.area**1.5 for shell in report.shells)
     inverted = sum(shell.volume is not None and shell.volume < 0 and not shell.inside for shell in report.shells)
-    turn = "mesh.flipped() turns them" if inverted == report.components else "turn those parts"
+    turn = "mesh.inverted() turns them" if inverted == report.components else "turn those parts"
     found = [
         (report.open_edges, "{} at the border of a hole: fill the holes (to_mesh makes closed meshes)", "edge"),
-        (report.crowded_edges, "{} with more than two faces: take inner walls out, or move parts apart", "edge"),
-        (report.pinched_vertices, "{} where parts touch in one point: move them apart, or unite them", "vertex"),
-        (report.against, "{} whose faces are wound against each other: wind all the same way round", "edge"),
+        (report.non_manifold_edges, "{} with more than two faces: take inner walls out, or move parts apart", "edge"),
+        (report.non_manifold_vertices, "{} where parts touch in one point: move them apart, or unite them", "vertex"),
+        (report.inconsistent_edges, "{} whose faces are wound against each other: wind all the same way round", "edge"),
         (report.one_sided, "{} without an inside, like a Moebius strip: build it anew as a solid", "shell"),
         (flat, "{} without a volume: give it a thickness", "closed shell"),
         (inverted if not flat else 0, "{} inside out: " + turn + " the right way round", "shell"),

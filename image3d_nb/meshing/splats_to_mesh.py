@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from ..errors import Cancelled, InputError
 from ..gaussians import Gaussians
-from ..mesh import Mesh
+from ..mesh import Mesh, vertex_normals
 from .cloud import Cloud, Grid, find_object, visible
 from .depth import depth_views, view_directions
 from .haze import Haze, measure_haze, solidify
+from .simplify import simplify
 from .surface import (
     Floats,
     Ints,
@@ -24,17 +25,19 @@ from .surface import (
     marching_cubes,
     outer_shells,
     pull_to_centres,
-    simplify,
     taubin,
-    vertex_normals,
 )
 from .texture import bake, colors_at, even_colors, grid_atlas, longest_edge_last
-from .volume import BAND, SIGMA, Fusion, Volume, drop_floaters, fill_cavities, smooth
+from .volume import BAND, SIGMA, Fusion, Volume, covered, drop_floaters, fill_cavities, smooth
 
 OnStep: TypeAlias = Callable[[str, int, int], object]
 
 STAGES = ("views", "volume", "surface", "simplify", "texture")
 UNSEEN = 0.002  # of the border may be out of sight before one looks from more directions
+READINGS = 4  # of the Gaussians, each more solid than the one before
+HELD = 0.95  # of the Gaussians' opacity, that the solid must hold or have within three cells
+LEAKY = 0.002  # of a view's pixels, through which light may leak, of a skin
+SAME = 0.1  # of the volume, by which two readings may differ where light leaks
 REACH = 2.0  # cells that a vertex is pulled at most, twice
 
 
@@ -81,7 +84,8 @@ def to_mesh(
         A Mesh of float32 vertices with normals, and uvs and texture (or vertex_colors), in the Gaussians' world.
 
     Raises:
-        InputError: the Gaussians enclose nothing (too few, all transparent, all in a plane), hold NaN or numbers out of
+        InputError: the Gaussians enclose nothing (too few, all transparent, all in a plane, a skin with holes through
+            which light leaks even in the most solid reading), hold NaN or numbers out of
             range, or lie so far from the origin that float32 cannot tell cells apart; or an argument is out of range.
         Cancelled: ``cancelled`` said so.
 
@@ -98,7 +102,7 @@ def to_mesh(
     try:
         cloud, grid = find_object(visible(gaussians), resolution)
         haze = measure_haze(cloud, grid)
-        volume = _volume(cloud, grid, haze, steps)
+        volume = _solid(cloud, grid, haze, steps)
         vertices, faces = _surface(volume, cloud, grid, haze, steps)
         steps.report("simplify", 0, 1)
         vertices, faces = outer_shells(*simplify(vertices, faces, target_faces))
@@ -114,8 +118,39 @@ def to_mesh(
     return mesh
 
 
-def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> Volume:
-    """Look from more and more directions until nothing is out of sight; then repair."""
+def _solid(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> Volume:
+    """The first reading of the Gaussians that passes the check; each is more solid than the one before.
+
+    A reading passes if its solid holds the Gaussians, and if either little light leaks or the next reading encloses as
+    much. A solid that leaks is a sieve: it grows where less light gets through.
+    """
+    earlier, held = 0.0, 0.0
+    # the deeper the haze, the wider the volume is smoothed, and the larger the holes that this closes
+    leaky = LEAKY * max(1.0, haze.depth / grid.cell) ** 3
+    for reading in range(READINGS):
+        volume, leaks = _volume(cloud, grid, haze.more_solid(reading, grid.cell), steps)
+        if volume is None:
+            continue
+        held, size = covered(volume, grid, cloud), float((volume < 0).sum())
+        if held >= HELD and (leaks <= leaky or abs(size - earlier) <= SAME * size):
+            return volume
+        earlier = size if held >= HELD else 0.0
+    if held >= HELD:
+        fault = f"light leaks through {100 * leaks:.0f} % of it"
+    else:
+        fault = f"the best solid holds {100 * held:.0f} % of them"
+    raise InputError(
+        f"to_mesh needs Gaussians that enclose a volume and hide what is behind them; {fault}. Try a lower resolution, "
+        "remove stray Gaussians first (image3d_nb.meshing.clean), or raise the opacities"
+    )
+
+
+def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Volume | None, float]:
+    """Look from more and more directions until nothing is out of sight; then repair.
+
+    Returns:
+        The volume, None if nothing is inside; and the share of pixels through which light leaked.
+    """
     depth = haze.depth / grid.cell  # in cells
     fusion, done, total = Fusion(grid, max(BAND, 3 * depth)), 0, 0
     solid = solidify(cloud, haze)
@@ -129,9 +164,12 @@ def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> Volume:
         if fusion.unseen() <= UNSEEN:
             break
     steps.report("volume", 0, 1)
-    volume = fill_cavities(drop_floaters(smooth(fusion.volume(), max(SIGMA, SIGMA * depth))))
+    volume = smooth(fusion.volume(), max(SIGMA, SIGMA * depth))
+    if not (volume < 0).any():
+        return None, fusion.leaks
+    volume = fill_cavities(drop_floaters(volume))
     steps.report("volume", 1, 1)
-    return volume
+    return volume, fusion.leaks
 
 
 def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats, Ints]:
@@ -144,8 +182,9 @@ def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps
         volume = smooth(volume)  # two sheets touch in a face of a cell; seen in pure noise only
     vertices, faces = outer_shells(vertices, faces)
     steps.report("surface", 1, 3)
-    # of a haze, what can be seen lies well before the centres, and rightly so
-    vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell / haze.faintness**2)
+    # of a deep haze, what can be seen lies well before the centres, and rightly so; of a faint skin, it does not
+    held_back = haze.faintness**2 if haze.depth > grid.cell else 1.0
+    vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell / held_back)
     steps.report("surface", 2, 3)
     vertices = taubin(vertices, faces)
     steps.report("surface", 3, 3)

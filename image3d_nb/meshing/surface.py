@@ -1,4 +1,4 @@
-"""From a volume to triangles, and the triangles to their place: marching cubes, pulling, smoothing, simplifying.
+"""From a volume to triangles in their right place: marching cubes, pulling, smoothing.
 
 Shapes: V vertices, F faces, N Gaussians.
 """
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..mesh import vertex_normals
 from ._topology import Topology
 from .cloud import Cloud, Grid
 from .volume import Volume
@@ -21,13 +22,13 @@ NEAREST = 16  # Gaussians that a vertex is pulled to
 
 
 def marching_cubes(volume: Volume, grid: Grid) -> tuple[Floats, Ints]:
-    """The zero surface of a volume, as triangles that face outwards (towards larger values).
+    """The zero surface of a volume, as triangles that face outwards, towards larger values.
 
-    Values within a thousandth of zero are moved away from it, so that no two vertices coincide.
+    Values within a thousandth of zero are moved away from zero, so that no two vertices coincide.
 
     Args:
         volume: [X, Y, Z] float32, below 0 inside.
-        grid: where its points are.
+        grid: the positions of its points.
 
     Returns:
         vertices [V, 3] float64, world units; faces [F, 3] int64, counter-clockwise seen from outside.
@@ -45,7 +46,7 @@ def marching_cubes(volume: Volume, grid: Grid) -> tuple[Floats, Ints]:
 
 
 def is_manifold(faces: Ints) -> bool:
-    """Whether faces [F, 3] close: each edge has two, one along it and one back, and each vertex has a single fan."""
+    """Whether faces [F, 3] form a closed manifold: two faces an edge, in opposite directions, and one fan a vertex."""
     topology = Topology.of(faces)
     paired = bool((topology.counts == 2).all() and topology.balanced.all())
     return paired and len(np.unique(topology.fan)) == len(np.unique(faces))
@@ -60,7 +61,7 @@ def outer_shells(vertices: Floats, faces: Ints, smallest: float = 0.01) -> tuple
         smallest: a share of the largest volume.
 
     Returns:
-        vertices and faces of what is kept.
+        vertices and faces of the shells that are kept.
     """
     shell = Topology.of(faces).shell  # [F]
     a, b, c = (vertices[faces[:, corner]] - vertices.mean(0) for corner in range(3))
@@ -72,27 +73,19 @@ def outer_shells(vertices: Floats, faces: Ints, smallest: float = 0.01) -> tuple
     return vertices[used], renumbered.reshape(-1, 3)
 
 
-def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
-    """[V, 3], unit length: the mean of the faces around a vertex, weighted by their area."""
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    area = np.cross(b - a, c - a)  # [F, 3], length is twice the area
-    total = np.stack([np.bincount(faces.T.ravel(), np.tile(area[:, k], 3), len(vertices)) for k in range(3)], 1)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)
-
-
 def pull_to_centres(vertices: Floats, faces: Ints, cloud: Cloud, reach: float, rounds: int = 2) -> Floats:
     """Move each vertex along its normal to the mean height of the Gaussians' centres around it.
 
-    What one sees of a Gaussian lies up to a deviation before its centre, and the front ones of a noisy layer hide the
-    others: the surface of the depth views is too far out. The centres' mean is not. They count by opacity, and by how
-    far they are from the vertex across the normal.
+    A Gaussian becomes visible up to a standard deviation before its centre, and the front ones of a noisy layer hide
+    the others, so the surface of the depth views lies too far out. The mean of the centres does not. Each centre is
+    weighted by its opacity and by its distance from the vertex's normal.
 
     Args:
         vertices: [V, 3].
         faces: [F, 3].
         cloud: N Gaussians.
         reach: no vertex moves further in a round, world units.
-        rounds: how often; the Gaussians are those nearest to the vertex before the first.
+        rounds: number of moves; the Gaussians are those nearest to the vertex before the first.
 
     Returns:
         vertices [V, 3], moved.
@@ -112,14 +105,14 @@ def pull_to_centres(vertices: Floats, faces: Ints, cloud: Cloud, reach: float, r
 
 
 def taubin(vertices: Floats, faces: Ints, rounds: int = 10, shrink: float = 0.5, grow: float = -0.53) -> Floats:
-    """Smooth without shrinking: each round moves vertices towards the mean of their neighbours, then almost back.
+    """Smooth without shrinking: a round moves vertices towards the mean of their neighbours, then back a little more.
 
     Args:
         vertices: [V, 3].
         faces: [F, 3], closed.
-        rounds: how often.
-        shrink: the share of the way there, lambda.
-        grow: the share of the way back, mu, below ``-shrink``.
+        rounds: number of rounds.
+        shrink: lambda, the fraction of the way to the neighbours' mean.
+        grow: mu, the negative fraction of the second move, below ``-shrink``.
 
     Returns:
         vertices [V, 3], moved.
@@ -138,51 +131,11 @@ def taubin(vertices: Floats, faces: Ints, rounds: int = 10, shrink: float = 0.5,
     return vertices
 
 
-def simplify(vertices: Floats, faces: Ints, target_faces: int) -> tuple[Floats, Ints]:
-    """Collapse edges until at most ``target_faces`` are left, and as a rule at least 0.8 of that.
-
-    Args:
-        vertices: [V, 3] float64.
-        faces: [F, 3], closed: each edge is shared by two faces that run along it in opposite directions.
-        target_faces: the most that may be left; the mesh comes back as it is if it has no more.
-
-    Returns:
-        vertices [v, 3] float64, some of those that came; faces [f, 3] int64, closed.
-
-    Source:
-        manifold3d, Manifold.simplify: no vertex that goes was further than a tolerance from what stays. The tolerance
-        is searched for here.
-    """
-    import manifold3d
-
-    if len(faces) <= target_faces:
-        return vertices, faces
-    solid = manifold3d.Manifold(manifold3d.Mesh64(vertices, faces.astype(np.uint64)))
-    assert solid.status() == manifold3d.Error.NoError, solid.status()
-    edge = float(np.linalg.norm(vertices[faces[:, 0]] - vertices[faces[:, 1]], axis=1).mean())
-    low, high, tolerance, best = 0.0, np.inf, 0.1 * edge, None
-    for _ in range(40):
-        tried = solid.simplify(tolerance)
-        count = tried.num_tri()
-        if count > target_faces:
-            low, solid = tolerance, tried  # go on from here: there is less to do
-        else:
-            high, best = tolerance, tried
-            if count >= 0.8 * target_faces or high < 1.05 * low:
-                break
-        # about twice as few for twice the tolerance; bracketed
-        guess = tolerance * max(count, 1) / (0.92 * target_faces)
-        tolerance = min(max(guess, low * 1.02), 4 * tolerance, low + 0.9 * (high - low))
-    assert best is not None
-    mesh = best.to_mesh64()
-    return np.array(mesh.vert_properties[:, :3]), np.array(mesh.tri_verts, np.int64)
-
-
 def distinct(vertices: Floats, faces: Ints) -> NDArray[np.float32]:
-    """The vertices [V, 3] in float32, no two of them equal in all bits.
+    """The vertices [V, 3] in float32, without two equal ones.
 
-    Whoever merges vertices by position (every reader of .stl) then gets the same shell. Those that coincide go a little
-    of the way to the middle of their own neighbours.
+    A program that merges vertices by position (every reader of .stl) then gets the same shell. Vertices that coincide
+    move a little towards the mean of their own neighbours.
     """
     moved = vertices.copy()
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""What is painted on a mesh, and where each triangle lies in the texture.
+"""Colours of a mesh: from the Gaussians to a texture or to vertices.
 
 Shapes: V vertices, F faces, N Gaussians.
 """
@@ -12,25 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._atlas import GridAtlas
 from ..errors import InputError
+from .atlas import LEAST_CELL, GridAtlas
 from .cloud import Cloud
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
 CELL = 9  # texels along the cell that two triangles share, where the texture's size is not given
-LEAST_CELL = 6  # texels; the atlas makes none smaller
 BLEND = 4  # nearest Gaussians whose colours are mixed at a point
-BLEND_HAZE = 32  # and where what one sees is made of many: fewer, and faint ones of odd colours make blotches
+BLEND_HAZE = 32  # the same for a haze, where single faint Gaussians of odd colours would make blotches
 
 
 def grid_atlas(faces: int, size: int | None = None) -> GridAtlas:
-    """A place in a square texture for each triangle, two to a cell, all of one size whatever theirs is.
+    """Lay out a square texture with a cell for every two triangles; all cells have one size.
 
     Args:
-        faces: how many.
-        size: texels along the texture's side; None: as many as make cells of 9.
+        faces: number of triangles.
+        size: texels along the texture's side; None makes cells of 9 texels.
 
     Raises:
         InputError: the texture is too small for so many faces.
@@ -44,9 +43,9 @@ def grid_atlas(faces: int, size: int | None = None) -> GridAtlas:
 
 
 def longest_edge_last(vertices: Floats, faces: Ints) -> Ints:
-    """The faces [F, 3], each turned until its longest edge runs from the second corner to the third.
+    """Rotate the corners of each face [F, 3] until its longest edge runs from the second corner to the third.
 
-    That is the diagonal of the atlas' cells, so that a triangle is stretched as little as may be.
+    That edge lies on the diagonal of the atlas's cell, which stretches the triangle least.
     """
     corners = vertices[faces]  # [F, 3, 3]
     opposite = np.linalg.norm(np.roll(corners, -1, 1) - np.roll(corners, -2, 1), axis=2)  # [F, 3], of each corner
@@ -60,7 +59,7 @@ def colors_at(points: Floats, cloud: Cloud, neighbours: int = BLEND) -> Floats:
     Args:
         points: [n, 3], world units.
         cloud: N Gaussians.
-        neighbours: how many.
+        neighbours: number of Gaussians to mix.
 
     Returns:
         [n, 3], sRGB in [0, 1].
@@ -72,12 +71,12 @@ def colors_at(points: Floats, cloud: Cloud, neighbours: int = BLEND) -> Floats:
 
 
 def even_colors(cloud: Cloud) -> Cloud:
-    """The Gaussians of a haze, each with the mean colour of the 32 around it."""
+    """Give each Gaussian of a haze the mean colour of the 32 around it."""
     return replace(cloud, colors=colors_at(cloud.means, cloud, BLEND_HAZE))
 
 
 def bake(vertices: Floats, faces: Ints, atlas: GridAtlas, cloud: Cloud) -> NDArray[np.uint8]:
-    """Paint the texture: each texel gets the colour of its place on the surface.
+    """Paint the texture: each texel gets the colour of its point on the surface.
 
     Args:
         vertices: [V, 3], world units.
@@ -89,4 +88,8 @@ def bake(vertices: Floats, faces: Ints, atlas: GridAtlas, cloud: Cloud) -> NDArr
         [size, size, 3] uint8, sRGB, first row at the top; black where no face is.
     """
     corners = vertices[faces]  # [F, 3, 3]
-    return atlas.paint(lambda face, weights: colors_at(np.einsum("nk,nkc->nc", weights, corners[face]), cloud))
+    texture = atlas.blank()
+    for rows, columns, face, weights in atlas.texels():
+        colors = colors_at(np.einsum("nk,nkc->nc", weights, corners[face]), cloud)
+        texture[rows, columns] = np.rint(colors.clip(0, 1) * 255)
+    return texture

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .._jit import njit
 from ..errors import InputError
-from .cloud import Grid
+from .cloud import Cloud, Grid
 from .depth import DepthView
 
 Volume = NDArray[np.float32]
 
 BAND = 3.0  # cells on each side of a surface in which distances are told apart
 SIGMA = 0.8  # cells
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+_jit = njit(nogil=True, error_model="numpy")
 
 
 class Fusion:
@@ -37,6 +37,7 @@ class Fusion:
         self.grid, self.band = grid, band
         self.total = np.zeros(grid.shape, np.float32)
         self.count = np.zeros(grid.shape, np.uint8)
+        self._leaks: list[float] = []
 
     def add(self, view: DepthView) -> None:
         """Add what both sides of a view say."""
@@ -45,6 +46,12 @@ class Fusion:
         start[:2] = (start[:2] - view.corner) / view.pixel  # right and down in pixels from here on
         steps[:2] /= view.pixel
         _add(self.total, self.count, start, steps, view.front, view.back, self.band * self.grid.cell)
+        self._leaks.append(view.leaks)
+
+    @property
+    def leaks(self) -> float:
+        """The mean share of the views' pixels through which light leaked."""
+        return float(np.mean(self._leaks)) if self._leaks else 0.0
 
     def unseen(self) -> float:
         """The share of the border of the inside that no view has seen: open space meets there what is out of sight.
@@ -121,6 +128,26 @@ def fill_cavities(volume: Volume) -> Volume:
 
     labels, _ = ndimage.label(volume >= 0)
     return np.where((labels > 0) & (labels != labels[0, 0, 0]), -np.abs(volume), volume)
+
+
+def covered(volume: Volume, grid: Grid, cloud: Cloud, within: float = 3.0) -> float:
+    """How much of the Gaussians' opacity is at the solid: inside it, or at most ``within`` cells outside.
+
+    Args:
+        volume: [X, Y, Z], below 0 inside.
+        grid: its points.
+        cloud: N Gaussians within the grid.
+        within: cells.
+
+    Returns:
+        A share, weighted by opacity: 1 where the solid holds all Gaussians.
+    """
+    from scipy import ndimage
+
+    away = ndimage.distance_transform_edt(volume >= 0)  # cells to the nearest point inside
+    index = np.rint((cloud.means - grid.origin) / grid.cell).astype(int)
+    index = np.clip(index, 0, np.array(grid.shape) - 1)
+    return float(cloud.opacities[away[tuple(index.T)] <= within].sum() / cloud.opacities.sum())
 
 
 @_jit

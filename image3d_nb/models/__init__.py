@@ -1,1 +1,1 @@
-"""The two networks, each in one file: pictures to views, and views to Gaussians."""
+"""The two networks, each in one file: images to views, and views to Gaussians."""

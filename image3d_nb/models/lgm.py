@@ -1,9 +1,9 @@
-"""LGM: four pictures of an object, with the rays of their pixels, become 3D Gaussians. Read it top to bottom.
+"""LGM: four views of an object, with the rays of their pixels, become 3D Gaussians. Read it top to bottom.
 
 Source: Tang et al. 2024, LGM: Large Multi-View Gaussian Model (arXiv 2402.05054), section 4. Parameter names are those
-of the published weights, and every default is the published "big" model's, so that its files load as they are.
+of the published weights, and every default is the published "big" model's, so that its files load unchanged.
 
-Shapes: B batch, V = 4 views, C channels, H W pixels of the input, h w of the output (one Gaussian a pixel and view).
+Shapes: B batch, V = 4 views, C channels, H W pixels of the input, h w of the output (one Gaussian per pixel and view).
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from ..cameras import LGM_FOVY, LGM_RADIUS
 from ..errors import InputError
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
-"""Mean of ImageNet's colours, subtracted from the pictures that go in (LGM follows this habit)."""
+"""Mean of ImageNet's colours, which is subtracted from the input images."""
 IMAGE_STD = (0.229, 0.224, 0.225)
-"""Standard deviation of ImageNet's colours, by which they are divided."""
+"""Standard deviation of ImageNet's colours, by which the input images are divided."""
 ROTATIONS = ("normalized", "identity", "published")
 POSITIONS = ("clamp", "ray")
 NORMS = ("group", "channel")
 
 
 class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of each pixel; on a CPU a third of GroupNorm's time."""
+    """LayerNorm over the channels of each pixel. On a CPU it takes a third of GroupNorm's time."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
@@ -41,7 +42,7 @@ def _norm(kind: str, groups: int, channels: int, eps: float) -> nn.Module:
 
 
 class ResnetBlock(nn.Module):
-    """Two normalised convolutions and a way around them; the sum is scaled to keep its variance."""
+    """Residual block with a skip connection. The sum is scaled to keep its variance."""
 
     def __init__(self, c_in: int, c_out: int, norm: str, groups: int, eps: float, skip_scale: float) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class ResnetBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of many heads; queries, keys and values without a bias."""
+    """Multi-head self-attention. Queries, keys and values have no bias."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ class Attention(nn.Module):
 
 
 class MVAttention(nn.Module):
-    """Every pixel of an object's views looks at every pixel of all of them (LGM, section 4.2)."""
+    """Self-attention over all pixels of all views of an object (LGM, section 4.2)."""
 
     def __init__(
         self, channels: int, heads: int, views: int, norm: str, groups: int, eps: float, skip_scale: float
@@ -99,7 +100,7 @@ class MVAttention(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """Some residual blocks, each with attention where the flag says, then half the size."""
+    """Residual blocks, each followed by attention if there is any, then half the size."""
 
     def __init__(self, nets: list[nn.Module], attns: list[nn.Module] | None, channels: int, downsample: bool) -> None:
         super().__init__()
@@ -108,7 +109,7 @@ class DownBlock(nn.Module):
         self.downsample = nn.Conv2d(channels, channels, 3, stride=2, padding=1) if downsample else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """[B*V, C, H, W] -> the same at half the size, and what each step made, for the way up."""
+        """[B*V, C, H, W] -> [B*V, C', H/2, W/2], and the output of each step, for the way up."""
         kept = []
         for i, net in enumerate(self.nets):
             x = net(x)
@@ -140,7 +141,7 @@ class MidBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Some residual blocks that each take one tensor kept on the way down, then twice the size."""
+    """Residual blocks that each take one tensor from the way down, then twice the size."""
 
     def __init__(self, nets: list[nn.Module], attns: list[nn.Module] | None, channels: int, upsample: bool) -> None:
         super().__init__()
@@ -149,7 +150,7 @@ class UpBlock(nn.Module):
         self.upsample = nn.Conv2d(channels, channels, 3, padding=1) if upsample else None
 
     def forward(self, x: Tensor, kept: list[Tensor]) -> Tensor:
-        """[B*V, C, H, W] -> [B*V, C', 2H, 2W]; takes its tensors from the end of ``kept``."""
+        """[B*V, C, H, W] -> [B*V, C', 2H, 2W]. Removes its tensors from the end of ``kept``."""
         for i, net in enumerate(self.nets):
             x = net(torch.cat([x, kept.pop()], 1))
             if self.attns is not None:
@@ -160,7 +161,7 @@ class UpBlock(nn.Module):
 
 
 class AsymmetricUNet(nn.Module):
-    """A U-Net whose way up stops before the input's size, so that there are fewer Gaussians than pixels."""
+    """A U-Net whose output is smaller than its input, so that there are fewer Gaussians than pixels."""
 
     def __init__(
         self,
@@ -189,7 +190,7 @@ class AsymmetricUNet(nn.Module):
 
         channels = down_channels[0]
         self.conv_in = nn.Conv2d(in_channels, channels, 3, padding=1)
-        kept = [channels]  # the channels of what the way down keeps, in order
+        kept = [channels]  # channels of the tensors that the way down keeps
         down: list[nn.Module] = []
         for i, c_out in enumerate(down_channels):
             nets = [block(channels if j == 0 else c_out, c_out) for j in range(layers_per_block)]
@@ -232,13 +233,13 @@ class LGM(ModelMixin, ConfigMixin):
         input_size: height and width of the views, pixels.
         splat_size: height and width of the output; 4 * splat_size^2 Gaussians.
         down_channels: channels of the blocks on the way down.
-        down_attention: which of them attend over all views.
-        mid_attention: whether the middle block does.
+        down_attention: which of these blocks have attention over all views.
+        mid_attention: True if the middle block has attention.
         up_channels: channels of the blocks on the way up.
-        up_attention: which of them attend.
-        layers_per_block: residual blocks a down block; an up block has one more.
+        up_attention: which of these blocks have attention.
+        layers_per_block: residual blocks in a down block; an up block has one more.
         num_heads: attention heads.
-        num_views: views an object.
+        num_views: views per object.
         patch_size: pixel-unshuffle before the first convolution; 1 is none.
         head_patch_size: pixel-shuffle after the last 3x3 convolution, so that a pixel of the U-Net's output gives
             head_patch_size^2 Gaussians; 1 is none.
@@ -246,19 +247,19 @@ class LGM(ModelMixin, ConfigMixin):
         norm_groups: groups of GroupNorm.
         norm_eps: added to the variance.
         skip_scale: factor on each residual sum.
-        radius: of the cameras, world units.
-        fovy: of the cameras, degrees.
-        position: "clamp": the channels are the position, cut to [-1, 1] (published); "ray": the first is a depth along
-            the pixel's ray, the others a small step across it.
-        depth_range: of "ray": how far from the point nearest to the origin, world units.
-        offset_range: of "ray": how far across the ray, world units.
-        rgb_residual: the network's colour is a change of the pixel's colour.
+        radius: distance of the cameras from the origin, world units.
+        fovy: vertical field of view of the cameras, degrees.
+        position: "clamp": the channels are the position, clamped to [-1, 1] (published). "ray": the first channel is a
+            depth along the pixel's ray, the others are a small step across it.
+        depth_range: for "ray", the largest distance along the ray from its point nearest to the origin, world units.
+        offset_range: for "ray", the largest step across the ray, world units.
+        rgb_residual: True if the network predicts a change of the pixel's colour.
         scale_factor: Gaussians' sizes are scale_factor * softplus, world units.
         opacity_bias: added to the opacity's logit.
         scale_bias: added before the softplus.
-        rotation: "normalized": unit quaternions (the *_fixrot* weights); "identity": no rotation, what the weights
-            before that fix were trained with; "published": normalised over all Gaussians instead of each, as the
-            published code does with those.
+        rotation: "normalized": unit quaternions (the *_fixrot* weights). "identity": no rotation, which the weights
+            from before that fix were trained with. "published": normalised over all Gaussians instead of each, as the
+            published code does with those weights.
 
     Source:
         LGM, section 4 and its published configuration "big".
@@ -285,8 +286,8 @@ class LGM(ModelMixin, ConfigMixin):
         norm_groups: int = 32,
         norm_eps: float = 1e-5,
         skip_scale: float = math.sqrt(0.5),
-        radius: float = 1.5,
-        fovy: float = 49.1,
+        radius: float = LGM_RADIUS,
+        fovy: float = LGM_FOVY,
         position: str = "clamp",
         depth_range: float = 0.75,
         offset_range: float = 0.05,
@@ -306,7 +307,7 @@ class LGM(ModelMixin, ConfigMixin):
                 raise InputError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
         given = head_patch_size * int(input_size // patch_size * 2 ** (len(up_channels) - len(down_channels)))
         if given != splat_size:
-            raise InputError(f"splat_size must be what the blocks give, {given}; got {splat_size}")
+            raise InputError(f"splat_size must be the size that the blocks give, {given}; got {splat_size}")
         self.unet = AsymmetricUNet(
             9 * patch_size**2, 14 * head_patch_size**2, down_channels, down_attention, mid_attention, up_channels,
             up_attention, layers_per_block, num_heads, num_views, norm, norm_groups, norm_eps, skip_scale,
@@ -314,10 +315,10 @@ class LGM(ModelMixin, ConfigMixin):
         self.conv = nn.Conv2d(14, 14, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Views and rays to the 14 raw channels of each output pixel.
+        """Predict the 14 raw channels of each output pixel.
 
         Args:
-            x: [B, V, 9, H, W]: colours less IMAGE_MEAN over IMAGE_STD, then the rays of ``plucker_rays``.
+            x: [B, V, 9, H, W]: colours minus IMAGE_MEAN, divided by IMAGE_STD, then the rays of ``plucker_rays``.
 
         Returns:
             [B, V, 14, h, w], before any activation.
@@ -332,15 +333,15 @@ class LGM(ModelMixin, ConfigMixin):
         return self.conv(maps).unflatten(0, (-1, views))  # [B, V, 14, h, w]
 
     def gaussians(self, x: Tensor, rotation: str | None = None) -> Tensor:
-        """Views and rays to Gaussians in LGM's layout.
+        """Predict Gaussians in LGM's layout.
 
         Args:
             x: [B, V, 9, H, W], as for :meth:`forward`.
-            rotation: instead of the configuration's.
+            rotation: used instead of the configuration's; None is the configuration's.
 
         Returns:
             [B, N, 14], N = V*h*w: position 3, opacity 1, scale 3, rotation 4 (wxyz), rgb 3, all activated; see
-            ``Gaussians.from_lgm``. In float32, whatever the network's type: small scales do not survive halves.
+            ``Gaussians.from_lgm``. Always float32: float16 cannot hold small scales.
         """
         raw = self.forward(x).float()
         position, opacity, scale, quats, color = raw.split([3, 1, 3, 4, 3], 2)
@@ -363,7 +364,7 @@ class LGM(ModelMixin, ConfigMixin):
         """[B, N, 4] raw channels to quaternions."""
         if rotation == "identity":
             return torch.tensor([1.0, 0.0, 0.0, 0.0], device=quats.device).expand_as(quats)
-        # dim 1 runs over the Gaussians: a slip in the published code, kept for whoever must compare with it
+        # dim 1 runs over the Gaussians: an error in the published code, kept for comparisons with it
         return F.normalize(quats, dim=-1 if rotation == "normalized" else 1)
 
     def _shrink(self, maps: Tensor) -> Tensor:
@@ -372,13 +373,13 @@ class LGM(ModelMixin, ConfigMixin):
         return F.avg_pool2d(maps.flatten(0, 1).float(), patch).unflatten(0, maps.shape[:2])
 
     def _input_logits(self, x: Tensor) -> Tensor:
-        """[B, V, 3, h, w], the colours of the input as the tanh's argument, so that 0.5 tanh + 0.5 returns them."""
+        """[B, V, 3, h, w], the input's colours before the activation: 0.5 tanh + 0.5 gives the colours again."""
         mean, std = (torch.tensor(color, device=x.device).view(3, 1, 1) for color in (IMAGE_MEAN, IMAGE_STD))
         rgb = self._shrink(x[:, :, :3]) * std + mean
         return torch.atanh((2 * rgb - 1).clamp(-0.99, 0.99))  # atanh(1) is infinite
 
     def _along_rays(self, x: Tensor, raw: Tensor) -> Tensor:
-        """[B, V, 3, h, w]: a point of each pixel's ray, moved a little across it."""
+        """[B, V, 3, h, w], a point on each pixel's ray, moved a little across it."""
         moment, direction = self._shrink(x[:, :, 3:]).split([3, 3], 2)
         direction = F.normalize(direction, dim=2)
         nearest = torch.linalg.cross(direction, moment, dim=2)  # the ray's point nearest to the origin

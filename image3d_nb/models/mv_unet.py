@@ -2,15 +2,16 @@
 
 Sources: Shi et al. 2023, MVDream (arXiv 2308.16512), section 3; Wang and Shi 2023, ImageDream (arXiv 2312.02201),
 section 3; Rombach et al. 2022, Latent Diffusion, whose U-Net and parameter names these are. Every default is the
-published value of ImageDream, so that its files load as they are; ``ip_dim=0`` is MVDream.
+published value of ImageDream, so that its files load unchanged; ``ip_dim=0`` is MVDream.
 
-Shapes: B batch, F frames (the views, and in ImageDream the picture as one frame more), rows = B*F, C channels,
-H W pixels of the latent picture, L tokens.
+Shapes: B batch, F frames (the views, and in ImageDream the image as one more frame), rows = B*F, C channels,
+H W pixels of the latents, L tokens.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -25,20 +26,19 @@ from ..errors import InputError
 from .lgm import ChannelNorm
 
 CONDITIONS = ("frame", "channels")
-KeysValues: TypeAlias = "tuple[Tensor, Tensor]"
-"""Keys and values of an attention, each [rows, heads, L, C/heads]."""
-Known: TypeAlias = "list[list[KeysValues]]"
-"""What the network has made of a context: for each cross-attention, in the order they run, the words' keys and values,
-and the image tokens' where there are any."""
+KeyValue: TypeAlias = "tuple[Tensor, Tensor]"
+"""Keys and values of one attention, each [rows, heads, L, C/heads]."""
+KeyValues: TypeAlias = "list[list[KeyValue]]"
+"""For each cross-attention, in the order they run: keys and values of the text, then of the image tokens if any."""
 
 
 def timestep_embedding(timesteps: Tensor, channels: int, max_period: float = 10_000) -> Tensor:
-    """Sines and cosines of a time at falling frequencies.
+    """Encode a time as sines and cosines of falling frequencies.
 
     Args:
         timesteps: [rows], in float32: bfloat16 cannot hold them (501 becomes 500).
         channels: even.
-        max_period: of the slowest.
+        max_period: period of the slowest, in steps.
 
     Returns:
         [rows, channels] float32, cosines first.
@@ -53,7 +53,7 @@ def timestep_embedding(timesteps: Tensor, channels: int, max_period: float = 10_
 
 
 class ResBlock(nn.Module):
-    """Two normalised convolutions; the time and the camera are added between them."""
+    """Residual block with a skip connection. Time and camera are added between its convolutions."""
 
     def __init__(self, c_in: int, c_out: int, embed: int, norm: str, groups: int, eps: float) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class ResBlock(nn.Module):
 
         self.in_layers = nn.Sequential(norm_of(c_in), nn.SiLU(), nn.Conv2d(c_in, c_out, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embed, c_out))
-        # the Identity stands where the published code has a dropout of 0, which the parameter names count
+        # the Identity takes the place of the published code's dropout of 0, which the parameter names count
         self.out_layers = nn.Sequential(norm_of(c_out), nn.SiLU(), nn.Identity(), nn.Conv2d(c_out, c_out, 3, padding=1))
         self.skip_connection = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
@@ -74,7 +74,7 @@ class ResBlock(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention to a context, or to oneself; image tokens at the context's end have keys and values of their own."""
+    """Attention to a context, or self-attention. Image tokens at the context's end have separate keys and values."""
 
     def __init__(self, channels: int, context: int, head_dim: int, ip_dim: int = 0, ip_weight: float = 1.0) -> None:
         super().__init__()
@@ -92,25 +92,25 @@ class CrossAttention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [rows, heads, L, C/heads]
 
-    def _attend(self, q: Tensor, known: KeysValues) -> Tensor:
-        return F.scaled_dot_product_attention(q, *known).transpose(1, 2).flatten(2)  # [rows, L, C]
+    def _attend(self, q: Tensor, kv: KeyValue) -> Tensor:
+        return F.scaled_dot_product_attention(q, *kv).transpose(1, 2).flatten(2)  # [rows, L, C]
 
-    def look_at(self, context: Tensor) -> list[KeysValues]:
-        """Keys and values of a context [rows, L', C']: they do not change from one denoising step to the next."""
-        words = context[:, : context.shape[1] - self.ip_dim]
-        known = [(self._split(self.to_k(words)), self._split(self.to_v(words)))]
+    def precompute_kv(self, context: Tensor) -> list[KeyValue]:
+        """Compute keys and values of a context [rows, L', C']. They are the same for all denoising steps."""
+        text = context[:, : context.shape[1] - self.ip_dim]
+        kv = [(self._split(self.to_k(text)), self._split(self.to_v(text)))]
         if self.ip_dim:
-            picture = context[:, -self.ip_dim :]
-            known.append((self._split(self.to_k_ip(picture)), self._split(self.to_v_ip(picture))))
-        return known
+            image = context[:, -self.ip_dim :]
+            kv.append((self._split(self.to_k_ip(image)), self._split(self.to_v_ip(image))))
+        return kv
 
-    def forward(self, x: Tensor, known: list[KeysValues] | None = None) -> Tensor:
-        """[rows, L, C], and what :meth:`look_at` gave (None: of x itself), -> [rows, L, C]."""
-        known = self.look_at(x) if known is None else known
+    def forward(self, x: Tensor, kv: list[KeyValue] | None = None) -> Tensor:
+        """[rows, L, C] and :meth:`precompute_kv`'s result (None: of x itself) -> [rows, L, C]."""
+        kv = self.precompute_kv(x) if kv is None else kv
         q = self._split(self.to_q(x))
-        out = self._attend(q, known[0])
+        out = self._attend(q, kv[0])
         if self.ip_dim:
-            out = out + self.ip_weight * self._attend(q, known[1])
+            out = out + self.ip_weight * self._attend(q, kv[1])
         return self.to_out(out)
 
 
@@ -128,11 +128,11 @@ class GEGLU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Four times wider and back."""
+    """Two linear layers, four times wider in between."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # the Identity stands where the published code has a dropout of 0, which the parameter names count
+        # the Identity takes the place of the published code's dropout of 0, which the parameter names count
         self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention over all frames of an object, to the context, and a feed-forward (MVDream, section 3.1)."""
+    """Self-attention over all frames of an object, cross-attention, feed-forward (MVDream, section 3.1)."""
 
     def __init__(self, channels: int, context: int, head_dim: int, ip_dim: int, ip_weight: float) -> None:
         super().__init__()
@@ -152,19 +152,19 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, known: list[KeysValues], num_frames: int) -> Tensor:
-        """[rows, L, C] and a context's keys and values, one a row or one an object, -> [rows, L, C]."""
+    def forward(self, x: Tensor, kv: list[KeyValue], num_frames: int) -> Tensor:
+        """[rows, L, C] and the context's keys and values, one per row or one per object -> [rows, L, C]."""
         rows, length, channels = x.shape
         joint = self.norm1(x).view(rows // num_frames, num_frames * length, channels)  # [B, F*L, C]
         x = x + self.attn1(joint).view(rows, length, channels)
-        # queries do not see each other: those of all frames of an object can look at its one context together
-        asked = self.norm2(x).view(known[0][0].shape[0], -1, channels)  # [rows, L, C] or [B, F*L, C]
-        x = x + self.attn2(asked, known).view(rows, length, channels)
+        # queries are independent: those of all frames of an object can attend to its one context together
+        queries = self.norm2(x).view(kv[0][0].shape[0], -1, channels)  # [rows, L, C] or [B, F*L, C]
+        x = x + self.attn2(queries, kv).view(rows, length, channels)
         return x + self.ff(self.norm3(x))
 
 
 class SpatialTransformer(nn.Module):
-    """Pixels as tokens through transformer blocks, and a way around them."""
+    """Transformer blocks on pixels as tokens, with a skip connection."""
 
     def __init__(
         self, channels: int, context: int, head_dim: int, depth: int, groups: int, eps: float, ip_dim: int,
@@ -178,11 +178,11 @@ class SpatialTransformer(nn.Module):
         )
         self.proj_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, known: Iterator[list[KeysValues]], num_frames: int) -> Tensor:
-        """[rows, C, H, W] -> [rows, C, H, W]; takes one item of ``known`` for each block."""
+    def forward(self, x: Tensor, kv: Iterator[list[KeyValue]], num_frames: int) -> Tensor:
+        """[rows, C, H, W] -> [rows, C, H, W]. Takes one item of ``kv`` for each block."""
         tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # [rows, HW, C]
         for block in self.transformer_blocks:
-            tokens = block(tokens, next(known), num_frames)
+            tokens = block(tokens, next(kv), num_frames)
         return x + self.proj_out(tokens).transpose(1, 2).reshape(x.shape)
 
 
@@ -211,7 +211,7 @@ class Upsample(nn.Module):
 
 
 class PerceiverAttention(nn.Module):
-    """Learned queries look at the picture's tokens and at themselves (Alayrac et al. 2022, section 3.1.1)."""
+    """Attention of learned queries to the image's tokens and to themselves (Alayrac et al. 2022, section 3.1.1)."""
 
     def __init__(self, channels: int, heads: int, head_dim: int) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ class PerceiverAttention(nn.Module):
 
 
 class Resampler(nn.Module):
-    """CLIP's tokens of a picture become a few tokens for the U-Net (IP-Adapter plus, Ye et al. 2023)."""
+    """CLIP's tokens of an image become a few tokens for the U-Net (IP-Adapter plus, Ye et al. 2023)."""
 
     def __init__(
         self, channels: int, queries: int, width: int, layers: int, heads: int, head_dim: int, ff_mult: int
@@ -267,38 +267,38 @@ class Resampler(nn.Module):
 
 
 class MultiViewUNetModel(ModelMixin, ConfigMixin):
-    """Predicts the noise (or the picture: the scheduler says which) of several views of one object at once.
+    """Predicts the noise of several views of one object at once, or the views: the scheduler says which.
 
     Args:
-        image_size: height and width of the latent picture.
-        in_channels: of the noisy picture.
-        out_channels: of the prediction.
+        image_size: height and width of the latents, pixels.
+        in_channels: channels of the noisy frames.
+        out_channels: channels of the prediction.
         model_channels: channels of the first level.
-        num_res_blocks: a level.
-        attention_resolutions: downsampling factors at which there is a transformer.
+        num_res_blocks: residual blocks per level.
+        attention_resolutions: downsampling factors of the levels that have transformers.
         channel_mult: channels of the levels, in multiples of ``model_channels``.
-        num_head_channels: width of an attention head.
-        transformer_depth: transformer blocks a place.
-        context_dim: width of the context's tokens.
-        camera_dim: numbers a camera; see ``pipelines.mvdream.camera_rows``.
-        ip_dim: image tokens; 0 for a model without CLIP's picture.
-        ip_weight: factor on what the image tokens add.
-        ip_width: width of CLIP's hidden states.
-        ip_layers: of the Resampler.
-        ip_heads: of the Resampler.
-        ip_head_dim: of the Resampler.
-        ip_ff_mult: how much wider the Resampler's feed-forward is.
-        max_period: of the slowest sine of the timestep.
+        num_head_channels: channels of an attention head.
+        transformer_depth: blocks in a transformer.
+        context_dim: channels of the context's tokens.
+        camera_dim: numbers per camera; see ``pipelines.mvdream.camera_rows``.
+        ip_dim: image tokens; 0 for a model without CLIP's image encoder.
+        ip_weight: factor on the attention to the image tokens.
+        ip_width: channels of CLIP's hidden states.
+        ip_layers: layers of the Resampler.
+        ip_heads: attention heads of the Resampler.
+        ip_head_dim: channels of an attention head of the Resampler.
+        ip_ff_mult: width of the Resampler's feed-forward, in multiples of ``context_dim``.
+        max_period: period of the timestep's slowest sine, in steps.
         norm: of the residual blocks: "group" (published) or "channel" (faster on a CPU).
         norm_groups: groups of GroupNorm.
         norm_eps: added to the variance.
-        transformer_norm_eps: the same, in the transformer's GroupNorm.
+        transformer_norm_eps: the same, in the transformers' GroupNorm.
         condition: how ``ip_img`` enters: "frame" (published) as the last frame, "channels" beside each frame.
-        condition_mirror: with "channels", its mirror image too: from behind, left and right are swapped.
-        residual_frame: with "channels", this frame's prediction is added to the condition; None for none.
+        condition_mirror: with "channels", adds its mirror image: left and right are swapped in a view from behind.
+        residual_frame: with "channels", the frame whose prediction is added to the condition; None for none.
         patch_size: pixel-unshuffle before the first convolution, undone after the last; 1 is none.
-        gate_steps: multiply the noisy picture by 1 - t / (gate_steps - 1), so that nothing of the pure noise of the
-            last step enters; 0 is no gate.
+        gate_steps: multiplies the noisy frames by 1 - t / (gate_steps - 1), so that the pure noise of the last step
+            has no effect; 0 is no gate.
 
     Source:
         The module's docstring; the published ``unet/config.json``.
@@ -357,9 +357,9 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
         self.time_embed = nn.Sequential(nn.Linear(model_channels, embed), nn.SiLU(), nn.Linear(embed, embed))
         self.camera_embed = nn.Sequential(nn.Linear(camera_dim, embed), nn.SiLU(), nn.Linear(embed, embed))
 
-        pictures = 1 if condition == "frame" else 3 if condition_mirror else 2
+        images = 1 if condition == "frame" else 3 if condition_mirror else 2
         channels, factor = model_channels, 1
-        first = nn.Conv2d(pictures * in_channels * patch_size**2, channels, 3, padding=1)
+        first = nn.Conv2d(images * in_channels * patch_size**2, channels, 3, padding=1)
         down, kept = [nn.ModuleList([first])], [channels]
         for level, mult in enumerate(channel_mult):
             for _ in range(num_res_blocks):
@@ -392,18 +392,18 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
         )
 
     @apply_forward_hook
-    def look_at(self, context: Tensor, ip: Tensor | None = None) -> Known:
-        """Everything that does not change over the denoising steps, made once: pass it to :meth:`forward`.
+    def precompute_kv(self, context: Tensor, ip: Tensor | None = None) -> KeyValues:
+        """Run the Resampler and compute all keys and values, which are the same for all denoising steps.
 
         Args:
-            context: [rows, L, context_dim], the prompt's tokens; or [B, ...], one an object instead of one a row.
+            context: [rows, L, context_dim], the prompt's tokens; or [B, ...], one per object instead of one per row.
             ip: [rows or B, 257, ip_width], CLIP's penultimate hidden states, or None.
 
         Returns:
-            Keys and values of every cross-attention; the Resampler has run.
+            Keys and values of every cross-attention: pass them to :meth:`forward` as ``context``.
 
         Raises:
-            InputError: the configuration needs a picture that is missing.
+            InputError: the configuration needs an image that is missing.
         """
         if self.config.ip_dim and ip is None:
             raise InputError("ip must be given: this model was built with image tokens (ip_dim > 0); got None")
@@ -412,13 +412,18 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
         order = [*self.input_blocks, self.middle_block, *self.output_blocks]
         places = [layer for layers in order for layer in layers.children() if isinstance(layer, SpatialTransformer)]
         blocks = [block for place in places for block in place.transformer_blocks]
-        return [block.attn2.look_at(context) for block in blocks if isinstance(block, TransformerBlock)]
+        return [block.attn2.precompute_kv(context) for block in blocks if isinstance(block, TransformerBlock)]
+
+    def look_at(self, context: Tensor, ip: Tensor | None = None) -> KeyValues:
+        """Deprecated name of :meth:`precompute_kv`, kept for one release."""
+        warnings.warn("MultiViewUNetModel.look_at is now precompute_kv", DeprecationWarning, stacklevel=2)
+        return self.precompute_kv(context, ip)
 
     def forward(
         self,
         x: Tensor,
         timesteps: Tensor,
-        context: Tensor | Known,
+        context: Tensor | KeyValues,
         camera: Tensor,
         num_frames: int,
         ip: Tensor | None = None,
@@ -429,21 +434,22 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
         Args:
             x: [rows, in_channels, H, W], the noisy frames; rows = B * num_frames, frames of one object together.
             timesteps: [rows], 0 to 999, float32.
-            context: [rows, L, context_dim], the prompt's tokens; or what :meth:`look_at` made of them and of ``ip``.
+            context: [rows, L, context_dim], the prompt's tokens; or the result of :meth:`precompute_kv`.
             camera: [rows, camera_dim].
-            num_frames: frames an object; with condition "frame" and a picture, the picture's frame counts.
-            ip: [rows, 257, ip_width], CLIP's penultimate hidden states, or None; ``look_at`` has taken them already.
-            ip_img: [B, in_channels, H, W], the picture: it takes the last frame's place, or stands beside each frame.
+            num_frames: frames per object; with condition "frame" and an image, the image's frame counts.
+            ip: [rows, 257, ip_width], CLIP's penultimate hidden states, or None. Not used if ``context`` is
+                precomputed.
+            ip_img: [B, in_channels, H, W], the image: it replaces the last frame, or is added beside each frame.
 
         Returns:
             [rows, out_channels, H, W].
 
         Raises:
-            InputError: the rows do not divide by the frames, or the configuration needs a picture that is missing.
+            InputError: the rows do not divide by the frames, or the configuration needs an image that is missing.
         """
         if x.shape[0] % num_frames:
             raise InputError(f"x must have a multiple of num_frames = {num_frames} rows; got {x.shape[0]}")
-        known = iter(self.look_at(context, ip) if isinstance(context, Tensor) else context)
+        kv = iter(self.precompute_kv(context, ip) if isinstance(context, Tensor) else context)
         if self.config.condition == "channels" and ip_img is None:
             raise InputError('ip_img must be given: this model was built with condition="channels"; got None')
         condition = None
@@ -463,11 +469,11 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
         h = F.pixel_unshuffle(x, self.config.patch_size)
         kept = []
         for layers in self.input_blocks:
-            h = self._run(layers.children(), h, embedding, known, num_frames)
+            h = self._run(layers.children(), h, embedding, kv, num_frames)
             kept.append(h)
-        h = self._run(self.middle_block.children(), h, embedding, known, num_frames)
+        h = self._run(self.middle_block.children(), h, embedding, kv, num_frames)
         for layers in self.output_blocks:
-            h = self._run(layers.children(), torch.cat([h, kept.pop()], 1), embedding, known, num_frames)
+            h = self._run(layers.children(), torch.cat([h, kept.pop()], 1), embedding, kv, num_frames)
         out = F.pixel_shuffle(self.out(h), self.config.patch_size)  # [rows, out, H, W]
         if condition is None or self.config.residual_frame is None:
             return out
@@ -476,14 +482,14 @@ class MultiViewUNetModel(ModelMixin, ConfigMixin):
 
     @staticmethod
     def _run(
-        layers: Iterable[nn.Module], h: Tensor, embedding: Tensor, known: Iterator[list[KeysValues]], num_frames: int
+        layers: Iterable[nn.Module], h: Tensor, embedding: Tensor, kv: Iterator[list[KeyValue]], num_frames: int
     ) -> Tensor:
-        """One place of the U-Net: each layer gets what it takes."""
+        """Run one level's layers, each with the inputs that it takes."""
         for layer in layers:
             if isinstance(layer, ResBlock):
                 h = layer(h, embedding)
             elif isinstance(layer, SpatialTransformer):
-                h = layer(h, known, num_frames)
+                h = layer(h, kv, num_frames)
             else:
                 h = layer(h)
         return h

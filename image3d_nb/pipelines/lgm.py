@@ -1,8 +1,8 @@
-"""One picture to Gaussians: MVDream's four views, then LGM. The pipeline of the Image-to-3D task page. Top to bottom.
+"""One image to Gaussians: MVDream's four views, then LGM. The pipeline of the Image-to-3D task page. Top to bottom.
 
 Source: Tang et al. 2024, LGM (arXiv 2402.05054), figure 2. Where the code published with ``dylanebert/LGM-full`` and
-the training of its weights disagree, the default is what the training did; ``faithful="lgm-full"`` is what that code
-does, for whoever needs to compare numbers.
+the training of its weights disagree, the default follows the training. ``faithful="lgm-full"`` follows that code, for
+comparing numbers with it.
 """
 
 from __future__ import annotations
@@ -11,42 +11,37 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
 import torch
 import torch.nn.functional as F
 from diffusers.utils import BaseOutput
+from PIL import Image
 from torch import Tensor
 
 from .._files import atomic_write
 from ..cameras import Cameras, orbit_cameras, plucker_rays
 from ..errors import InputError
 from ..gaussians import Gaussians
+from ..images import Source
 from ..io import save
 from ..io.ply import lgm_bytes
 from ..metrics import view_consistency
 from ..models.lgm import IMAGE_MEAN, IMAGE_STD
-from ._inputs import (
-    check_candidates,
-    check_output_type,
-    check_views,
-    sort_arguments,
-    split_candidates,
-    split_jobs,
-    to_output,
-)
-from ._memory import channels_last
-from .mvdream import MVDreamPipeline
+from .memory import channels_last
+from .mvdream import DenoiseSettings, MVDreamPipeline, check_output_type, split_inputs, to_output
+
+FAITHFUL = (None, "lgm-full")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of several objects made of the same picture.
+    """One of several objects made from the same image.
 
     Attributes:
         gaussians: the object.
         images: its four views, of the kind of ``output_type``.
-        score: decibels by which its renders agree with its views; see :func:`image3d_nb.metrics.view_consistency`.
+        score: agreement of its renders with its views, decibels; see :func:`image3d_nb.metrics.view_consistency`.
         seed: ``generator=image3d_nb.generator(seed)`` makes this object alone.
     """
 
@@ -58,31 +53,68 @@ class Candidate:
 
 @dataclass
 class LGMFullPipelineOutput(BaseOutput):
-    """An object, and what it was made of. Each attribute is a list where a list of pictures came in.
+    """One object, and what it was made from.
 
     Attributes:
-        gaussians: the object, :class:`~image3d_nb.gaussians.Gaussians` in this project's world.
-        images: the four views in LGM's order, azimuth 0 (the front), 90, 180, 270; of the kind of ``output_type``.
-        input: the picture that the model saw (PIL), or None without one.
-        faithful: what the call was given: a faithful object is already turned as the published code turns it.
-        candidates: with ``num_candidates`` above 1, every :class:`Candidate`, best first; ``gaussians`` and ``images``
-            are the first one's. Else None.
+        gaussians: the object, in this project's world.
+        images: the four views in LGM's order, azimuth 0 (the front), 90, 180, 270: a list of PIL images, or what
+            ``output_type`` asks for (see :class:`~image3d_nb.pipelines.mvdream.MVDreamPipelineOutput`).
+        input: the image that the model saw; None for text alone.
+        faithful: the call's ``faithful``. A faithful object has the published code's turn already.
+        candidates: with ``num_candidates`` above 1, all candidates, the best first, of which ``gaussians`` and
+            ``images`` are the best. Else None.
     """
 
-    gaussians: Any
+    gaussians: Gaussians
     images: Any
-    input: Any
+    input: Image.Image | Any
     faithful: str | None
-    candidates: Any = None
+    candidates: list[Candidate] | None = None
+
+
+@dataclass
+class LGMFullPipelineListOutput(BaseOutput):
+    """Several objects: the attributes of :class:`LGMFullPipelineOutput`, each a list with one entry for each object.
+
+    Attributes:
+        gaussians: the objects.
+        images: their views.
+        input: the images that the model saw; None for text alone.
+        faithful: the call's ``faithful``.
+        candidates: the candidates of each object, or None.
+    """
+
+    gaussians: list[Gaussians]
+    images: list[Any]
+    input: list[Image.Image | Any]
+    faithful: str | None
+    candidates: list[list[Candidate]] | None = None
+
+
+class CallSettings(DenoiseSettings, total=False):
+    """Keyword arguments that all overloads of :meth:`LGMFullPipeline.__call__` take. Its last definition says more."""
+
+    prepare: bool
+    faithful: str | None
+    num_candidates: int
+    output_type: str
 
 
 class LGMFullPipeline(MVDreamPipeline):
-    """Text or one picture to Gaussians.
+    """Text or one image to Gaussians.
 
     Args:
         lgm: an LGM.
-        unet, scheduler, vae, tokenizer, text_encoder, feature_extractor, image_encoder, default_steps,
-            default_guidance, max_steps: as for :class:`~image3d_nb.pipelines.mvdream.MVDreamPipeline`.
+        unet: a MultiViewUNetModel.
+        scheduler: a diffusers scheduler, e.g. DDIM.
+        vae: an AutoencoderKL, or None for a network that works on pixels.
+        tokenizer: the text encoder's, or None.
+        text_encoder: a CLIPTextModel, or None: the context is then one token of zeros.
+        feature_extractor: a CLIPImageProcessor, or None.
+        image_encoder: a CLIPVisionModel, or None.
+        default_steps: denoising steps if a call gives none; a property of the weights.
+        default_guidance: guidance scale if a call gives none; 1 is no guidance.
+        max_steps: the most steps that the weights were trained for, or None.
 
     Example:
         >>> import image3d_nb as i3d
@@ -114,6 +146,39 @@ class LGMFullPipeline(MVDreamPipeline):
         self.register_modules(lgm=lgm)
         channels_last(lgm)
 
+    @overload  # type: ignore[override]  # more precise than MVDream's, whose result is Any
+    def __call__(
+        self,
+        prompt: Source | None = None,
+        image: Source | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        return_dict: Literal[True] = True,
+        **settings: Unpack[CallSettings],
+    ) -> LGMFullPipelineOutput: ...
+
+    @overload
+    def __call__(
+        self,
+        prompt: Source | Sequence[Source] | None = None,
+        image: Source | Sequence[Source] | None = None,
+        *,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        return_dict: Literal[True] = True,
+        **settings: Unpack[CallSettings],
+    ) -> LGMFullPipelineListOutput: ...
+
+    @overload
+    def __call__(
+        self,
+        prompt: Source | Sequence[Source] | None = None,
+        image: Source | Sequence[Source] | None = None,
+        *,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        return_dict: Literal[False],
+        **settings: Unpack[CallSettings],
+    ) -> tuple[Any, ...]: ...
+
     @torch.no_grad()
     def __call__(
         self,
@@ -137,88 +202,132 @@ class LGMFullPipeline(MVDreamPipeline):
         """Make an object.
 
         Args:
-            prompt, image, elevation, num_inference_steps, guidance_scale, negative_prompt, generator, latents,
-                output_type, callback_on_step_end, callback_on_step_end_tensor_inputs: as for
-                :meth:`MVDreamPipeline.__call__`.
-            prepare: cut out, recentre and put on white; False, which ``faithful`` implies, feeds the square as it is.
+            prompt: a sentence, or a list of sentences. An image, or a list of images, as the only argument is
+                ``image``.
+            image: anything that ``load_image`` takes except a path, or a list of these, which are denoised as a batch.
+            prepare: cut the object out, centre it and put it on white with ``prepare_image``; False, which
+                ``faithful`` implies, uses the square image as it is.
             faithful: "lgm-full" repeats the published code's rays, rotations, turn and global random numbers; None
-                does what is right.
-            num_candidates: objects to make of each picture, with seeds drawn from ``generator``; the one whose views
+                does what the weights were trained for.
+            elevation: of the image's camera, degrees, up is positive.
+            num_inference_steps: denoising steps, at least 1; None is the weights' default.
+            guidance_scale: 1 is no guidance; None is the weights' default.
+            negative_prompt: what the views should not show.
+            generator: random generator, or a list with one for each object; None uses torch's global one. Several
+                with one image make several objects of it.
+            latents: [B*F, C, H, W], noise to start from, MVDream's order; None draws it.
+            num_candidates: objects to make from each image, with seeds drawn from ``generator``. The one whose views
                 agree best is the result, and ``candidates`` holds all.
-            return_dict: False gives the tuple (gaussians, images, input, faithful), and candidates where there are any.
+            output_type: "pil", "np", "pt" or "latent", for the views; see :class:`LGMFullPipelineOutput`.
+            return_dict: False returns the tuple (gaussians, images, input, faithful), and candidates if there are any.
+            callback_on_step_end: called as f(pipeline, step, timestep, {"latents": ...}) -> dict, as in diffusers. The
+                tensors that it returns replace the pipeline's.
+            callback_on_step_end_tensor_inputs: tensors to pass to it: "latents" [B*F, C, H, W], "prompt_embeds"
+                [G*B, L, C'], "image_latents" [G*B, C, H, W].
 
         Returns:
-            :class:`LGMFullPipelineOutput`, or the tuple.
+            :class:`LGMFullPipelineOutput` for one object, :class:`LGMFullPipelineListOutput` if one of ``prompt``,
+            ``image`` and ``generator`` is a list, or the tuple.
 
         Raises:
-            InputError: the arguments do not go together, or a picture is not one.
+            InputError: an argument is out of its range or of the wrong kind, or these weights cannot use it.
         """
-        check_candidates(num_candidates, faithful)
-        prompt, image = sort_arguments(prompt, image)
+        if faithful not in FAITHFUL:
+            raise InputError(f"faithful must be one of {FAITHFUL}; got {faithful!r}")
+        if not isinstance(num_candidates, int) or isinstance(num_candidates, bool) or num_candidates < 1:
+            raise InputError(f"num_candidates must be a whole number of 1 or more; got {num_candidates!r}")
+        if faithful and num_candidates > 1:  # its views and its object do not agree, so there is nothing to compare
+            raise InputError(f"num_candidates must be 1 with faithful; got {num_candidates}")
         check_output_type(output_type)
-        settings: dict[str, Any] = {
+        prompts, images, generators, several = split_inputs(prompt, image, generator)
+        seeds: list[int] = []
+        if num_candidates > 1:  # from here on each candidate is an object with a seed of its own
+            seeds = [seed for each in generators for seed in _draw_seeds(each, num_candidates)]
+            devices = ["cpu" if each is None else each.device for each in generators for _ in range(num_candidates)]
+            prompts = [each for each in prompts for _ in range(num_candidates)]
+            images = [each for each in images for _ in range(num_candidates)]
+            pairs = zip(devices, seeds, strict=True)
+            generators = [torch.Generator(device).manual_seed(seed) for device, seed in pairs]
+
+        settings: DenoiseSettings = {
             "elevation": elevation, "num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale,
-            "negative_prompt": negative_prompt, "latents": latents, "callback": callback_on_step_end,
-            "callback_names": callback_on_step_end_tensor_inputs, "global_image_noise": faithful is not None,
+            "negative_prompt": negative_prompt, "latents": latents, "callback_on_step_end": callback_on_step_end,
+            "callback_on_step_end_tensor_inputs": callback_on_step_end_tensor_inputs,
         }  # fmt: skip
-        asked, several = split_jobs(prompt, image, generator)
-        jobs = [each for job in asked for each in split_candidates(job, num_candidates)]
-        squares, frames = self.make_frames(jobs, prepare and faithful is None, **settings)
-        with self.holding("vae"):
-            views = [self.decode(each) for each in frames]  # of [4, 3, H, W]
-        with self.holding("lgm"):
+        self._check_inputs(prompts, images, **settings)
+        squares = self._squares(images, prepare and faithful is None)
+        frames = self.denoise(
+            prompts, squares, generator=generators, global_image_noise=faithful is not None, **settings
+        ).chunk(len(prompts))  # B [F, C, H, W]
+        with self.loaded("vae"):
+            views = [self.decode(each) for each in frames]  # B [4, 3, H, W]
+        with self.loaded("lgm"):
             made = [self.reconstruct(each, elevation=elevation, faithful=faithful) for each in views]
         self.maybe_free_model_hooks()
         shown = [to_output(each, output_type) for each in (frames if output_type == "latent" else views)]
-        columns: list[Any] = [made, shown, [self.seen(square) for square in squares]]
-        ranked: list[Any] | None = None
-        if num_candidates > 1:
-            scores = [self.score(*pair, elevation=elevation) for pair in zip(made, views, strict=True)]
-            rows = zip(made, shown, scores, (job.seed for job in jobs), strict=True)
-            ranked = _rank([Candidate(*row) for row in rows], num_candidates)  # type: ignore[arg-type]
-            best = [rows[0] for rows in ranked]
-            columns = [[each.gaussians for each in best], [each.images for each in best], columns[2][::num_candidates]]
-        if not several:
-            columns, ranked = [column[0] for column in columns], None if ranked is None else ranked[0]
-        if return_dict:
-            return LGMFullPipelineOutput(*columns, faithful, ranked)
-        return (*columns, faithful, *([] if ranked is None else [ranked]))
+        seen = [self._seen(square) for square in squares]
 
-    def score(self, gaussians: Gaussians, views: Tensor, *, elevation: float = 0.0) -> float:
-        """Decibels by which renders from LGM's four cameras agree with the views [4, 3, H, W] that it was given."""
-        config, size = self.lgm.config, views.shape[-1]
-        cameras = orbit_cameras(elevation, radius=config.radius, fovy=config.fovy, size=size)
-        return view_consistency(gaussians, views, cameras)
+        ranked: list[list[Candidate]] | None = None
+        if num_candidates > 1:
+            config, size = self.lgm.config, views[0].shape[-1]
+            cameras = orbit_cameras(elevation, radius=config.radius, fovy=config.fovy, size=size)  # LGM's own
+            scores = [view_consistency(*pair, cameras) for pair in zip(made, views, strict=True)]
+            candidates = [Candidate(*row) for row in zip(made, shown, scores, seeds, strict=True)]
+            starts = range(0, len(candidates), num_candidates)
+            groups = [candidates[start : start + num_candidates] for start in starts]
+            ranked = [sorted(group, key=lambda candidate: -candidate.score) for group in groups]
+            made, shown = [group[0].gaussians for group in ranked], [group[0].images for group in ranked]
+            seen = seen[::num_candidates]
+        if not return_dict:
+            columns = [made, shown, seen, faithful, *([] if ranked is None else [ranked])]
+            return tuple(each[0] if isinstance(each, list) and not several else each for each in columns)
+        if several:
+            return LGMFullPipelineListOutput(made, shown, seen, faithful, ranked)
+        return LGMFullPipelineOutput(made[0], shown[0], seen[0], faithful, None if ranked is None else ranked[0])
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, *, elevation: float = 0.0, faithful: str | None = None) -> Gaussians:
-        """Four views to Gaussians: the second half of the pipeline, on its own.
+        """Turn four views into Gaussians: the second half of the pipeline on its own.
 
         Args:
-            images: [4, 3, H, W] in [0, 1] on white, LGM's order; ``output_type="pt"`` gives them.
+            images: [4, 3, H, W] in [0, 1] on white, LGM's order, as ``output_type="pt"`` gives them.
             elevation: of the cameras that took them, degrees, up is positive.
             faithful: see :meth:`__call__`.
 
+        Returns:
+            The object, in this project's world.
+
         Raises:
-            InputError: another shape, or numbers out of range.
+            InputError: wrong shape, or numbers out of range.
         """
-        check_views(images)
+        if not isinstance(images, Tensor) or images.ndim != 4 or tuple(images.shape[:2]) != (4, 3):
+            found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise InputError(f"images must be a tensor [4, 3, H, W] in [0, 1], LGM's order; got {found}")
+        if not bool(((images > -1e-3) & (images < 1 + 1e-3)).all()):  # room for rounding; False for NaN, too
+            span = f"{float(images.min()):.4g} to {float(images.max()):.4g}"
+            raise InputError(f"images must be in [0, 1]; got {span}")
         size = self.lgm.config.input_size
         if images.shape[-1] != size or images.shape[-2] != size:
             images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
         device, rays = self._execution_device, self.rays(elevation, faithful)
-        x = lgm_input(images[None].to(device, torch.float32), rays.to(device)).to(self._type_of(self.lgm))
-        with self.holding("lgm"):
+        x = lgm_input(images[None].to(device, torch.float32), rays.to(device)).to(self._compute_dtype(self.lgm))
+        with self.loaded("lgm"):
             rows = self.lgm.gaussians(x, rotation="published" if faithful else None)  # [1, N, 14]
         if faithful:
             return Gaussians.from_lgm(_published_turn(rows))
-        # LGM answers in the space of its first camera, standing level on +z: turn that camera to where it is
+        # LGM answers in the space of its first camera, which stands level on +z: turn that camera to its true place
         return Gaussians.from_lgm(rows).transform(orbit_cameras(elevation, 0.0).c2w[0, :3, :3])
 
     def rays(self, elevation: float = 0.0, faithful: str | None = None) -> Tensor:
-        """[4, 6, H, W], the Pluecker rays that LGM was trained with: its first camera stands level on +z.
+        """Make the Pluecker rays that LGM was trained with: its first camera stands level on +z.
 
-        The published code gives rays of cameras that look away from the object, and knows no elevation.
+        Args:
+            elevation: of the views' cameras, degrees, up is positive.
+            faithful: "lgm-full" gives the published code's rays, of cameras that look away from the object and always
+                stand level.
+
+        Returns:
+            [4, 6, H, W], moment and direction of each pixel's ray.
         """
         config = self.lgm.config
         orbit = orbit_cameras(elevation, radius=config.radius, fovy=config.fovy, size=config.input_size)
@@ -236,38 +345,36 @@ class LGMFullPipeline(MVDreamPipeline):
         convention: str = "3dgs",
         min_opacity: float = 0.005,
     ) -> None:
-        """Write a .ply as the task page's last line does: Gaussians below ``min_opacity`` are dropped.
+        """Write a .ply as the task page's last line does, without the Gaussians below ``min_opacity``.
 
         Args:
-            result: of a call, or its Gaussians, or a raw tensor [1, N, 14] in LGM's layout.
-            path: of the file to write.
-            convention: of the file; see :func:`image3d_nb.save`. A raw tensor and a faithful result are written
-                without any turn: they already are what the published code would write.
-            min_opacity: 0 keeps all.
+            result: a call's result for one object, its Gaussians, or a raw tensor [1, N, 14] in LGM's layout.
+            path: file to write.
+            convention: the file's world; see :func:`image3d_nb.save`. A raw tensor and a faithful result are written
+                without a turn: they already are what the published code writes.
+            min_opacity: in [0, 1]; 0 keeps all.
 
         Raises:
-            InputError: nothing to write, or a list of objects.
+            InputError: nothing to write, numbers that are not finite, or a list of objects.
         """
         if isinstance(result, Tensor):
-            _something_finite(Gaussians.from_lgm(result), min_opacity)
+            _prune(Gaussians.from_lgm(result), min_opacity)
             atomic_write({path: lgm_bytes(result, min_opacity)})
             return
         made = result if isinstance(result, Gaussians) else getattr(result, "gaussians", None)
         if not isinstance(made, Gaussians):
             raise InputError(f"result must be one result, Gaussians or a tensor [1, N, 14]; got {type(made).__name__}")
         unturned = getattr(result, "faithful", None) is not None
-        kept = _something_finite(made, min_opacity)
-        save(kept, Path(path), convention="opengl" if unturned else convention)
+        save(_prune(made, min_opacity), Path(path), convention="opengl" if unturned else convention)
 
 
-def _rank(candidates: list[Candidate], count: int) -> list[list[Candidate]]:
-    """Each picture's ``count`` candidates, the best first."""
-    each = [candidates[start : start + count] for start in range(0, len(candidates), count)]
-    return [sorted(rows, key=lambda row: -row.score) for rows in each]
+def _draw_seeds(generator: torch.Generator | None, count: int) -> list[int]:
+    device = "cpu" if generator is None else generator.device
+    return [int(seed) for seed in torch.randint(2**63 - 1, (count,), generator=generator, device=device)]
 
 
-def _something_finite(made: Gaussians, min_opacity: float) -> Gaussians:
-    """What is opaque enough to write; an InputError where that is nothing, or not all numbers."""
+def _prune(made: Gaussians, min_opacity: float) -> Gaussians:
+    """Gaussians to write: those that reach ``min_opacity``. Raises an InputError for none, or for infinite ones."""
     kept = made.prune(min_opacity)
     if not len(kept):
         raise InputError(f"nothing to write: none of {len(made)} Gaussians reaches min_opacity={min_opacity}")
@@ -278,7 +385,7 @@ def _something_finite(made: Gaussians, min_opacity: float) -> Gaussians:
 
 
 def lgm_input(images: Tensor, rays: Tensor) -> Tensor:
-    """What LGM takes: normalised colours, and rays.
+    """Join normalised colours and rays to LGM's input.
 
     Args:
         images: [B, V, 3, H, W] in [0, 1], on white, LGM's order.
@@ -292,14 +399,14 @@ def lgm_input(images: Tensor, rays: Tensor) -> Tensor:
 
 
 def _looking_away(cameras: Cameras) -> Cameras:
-    """The published code's cameras: at the right places, but turned half round, so that the object is behind them."""
+    """The published code's cameras: at the right places, but turned by 180 degrees, with the object behind them."""
     c2w = cameras.c2w.clone()
     c2w[:, :3, (0, 2)] *= -1  # x and z of the camera change sign
     return Cameras.from_c2w(c2w, cameras.fovy, cameras.width, cameras.height)
 
 
 def _published_turn(rows: Tensor) -> Tensor:
-    """The published code's turn of [1, N, 14]: positions about z, but orientations, in wxyz order, about y."""
+    """The published code's turn of [1, N, 14]: it turns positions about z, but orientations (wxyz) about y."""
     means, middle, quats, rgb = rows.split([3, 4, 4, 3], -1)
     w, x, y, z = quats.unbind(-1)
     turned = torch.stack([-y, z, w, -x], -1)  # (0, 0, 1, 0) * q

@@ -1,30 +1,28 @@
-"""Read a diffusers folder component by component, from our own table of classes: no code of a repository ever runs.
+"""Read a diffusers folder component by component, from a fixed table of classes: no code of a repository ever runs.
 
-diffusers' own ``from_pretrained`` looks a component's class up in diffusers, or in Python files of the repository. The
-published folders name classes that are in neither (``["lgm", "LGM"]``), so the classes are named here.
+diffusers' own ``from_pretrained`` looks up a component's class in diffusers, or in Python files of the repository. The
+published folders name classes that are in neither (``["lgm", "LGM"]``), so this table names them.
 """
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Self, TypeAlias
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import InputError, WeightsError
+from ..hub.weights import PICKLES, origin_of, read_json, refuse_pickle, resolve_lgm, rotation_of
 from ..models.lgm import LGM, ROTATIONS
-from ..weights import PICKLES, read_json, refuse_pickle, resolve, resolve_lgm, rotation_of, told
-from .saving import write_folder
+from .memory import WeightOffloader
 
-CLASSES = {  # class name in model_index.json -> where it is
+CLASSES = {  # class name in model_index.json -> the module that has it
     "LGM": "image3d_nb.models.lgm",
     "MultiViewUNetModel": "image3d_nb.models.mv_unet",
     "AutoencoderKL": "diffusers",
@@ -38,174 +36,88 @@ CLASSES = {  # class name in model_index.json -> where it is
     "CLIPImageProcessorPil": "transformers",
     "CLIPFeatureExtractor": "transformers",
 }
-_RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}  # transformers 5 dropped the old name
-_BUILT = ("LGM", "MultiViewUNetModel", "AutoencoderKL")  # by load_network; the rest by its own from_pretrained
-_WHOLE = ("diffusion_pytorch_model.safetensors", "model.safetensors")  # beside which there may be variants
-_ATTENTION = re.compile(r"(\.attentions\.\d+\.)(query|key|value|proj_attn)\.")  # of VAEs from before diffusers 0.12
-_TODAY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-_AT_ONCE = 32  # tensors, between closing and opening a file
-Keep: TypeAlias = "Callable[[torch.nn.Module, Callable[[], torch.nn.Module]], Any]"
-"""What to do with an empty network, and with what reads the full one, instead of reading it at once."""
+_RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}  # transformers 5 removed the old name
+_BUILT = ("LGM", "MultiViewUNetModel", "AutoencoderKL")  # read by load_network; the others by their from_pretrained
+_USUAL_NAMES = ("diffusion_pytorch_model.safetensors", "model.safetensors")  # files beside them are variants
+_OLD_ATTENTION = re.compile(r"(\.attentions\.\d+\.)(query|key|value|proj_attn)\.")  # of VAEs before diffusers 0.12
+_NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_TENSORS_PER_OPENING = 32
 
 
-class FromFolderMixin:
-    """``from_pretrained`` and ``save_pretrained`` for pipelines whose components are in :data:`CLASSES`."""
-
-    source: Mapping[str, str] = MappingProxyType({})
-    """Where "model" and "lgm" were loaded from: "owner/name@commit", or a folder. Empty for one made in memory."""
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        *,
-        dtype: torch.dtype | None = None,
-        torch_dtype: torch.dtype | None = None,
-        revision: str | None = None,
-        lgm: Any = None,
-        lgm_revision: str | None = None,
-        rotation: str | None = None,
-        custom_pipeline: str | None = None,
-        trust_remote_code: bool | None = None,
-        keep: Keep | None = None,
-        **components: Any,
-    ) -> Self:
-        """Load a pipeline from a folder or a repository of the hub.
-
-        Args:
-            pretrained_model_name_or_path: a folder in diffusers' layout, "tiny", or a repository's name.
-            dtype: of all networks; None is float32.
-            torch_dtype: the same, by its old name.
-            revision: of a repository, a branch or a commit.
-            lgm: an LGM to use instead of what the folder holds, or a name as for
-                :func:`image3d_nb.weights.resolve_lgm`: a folder, a file or a repository.
-            lgm_revision: of the repository that ``lgm`` names.
-            rotation: LGM's setting of that name, where neither its configuration nor its file's name tells it.
-            custom_pipeline: ignored, with a warning: the classes of this package are used.
-            trust_remote_code: ignored, with a warning: no code from a repository is run.
-            keep: leaves the networks on disk; :func:`image3d_nb.load_pipeline` passes it for ``memory="low"``.
-            **components: instances (or None) to use instead of what the folder holds, or settings of the pipeline.
-
-        Raises:
-            WeightsError: the folder is incomplete or damaged, or names a class that is not in the table.
-            InputError: an argument is none of this pipeline's.
-        """
-        if custom_pipeline is not None or trust_remote_code:
-            warnings.warn(
-                f"custom_pipeline and trust_remote_code are ignored: {cls.__name__} uses its own classes and runs no"
-                " code from a repository, so there is nothing to trust",
-                stacklevel=2,
-            )
-        takes = [name for name in inspect.signature(cls).parameters if name != "lgm"]
-        unknown = sorted(set(components) - set(takes))
-        has_lgm = "lgm" in inspect.signature(cls).parameters
-        if unknown or (lgm is not None and not has_lgm):
-            raise InputError(f"{cls.__name__} takes {', '.join(takes)}; got {', '.join(unknown) or 'lgm'}")
-        kind = next((given for given in (dtype, torch_dtype) if given is not None), torch.float32)
-        name = str(pretrained_model_name_or_path)
-        folder = resolve(name, revision, skip=() if has_lgm and lgm is None else ("lgm",))
-        index = read_json(folder / "model_index.json")
-        found = components | _components(folder, index, [part for part in takes if part not in components], kind, keep)
-        origins = {"model": told(folder)}
-        if has_lgm:
-            found["lgm"], origins["lgm"] = _lgm_of(name, folder, index, lgm, lgm_revision, rotation, kind, keep)
-        for part in ("unet", "scheduler"):
-            if found.get(part) is None:
-                raise WeightsError(f"{folder}: model_index.json must name a {part}; it does not, or says null")
-        made = cls(**found)
-        made.source = origins
-        return made
-
-    def save_pretrained(self, save_directory: str | Path, *, custom_pipeline: bool = False, **options: Any) -> None:
-        """Write the folder that :meth:`from_pretrained` reads, with a model card unless one is there.
-
-        Args:
-            save_directory: made if need be; the pipeline's files there are replaced, each when all are written.
-            custom_pipeline: also write few-line Python files with which diffusers' own ``DiffusionPipeline`` runs the
-                folder where this package is installed: ``DiffusionPipeline.from_pretrained(folder,
-                custom_pipeline=folder, trust_remote_code=True)``.
-            **options: max_shard_size and variant, as in diffusers.
-
-        Raises:
-            InputError: weights that this package would not read again were asked for, or an upload.
-        """
-        if options.pop("push_to_hub", False) or not options.pop("safe_serialization", True):
-            raise InputError(
-                "save_pretrained writes .safetensors to a folder; got push_to_hub or safe_serialization=False: save"
-                " first, then 'hf upload OWNER/NAME FOLDER'"
-            )
-        write_folder(self, super().save_pretrained, Path(save_directory), custom_pipeline, options)  # type: ignore[misc]
-
-
-def _components(
-    folder: Path, index: Mapping[str, Any], takes: Sequence[str], dtype: torch.dtype, keep: Keep | None
-) -> dict[str, Any]:
-    """All that ``model_index.json`` names, but LGM."""
-    found: dict[str, Any] = {}
-    for name, value in index.items():
-        if name in takes and isinstance(value, list) and len(value) == 2:
-            found[name] = None if value[1] is None else load_component(folder / name, value[1], dtype, keep)
-        elif name in takes:
-            found[name] = value
-    return found
-
-
-def _lgm_of(
+def load_lgm_of(
     name: str,
     folder: Path,
     index: Mapping[str, Any],
-    lgm: Any,
+    lgm: LGM | str | Path | None,
     revision: str | None,
     rotation: str | None,
     dtype: torch.dtype,
-    keep: Keep | None,
+    offloader: WeightOffloader | None = None,
 ) -> tuple[LGM, str]:
-    """LGM, with its rotation settled, and where it came from."""
+    """Load a pipeline's LGM and settle its rotation.
+
+    Args:
+        name: the model's name, which may say the rotation.
+        folder: the model's folder.
+        index: its ``model_index.json``.
+        lgm: network or name to use instead of the folder's own LGM.
+        revision: branch or commit of the repository that ``lgm`` names.
+        rotation: LGM's ``rotation``; None takes the table's, then the configuration's.
+        dtype: type of the weights.
+        offloader: leaves the network on disk.
+
+    Returns:
+        The network, and where it came from.
+
+    Raises:
+        InputError: unknown rotation.
+        WeightsError: there is no LGM, or it is damaged.
+
+    Warns:
+        UserWarning: nothing says which rotation the weights were trained with.
+    """
     if rotation is not None and rotation not in ROTATIONS:
         raise InputError(f"rotation must be one of {', '.join(ROTATIONS)}; got {rotation!r}")
     if isinstance(lgm, torch.nn.Module):
         if rotation is not None:
-            lgm.register_to_config(rotation=rotation)  # type: ignore[operator]
-        return lgm, "memory"  # type: ignore[return-value]
+            lgm.register_to_config(rotation=rotation)
+        return lgm, "memory"
     if lgm is not None:
-        name, path = str(lgm), resolve_lgm(str(lgm), revision)
-        told_by = rotation_of(name, path)
-    else:
-        entry = index.get("lgm")
-        if not (isinstance(entry, list) and len(entry) == 2 and entry[1] == "LGM"):
-            raise WeightsError(
-                f"{folder}: model_index.json must name an LGM, which makes Gaussians of the views; got {entry!r}: pass"
-                " lgm='ashawkey/LGM', or use MVDreamPipeline, which makes the views alone"
-            )
+        path = resolve_lgm(str(lgm), revision)
+        known_rotation = rotation_of(str(lgm), path)
+    elif isinstance(index.get("lgm"), list) and index["lgm"][1:] == ["LGM"]:
         path = folder / "lgm"
-        told_by = rotation_of(name, folder)
-    network = load_lgm(path, dtype, keep)
-    _settle_rotation(network, rotation or told_by, path)
-    return network, told(path)
-
-
-def _settle_rotation(lgm: Any, rotation: str | None, path: Path) -> None:
-    """LGM's published configurations do not say which rotation their weights were trained with."""
-    if rotation is not None:
-        lgm.register_to_config(rotation=rotation)
-        return
-    file = path / "config.json" if path.is_dir() else path.with_name("config.json")
-    if not file.is_file() or "rotation" not in read_json(file):
-        warnings.warn(
-            f"{path}: nothing tells which rotation these weights were trained with, and {lgm.config.rotation!r} is used"
-            ': right for *_fixrot weights; for those of LGM-full, from before that fix, pass rotation="identity"',
-            stacklevel=5,  # load_pipeline's caller
+        known_rotation = rotation_of(name, folder)
+    else:
+        raise WeightsError(
+            f"{folder}: model_index.json must name an LGM, which turns views into Gaussians; got {index.get('lgm')!r}:"
+            " pass lgm='ashawkey/LGM', or use MVDreamPipeline, which makes only the views"
         )
+    network, rotation = load_lgm(path, dtype, offloader), rotation or known_rotation
+    config = path / "config.json" if path.is_dir() else path.with_name("config.json")
+    if rotation is not None:
+        network.register_to_config(rotation=rotation)
+    elif not config.is_file() or "rotation" not in read_json(config):  # published configurations do not say it
+        warnings.warn(
+            f"{path}: nothing says which rotation these weights were trained with; {network.config.rotation!r} is used."
+            " It is right for *_fixrot weights. For those of LGM-full, which are older, pass"
+            ' rotation="identity"',
+            stacklevel=4,  # load_pipeline's caller
+        )
+    return network, origin_of(path)
 
 
-def load_component(folder: Path, class_name: str, dtype: torch.dtype, keep: Keep | None = None) -> Any:
-    """One component from its folder.
+def load_component(folder: Path, class_name: str, dtype: torch.dtype, offloader: WeightOffloader | None = None) -> Any:
+    """Load one component from its folder.
 
     Args:
-        folder: with the component's configuration and weights.
+        folder: holds the component's configuration and weights.
         class_name: a key of :data:`CLASSES`.
-        dtype: of a network's weights.
-        keep: what to do with a network instead of reading it at once.
+        dtype: type of a network's weights.
+        offloader: leaves a network on disk.
+
+    Returns:
+        The component; a network in evaluation mode.
 
     Raises:
         WeightsError: unknown class, or files that are missing or damaged.
@@ -216,11 +128,18 @@ def load_component(folder: Path, class_name: str, dtype: torch.dtype, keep: Keep
         raise WeightsError(f"{folder}: the component's folder must exist; it is missing: download the model again")
     kind = getattr(importlib.import_module(CLASSES[class_name]), _RENAMED.get(class_name, class_name))
     if class_name in _BUILT:
-        return load_network(kind, folder, dtype, keep)
+        return load_network(kind, folder, dtype, offloader)
     try:
-        if issubclass(kind, torch.nn.Module):
-            return _load_clip(kind, folder, dtype) if keep is None else _keep_clip(kind, folder, dtype, keep)
-        return kind.from_pretrained(folder, local_files_only=True)
+        if not issubclass(kind, torch.nn.Module):
+            return kind.from_pretrained(folder, local_files_only=True)
+        for file in component_files(folder):
+            with _open(file):  # raises for a truncated file
+                pass
+        if offloader is None:
+            return _load_clip(kind, folder, dtype)
+        with torch.device("meta"):
+            empty = kind(kind.config_class.from_pretrained(folder, local_files_only=True))
+        return offloader.register(empty.eval(), lambda: _load_clip(kind, folder, dtype))
     except WeightsError:
         raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -228,68 +147,79 @@ def load_component(folder: Path, class_name: str, dtype: torch.dtype, keep: Keep
 
 
 def _load_clip(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A network of transformers', which knows the names of old files and makes its buffers; no weight left random."""
-    weight_files(folder)
-    network, told_of = kind.from_pretrained(
+    """Let transformers read its network: it knows the names in old files, and makes the buffers."""
+    network, info = kind.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
     )
-    missing = sorted(told_of["missing_keys"])  # they would keep random numbers
+    missing = sorted(info["missing_keys"])  # transformers leaves them random
     if missing:
-        raise WeightsError(f"{folder}: the weights must fit config.json; {_some('missing', missing)}")
+        raise WeightsError(f"{folder}: the weights must fit config.json; {_examples('missing', missing)}")
     for name, tensor in network.named_parameters():
         _check_finite(folder, name, tensor)
     return network.eval()
 
 
-def _keep_clip(kind: Any, folder: Path, dtype: torch.dtype, keep: Keep) -> Any:
-    for file in weight_files(folder):
-        with _open(file):  # is it whole?
-            pass
-    with torch.device("meta"):
-        empty = kind(kind.config_class.from_pretrained(folder, local_files_only=True))
-    return keep(empty.eval(), lambda: _load_clip(kind, folder, dtype))
-
-
-def load_network(kind: Any, folder: Path, dtype: torch.dtype | None = None, keep: Keep | None = None) -> Any:
-    """A network with a ``config.json``, every parameter of it from the file, in evaluation mode.
+def load_network(
+    kind: Any, folder: Path, dtype: torch.dtype | None = None, offloader: WeightOffloader | None = None
+) -> Any:
+    """Load a network of diffusers' kind: every parameter comes from the file.
 
     Args:
-        kind: a class of diffusers' kind.
-        folder: of ``config.json`` and the weights.
-        dtype: None keeps the file's.
+        kind: the class.
+        folder: holds ``config.json`` and the weights.
+        dtype: type of the weights; None keeps the file's.
+        offloader: leaves the network on disk.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        WeightsError: files that are missing or damaged, or do not fit the configuration.
     """
-    return _build(kind, read_json(folder / "config.json"), weight_files(folder), dtype, keep)
+    return _build(kind, read_json(folder / "config.json"), component_files(folder), dtype, offloader)
 
 
-def load_lgm(path: Path, dtype: torch.dtype | None = None, keep: Keep | None = None) -> LGM:
-    """LGM from its folder, or from a bare ``.safetensors`` file.
+def load_lgm(path: Path, dtype: torch.dtype | None = None, offloader: WeightOffloader | None = None) -> LGM:
+    """Load LGM from its folder, or from a bare ``.safetensors`` file.
 
-    A bare file is of the published "big" configuration, unless a ``config.json`` of LGM's lies beside it.
+    Args:
+        path: a bare file is read with the LGM configuration beside it, else with the published "big" one.
+        dtype: type of the weights; None keeps the file's.
+        offloader: leaves the network on disk.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        WeightsError: as for :func:`load_network`.
     """
     if path.is_dir():
-        return load_network(LGM, path, dtype, keep)
+        return load_network(LGM, path, dtype, offloader)
     refuse_pickle(path)
     beside = path.with_name("config.json")
     config = read_json(beside) if beside.is_file() else {}
-    return _build(LGM, config if config.get("_class_name") == "LGM" else {}, [path], dtype, keep)
+    return _build(LGM, config if config.get("_class_name") == "LGM" else {}, [path], dtype, offloader)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The weight file of a component, or the parts that its index names.
+def component_files(folder: Path) -> list[Path]:
+    """Find a component's weight file, or the parts that its index names.
+
+    Args:
+        folder: the component's folder.
 
     Raises:
-        WeightsError: there is none, or it cannot be told which.
+        WeightsError: there is none, or more than one could be meant.
     """
     for index in sorted(folder.glob("*.safetensors.index.json")):
         names = sorted({Path(str(name)).name for name in read_json(index).get("weight_map", {}).values()})
         absent = [name for name in names if not (folder / name).is_file()]
         if absent or not names:
-            raise WeightsError(f"{folder}: {index.name} must name files that are there; {_some('missing', absent)}")
+            raise WeightsError(f"{folder}: {index.name} must name existing files; {_examples('missing', absent)}")
         return [folder / name for name in names]
     files = sorted(folder.glob("*.safetensors"))
-    whole = [file for file in files if file.name in _WHOLE]
-    if len(whole) == 1 or len(files) == 1:
-        return whole or files
+    usual = [file for file in files if file.name in _USUAL_NAMES]
+    if len(usual) == 1 or len(files) == 1:
+        return usual or files
     for file in sorted(folder.iterdir()) if not files else ():
         if file.suffix in PICKLES:
             refuse_pickle(file)
@@ -300,20 +230,22 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _build(
-    kind: Any, config: Mapping[str, Any], files: Sequence[Path], dtype: torch.dtype | None, keep: Keep | None = None
+    kind: Any,
+    config: Mapping[str, Any],
+    files: Sequence[Path],
+    dtype: torch.dtype | None,
+    offloader: WeightOffloader | None = None,
 ) -> Any:
-    """A network whose tensors are the files': no random start, and no copy but to another type."""
-    where = files[0].parent
+    """Make a network whose tensors are the files': none starts random, none is copied except to another type."""
     settings = {name: value for name, value in config.items() if not name.startswith("_")}
     try:
         with torch.device("meta"):  # shapes only
             network = kind.from_config(settings)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise WeightsError(f"{where}: config.json must describe a {kind.__name__}; {error}") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    _check_names(files, expected)
-    if keep is not None:
-        return keep(network.eval(), lambda: _build(kind, config, files, dtype))
+        raise WeightsError(f"{files[0].parent}: config.json must describe a {kind.__name__}; {error}") from error
+    _check_names(files, {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
+    if offloader is not None:
+        return offloader.register(network.eval(), lambda: _build(kind, config, files, dtype))
     state: dict[str, Tensor] = {}
     for file in files:
         state |= _read(file, dtype)
@@ -322,22 +254,20 @@ def _build(
 
 
 def _check_names(files: Sequence[Path], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Before a gigabyte is read: are these the network's parameters?"""
+    """Compare names and shapes with the network's, before a gigabyte is read."""
     found: dict[str, tuple[int, ...]] = {}
     for file in files:
         with _open(file) as weights:
-            found |= {_today(name): tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118 -- no dict
+            found |= {_new_name(name): tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118 -- no dict
+    reshaped = [
+        f"{name} {list(found[name])} instead of {list(shape)}"
+        for name, shape in expected.items()
+        if found.get(name, shape) != shape
+    ]
     faults = [
-        _some("missing", [name for name in expected if name not in found]),
-        _some("not of this network", [name for name in found if name not in expected]),
-        _some(
-            "of another shape",
-            [
-                f"{name} {list(found[name])} instead of {list(shape)}"
-                for name, shape in expected.items()
-                if found.get(name, shape) != shape
-            ],
-        ),
+        _examples("missing", [name for name in expected if name not in found]),
+        _examples("not of this network", [name for name in found if name not in expected]),
+        _examples("of another shape", reshaped),
     ]
     if any(faults):
         raise WeightsError(
@@ -346,27 +276,27 @@ def _check_names(files: Sequence[Path], expected: Mapping[str, tuple[int, ...]])
         )
 
 
-def _some(what: str, names: Sequence[str]) -> str:
-    """ "3 missing: a, b, c"; no hundreds of names."""
+def _examples(what: str, names: Sequence[str]) -> str:
+    """ "4 missing: a, b, c, ...": at most three names, "" for none."""
     more = ", ..." if len(names) > 3 else ""
     return f"{len(names)} {what}: {', '.join(names[:3])}{more}" if names else ""
 
 
 def _read(file: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """All tensors of a file, memory-mapped; in memory of their own where they change their type.
+    """Read all tensors of a file: memory-mapped, or copied if their type changes.
 
-    For the latter the file is closed now and then: it gives the pages of the map back, so that there never are two
-    whole copies in memory.
+    The file is reopened now and then, which gives the pages of the map back, so that a copy never needs twice the
+    memory.
     """
     with _open(file) as weights:
         names = list(weights.keys())
     state = {}
-    for start in range(0, len(names), _AT_ONCE):
+    for start in range(0, len(names), _TENSORS_PER_OPENING):
         with _open(file) as weights:
-            for name in names[start : start + _AT_ONCE]:
+            for name in names[start : start + _TENSORS_PER_OPENING]:
                 tensor = weights.get_tensor(name)
                 _check_finite(file, name, tensor)
-                state[_today(name)] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+                state[_new_name(name)] = tensor.to(dtype) if tensor.is_floating_point() else tensor
                 del tensor
     return state
 
@@ -376,15 +306,15 @@ def _open(file: Path) -> Any:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{file}: the weights must be a whole safetensors file; {error}: download the model again"
+            f"{file}: the weights must be a complete safetensors file; {error}: download the model again"
         ) from error
 
 
-def _today(name: str) -> str:
-    return _ATTENTION.sub(lambda found: f"{found[1]}{_TODAY[found[2]]}.", name)
+def _new_name(name: str) -> str:
+    return _OLD_ATTENTION.sub(lambda found: f"{found[1]}{_NEW_ATTENTION[found[2]]}.", name)
 
 
 def _check_finite(where: Path, name: str, tensor: Tensor) -> None:
-    # a twentieth of isfinite's time, and no memory: NaN is both the least and the greatest
+    # aminmax takes a twentieth of isfinite's time and no memory: NaN is both the least and the greatest
     if tensor.is_floating_point() and tensor.numel() and not all(torch.isfinite(x) for x in torch.aminmax(tensor)):
         raise WeightsError(f"{where}: weights must be finite; {name} is not: download the model again")

@@ -1,4 +1,4 @@
-"""A pipeline to a folder: whole or not at all, with a model card, and on request the few lines that diffusers needs."""
+"""Write a pipeline to a folder: completely or not at all, with a model card, and optionally Python files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _OURS = "image3d_nb."
 def write_folder(
     pipe: Any, save: Callable[..., None], folder: Path, custom_pipeline: bool, options: Mapping[str, Any]
 ) -> None:
-    """Save beside the target, then move file by file: weights that were loaded from that very folder are memory-mapped,
-    and writing over their file would change or break them.
+    """Save a pipeline beside the target, then move file by file.
+
+    Weights that were loaded from the same folder are memory-mapped: overwriting their file would change or break them.
 
     Args:
-        pipe: what is saved.
-        save: diffusers' ``save_pretrained`` of it.
-        folder: to write to; made if need be.
-        custom_pipeline: add the Python files that diffusers' own loader runs.
+        pipe: the pipeline.
+        save: its ``save_pretrained`` from diffusers.
+        folder: folder to write, created if needed.
+        custom_pipeline: True adds the Python files that diffusers' own loader runs.
         options: for ``save``.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,14 +45,14 @@ def _move(temporary: Path, folder: Path) -> None:
         (folder / parent).mkdir(exist_ok=True)
     for file in files:
         os.replace(temporary / file, folder / file)
-    for parent in {file.parent for file in files if file.parent != Path()}:  # weights of another number of parts
+    for parent in {file.parent for file in files if file.parent != Path()}:  # old weights in another number of parts
         for old in (folder / parent).glob("*.safetensors*"):
             if old.relative_to(folder) not in files:
                 old.unlink()
 
 
 def _add_code(pipe: Any, folder: Path) -> None:
-    """``pipeline.py``, and a file for each of our components where diffusers looks for it, as in published folders."""
+    """Write ``pipeline.py``, and a file for each of our components, where diffusers looks for them."""
     kind = type(pipe)
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     files = {folder / "pipeline.py": _import("The pipeline", kind)}
@@ -80,7 +81,7 @@ def _card(pipe: Any, custom_pipeline: bool) -> str:
         for name, part in networks.items()
     )
     task, made = ("image-to-3d", "3D Gaussians") if "lgm" in networks else ("image-to-image", "four views")
-    if not pipe.unet.config.ip_dim and pipe.unet.config.condition == "frame":  # MVDream's: a sentence goes in
+    if not pipe.unet.config.ip_dim and pipe.unet.config.condition == "frame":  # MVDream's input is a sentence
         task = "text-to-3d" if "lgm" in networks else "text-to-image"
     given = "".join(f"- {what}: {origin}\n" for what, origin in pipe.source.items())
     text = f"""---
@@ -93,8 +94,8 @@ tags:
 
 # {kind}
 
-Makes {made}: views of {pipe.picture_size} pixels, {pipe.config.default_steps} denoising steps and guidance
-{pipe.config.default_guidance:g} unless told otherwise.
+Makes {made}: views of {pipe.picture_size} pixels, by default {pipe.config.default_steps} denoising steps and guidance
+{pipe.config.default_guidance:g}.
 
 ```python
 import image3d_nb as i3d  # pip install image3d-nb
@@ -107,7 +108,7 @@ pipe = i3d.load_pipeline("FOLDER OR OWNER/NAME")
 {rows}"""
     if custom_pipeline:
         text += """
-diffusers' own loader runs it too, where image3d-nb is installed:
+diffusers' own loader runs it too, if image3d-nb is installed:
 
 ```python
 from diffusers import DiffusionPipeline
@@ -117,5 +118,5 @@ pipe = DiffusionPipeline.from_pretrained(name, custom_pipeline=name, trust_remot
 ```
 """
     made_from = f"\n## Made from\n\n{given}" if given else ""
-    ask = "\n## Data, training and licence\n\nTell here what it was trained on, and who may use it.\n"
+    ask = "\n## Data, training and licence\n\nSay here what it was trained on, and who may use it.\n"
     return text + made_from + ask

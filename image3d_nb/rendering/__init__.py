@@ -1,31 +1,23 @@
-"""Gaussians and meshes to pictures: one signature.
+"""Render Gaussians and meshes through one function.
 
-``reference.py`` says what a picture of Gaussians is; ``numba_splats.py`` (CPU), ``layered.py`` (any device) and
-``gsplat_backend.py`` (CUDA) are faster ways to the same numbers.
+``reference.py`` defines the image of a set of Gaussians. ``numba_splats.py`` (CPU), ``layered.py`` (any device) and
+``gsplat_backend.py`` (CUDA) compute the same numbers faster.
 """
 
 from __future__ import annotations
+
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from ..cameras import Cameras
 from ..errors import InputError
-from ..gaussians import Gaussians, sh_basis
+from ..gaussians import Gaussians
 from ..mesh import Mesh
-from .splats import Background, check_background, choose_backend, render_splats
+from .splats import Background, check_background, choose_backend, colors_from, render_splats
 
 __all__ = ["render", "render_splats"]
-
-
-def _colors(gaussians: Gaussians, cameras: Cameras) -> Tensor:
-    """[N, 3], or [V, N, 3] where the colour depends on the direction of view; at least 0, as 3DGS clamps."""
-    if gaussians.sh_degree == 0:
-        return gaussians.rgb.clamp(min=0)
-    positions = cameras.positions.to(gaussians.dtype)
-    directions = torch.nn.functional.normalize(gaussians.means - positions[:, None], dim=-1)  # [V, N, 3]
-    basis = sh_basis(directions, gaussians.sh_degree)  # [V, N, K]
-    return (0.5 + torch.einsum("vnk,nkc->vnc", basis, gaussians.sh)).clamp(min=0)
 
 
 def _render_gaussians(
@@ -34,7 +26,7 @@ def _render_gaussians(
     if gaussians.dtype not in (torch.float32, torch.float64):
         gaussians = gaussians.to(dtype=torch.float32)
     rgb, alpha, depth = render_splats(
-        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, _colors(gaussians, cameras),
+        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors_from(gaussians, cameras),
         cameras.viewmats, cameras.Ks, cameras.width, cameras.height, background, backend,
     )  # fmt: skip
     return rgb.clamp(0, 1), alpha, depth
@@ -43,13 +35,63 @@ def _render_gaussians(
 def _render_mesh(mesh: Mesh, cameras: Cameras, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     from .mesh_zbuffer import render_mesh
 
-    # over black, a picture is colour times alpha: any background can be put behind it here
+    # over black, an image is colour times alpha: any background can be added here
     drawn = render_mesh(mesh, cameras, background=0.0)
     rgb, alpha, depth = (torch.as_tensor(array).to(cameras.c2w) for array in drawn)
     rgb = rgb + (1 - alpha)[..., None] * background
     return rgb.clamp(0, 1), alpha, depth
 
 
+@overload
+def render(
+    obj: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = 1.0,
+    *,
+    backend: str = "auto",
+    return_alpha: Literal[False] = False,
+    return_depth: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def render(
+    obj: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = 1.0,
+    *,
+    backend: str = "auto",
+    return_alpha: Literal[True],
+    return_depth: Literal[True],
+) -> tuple[Tensor, Tensor, Tensor]: ...
+@overload
+def render(
+    obj: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = 1.0,
+    *,
+    backend: str = "auto",
+    return_alpha: Literal[True],
+    return_depth: Literal[False] = False,
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def render(
+    obj: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = 1.0,
+    *,
+    backend: str = "auto",
+    return_alpha: Literal[False] = False,
+    return_depth: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def render(
+    obj: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = 1.0,
+    *,
+    backend: str = "auto",
+    return_alpha: bool = False,
+    return_depth: bool = False,
+) -> Tensor | tuple[Tensor, ...]: ...
 def render(
     obj: Gaussians | Mesh,
     cameras: Cameras,
@@ -59,21 +101,21 @@ def render(
     return_alpha: bool = False,
     return_depth: bool = False,
 ) -> Tensor | tuple[Tensor, ...]:
-    """Draw Gaussians or a mesh from several cameras.
+    """Render Gaussians or a mesh from several cameras.
 
     Args:
         obj: Gaussians, on the cameras' device; or a Mesh.
         cameras: V cameras.
-        background: in [0, 1]: a number, [3], one colour a view [V, 3], or pictures [V, H, W, 3].
+        background: in [0, 1]: a number, [3], one colour a view [V, 3], or images [V, H, W, 3].
         backend: for Gaussians: "auto" (gsplat on CUDA if installed, numba on a CPU, else layered), "numba", "layered",
             "reference" (slow; memory grows as N x H x W) or "gsplat". A mesh has one renderer: leave "auto".
-        return_alpha: also give alpha [V, H, W], in [0, 1].
-        return_depth: also give depth [V, H, W]: world units along the camera's axis, averaged over the Gaussians of a
-            pixel by what they contribute; 0 where nothing is.
+        return_alpha: also return alpha [V, H, W], in [0, 1].
+        return_depth: also return depth [V, H, W]: world units along the camera's axis, averaged over the Gaussians of
+            a pixel by their weights; 0 where nothing is.
 
     Returns:
-        rgb [V, H, W, 3] in [0, 1]; or a tuple (rgb, alpha, depth) of what was asked for, in this order. For Gaussians,
-        differentiable with respect to all their fields, float64 if they are, else float32.
+        rgb [V, H, W, 3] in [0, 1]; or a tuple of rgb and the requested alpha and depth, in this order. For Gaussians,
+        the result is differentiable in all their fields, and float64 if they are, else float32.
 
     Raises:
         InputError: NaN or numbers out of range in the Gaussians, unknown backend, bad background, devices that differ.
@@ -94,9 +136,7 @@ def render(
     like = obj.means if isinstance(obj, Gaussians) else cameras.c2w
     if like.device != cameras.c2w.device:
         raise InputError(f"obj and cameras must be on one device; got {like.device} and {cameras.c2w.device}")
-    back = check_background(background, like.float(), len(cameras), cameras.height, cameras.width)
-    if not bool(((back >= 0) & (back <= 1)).all()):
-        raise InputError(f"background must be in [0, 1]; it spans {float(back.min()):.4g} to {float(back.max()):.4g}")
+    back = check_background(background, len(cameras), cameras.height, cameras.width, like.float())
     if isinstance(obj, Gaussians):
         choose_backend(backend, like.device)
         drawn = _render_gaussians(obj.validate() if len(obj) else obj, cameras, back, backend)

@@ -1,6 +1,6 @@
-"""Gaussians to pictures by gsplat, where CUDA is. Not verified: no test of ours runs on a GPU.
+"""Render Gaussians with gsplat, on CUDA. Not verified: no test runs on a GPU.
 
-Same conventions as ours (wxyz, linear scales, OpenCV world-to-camera matrices, pixel centres at +0.5); its stop rule is
+The conventions are ours (wxyz, linear scales, OpenCV world-to-camera matrices, pixel centres at +0.5); its stop rule is
 3DGS's (see reference.py). Source: https://docs.gsplat.studio/main/apis/rasterization.html
 """
 
@@ -19,7 +19,7 @@ def splat(
 ) -> Tensor:  # fmt: skip
     """[V, H, W, 5]: colour (without background), depth (sum of weight times depth), transmittance.
 
-    Args: as ``render_splats``, on a CUDA device; colors [V, N, 3].
+    Args and shapes are those of ``render_splats``, on a CUDA device, with colors [V, N, 3].
 
     Raises:
         ImportError: gsplat is not installed.

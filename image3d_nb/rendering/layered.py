@@ -1,7 +1,7 @@
-"""Projected Gaussians to pictures in plain torch, in layers of tiles: any device, gradients from autograd.
+"""Composite projected Gaussians in plain torch, in layers of tiles: any device, gradients from autograd.
 
-The picture is cut into 8 x 8 tiles, each with the list of Gaussians that reach it, near to far. One step composites
-the next 32 of every tile that still lets light through, as one dense [tiles, 32, 64] product.
+The image is cut into 8 x 8 tiles, each with the list of the Gaussians that reach it, near to far. One step composites
+the next 32 Gaussians of every unfinished tile, as one dense [tiles, 32, 64] product.
 
 The rules (alpha cap, skip, stop) are those of reference.py.
 """
@@ -17,7 +17,7 @@ from .projection import Splats
 from .reference import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 
 TILE = 8  # pixels; 16, as GPU kernels have it, is half as fast here: most of a tile lies outside a small splat
-LAYER = 32  # Gaussians of a tile in one step
+LAYER = 32  # Gaussians of a tile that one step composites
 
 
 def _tile_boxes(splats: Splats, opacities: Tensor, v: int, tiles_x: int, tiles_y: int) -> tuple[Tensor, Tensor]:
@@ -37,7 +37,7 @@ def _tile_boxes(splats: Splats, opacities: Tensor, v: int, tiles_x: int, tiles_y
 
 @torch.no_grad()
 def _tile_lists(splats: Splats, opacities: Tensor, v: int, tiles_x: int, tiles_y: int) -> tuple[Tensor, Tensor]:
-    """A view's Gaussians tile by tile, near to far, [pairs]; and where each tile's list starts, [tiles + 1]."""
+    """A view's Gaussians tile by tile, near to far, [pairs], and the start of each tile's list, [tiles + 1]."""
     first, last = _tile_boxes(splats, opacities, v, tiles_x, tiles_y)
     size = last - first  # [N, 2]
     counts = size[:, 0] * size[:, 1]
@@ -59,7 +59,7 @@ def _view(splats: Splats, colors: Tensor, opacities: Tensor, v: int, width: int,
     tiles_x, tiles_y = math.ceil(width / TILE), math.ceil(height / TILE)
     pairs, bounds = _tile_lists(splats, opacities, v, tiles_x, tiles_y)
     tiles, like = tiles_x * tiles_y, splats.means2d
-    # One row a Gaussian: mean 2, conic 3, opacity 1, rgb 3, depth 1; the last row is nothing, and fills up lists.
+    # One row a Gaussian: mean 2, conic 3, opacity 1, rgb 3, depth 1; the last row draws nothing and pads the lists.
     columns = (splats.means2d[v], splats.conics[v], opacities[:, None], colors, splats.depths[v][:, None])
     rows = torch.nn.functional.pad(torch.cat(columns, dim=-1), (0, 0, 0, 1))  # [N + 1, 10]
     inside = torch.arange(TILE * TILE, device=like.device)
@@ -93,7 +93,7 @@ def _view(splats: Splats, colors: Tensor, opacities: Tensor, v: int, width: int,
         drawing = before >= TRANSMITTANCE_MIN
         weights = torch.where(drawing, before * alphas, 0.0)
         drawn = drawn.index_add(0, active, weights.transpose(1, 2) @ row[..., 6:])  # [A, 64, 4]
-        # A finished pixel keeps what was left behind the last Gaussian drawn: the least of those that count.
+        # A finished pixel keeps the transmittance behind the last Gaussian drawn: the least of those that count.
         after = torch.where(drawing, through, now[:, None]).amin(1)
         transmittance = transmittance.index_copy(0, active, after)
     state = torch.cat((drawn, transmittance[..., None]), dim=-1)  # [tiles, 64, 5]

@@ -1,4 +1,4 @@
-"""Triangle meshes to pictures on a CPU: a z-buffer, compiled with numba.
+"""Render triangle meshes on a CPU: a z-buffer, compiled with numba.
 
 Axes, pixel centres and units are those of `image3d_nb.cameras`. The kernel never divides a vertex by its depth: each
 triangle's three edge functions are evaluated in homogeneous coordinates, so barycentric weights come out perspective
@@ -9,29 +9,28 @@ Source: M. Olano and T. Greer, "Triangle Scan Conversion using 2D Homogeneous Co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .._jit import njit
 from ..errors import InputError
+from ..mesh import GREY, Mesh
+from .splats import Background, check_background
 
 if TYPE_CHECKING:
     from ..cameras import Cameras
-    from ..mesh import Mesh
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
 NEAR = 0.01  # world units; nothing closer to the camera plane is drawn
-GREY = 0.7  # a mesh with neither vertex colours nor a texture
-# Where the light of `shade=True` comes from, in camera axes (x right, y down, z forward): left, above, behind.
+# Direction to the light of `shade=True`, in camera axes (x right, y down, z forward): left, above, behind.
 _TO_LIGHT = np.array([-0.45, -0.55, -0.70]) / np.linalg.norm([-0.45, -0.55, -0.70])
 
 
-@numba.njit(cache=True)
+@njit()
 def _set_up_face(a, b, c, focal, centre, edges, near):  # type: ignore[no-untyped-def]
     """Fill `edges` [9] with (d/dx, d/dy, constant) of the corners' weights at a pixel; return the determinant.
 
@@ -51,14 +50,14 @@ def _set_up_face(a, b, c, focal, centre, edges, near):  # type: ignore[no-untype
         edges[3 * i] = nx / focal[0]
         edges[3 * i + 1] = ny / focal[1]
         edges[3 * i + 2] = nz - nx * centre[0] / focal[0] - ny * centre[1] / focal[1]
-    if det < 0.0:  # seen from the back: turn the signs, so that inside is positive for both sides
+    if det < 0.0:  # seen from the back: flip the signs, so that inside is positive on both sides
         for i in range(9):
             edges[i] = -edges[i]
         det = -det
     return det
 
 
-@numba.njit(cache=True)
+@njit()
 def _span(p, q, r, zp, zq, zr, focal, centre, size, near):  # type: ignore[no-untyped-def]
     """First and one-past-last pixel, along one axis, that a triangle may cover."""
     if zp < near or zq < near or zr < near:
@@ -71,7 +70,7 @@ def _span(p, q, r, zp, zq, zr, focal, centre, size, near):  # type: ignore[no-un
     return max(0, int(np.ceil(low - 0.5))), min(size, int(np.floor(high - 0.5)) + 1)
 
 
-@numba.njit(cache=True)
+@njit()
 def _draw(points, faces, focal, centre, near, edges, nearest, owner):  # type: ignore[no-untyped-def]
     """Fill `nearest` (1 / depth, 0 where nothing) and `owner` (face index or -1), both [h, w]; points: camera space."""
     height, width = owner.shape
@@ -104,9 +103,9 @@ def _draw(points, faces, focal, centre, near, edges, nearest, owner):  # type: i
                 wc += e[6]
 
 
-@numba.njit(cache=True)
+@njit()
 def _texel(texture, u, v, channel):  # type: ignore[no-untyped-def]
-    """Bilinear sample of [h, w, 3]; v = 0 is the picture's lowest row; outside, the border colour goes on."""
+    """Bilinear sample of [h, w, 3]; v = 0 is the lowest row; outside, the border's colour continues."""
     h, w = texture.shape[0], texture.shape[1]
     x = min(max(u * w - 0.5, 0.0), w - 1.0)
     y = min(max((1.0 - v) * h - 0.5, 0.0), h - 1.0)
@@ -117,7 +116,7 @@ def _texel(texture, u, v, channel):  # type: ignore[no-untyped-def]
     return top * (1 - fy) + low * fy
 
 
-@numba.njit(cache=True)
+@njit()
 def _resolve(faces, colors, texture, light, edges, nearest, owner, samples, rgba, depth):  # type: ignore[no-untyped-def]
     """Average samples x samples points into each pixel of `rgba` [H, W, 4] (premultiplied) and `depth` [H, W]."""
     part = 1.0 / (samples * samples)
@@ -156,7 +155,7 @@ def _resolve(faces, colors, texture, light, edges, nearest, owner, samples, rgba
             depth[y, x] = z / hits if hits > 0 else 0.0
 
 
-@numba.njit(cache=True)
+@njit()
 def _render_views(points, faces, colors, texture, lights, focals, centres, samples, near, rgba, depth):  # type: ignore[no-untyped-def]
     """Fill rgba [C, H, W, 4] and depth; points [C, V, 3] in camera space, lights [C, V] or [C, 0]."""
     height, width = rgba.shape[1] * samples, rgba.shape[2] * samples
@@ -178,7 +177,7 @@ def rasterize_mesh(
     height: int,
     supersample: int = 2,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Draw a mesh with smooth (Gouraud) vertex colours from several cameras; both sides of a triangle are seen.
+    """Render a mesh with smooth (Gouraud) vertex colours from several cameras; both sides of a triangle are visible.
 
     Args:
         vertices: [V, 3], world units, world space.
@@ -186,7 +185,8 @@ def rasterize_mesh(
         colors: [V, 3], in [0, 1].
         viewmats: [C, 4, 4], world to camera, OpenCV axes.
         Ks: [C, 3, 3], in pixels, without skew.
-        width, height: pixels.
+        width: pixels.
+        height: pixels.
         supersample: each pixel averages supersample x supersample points.
 
     Returns:
@@ -214,16 +214,16 @@ def rasterize_mesh(
 def render_mesh(
     mesh: Mesh,
     cameras: Cameras,
-    background: float | Sequence[float] | Floats = 1.0,
+    background: Background = 1.0,
     shade: bool = False,
     supersample: int = 2,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Draw a mesh as it is: its texture, else its vertex colours, else grey.
+    """Render a mesh with its texture, else its vertex colours, else grey.
 
     Args:
         mesh: vertices in world units.
         cameras: C cameras.
-        background: in [0, 1]: a grey, an (r, g, b), or whatever broadcasts to [C, H, W, 3].
+        background: in [0, 1]: a number, [3], one colour a view [C, 3], or images [C, H, W, 3].
         shade: multiply by a soft light from each camera's upper left; otherwise colours are shown as stored.
         supersample: each pixel averages supersample x supersample points.
 
@@ -234,7 +234,7 @@ def render_mesh(
     Raises:
         InputError: a shape or a value does not fit.
     """
-    behind = _checked_background(background, (len(cameras), cameras.height, cameras.width, 3))
+    behind = check_background(background, len(cameras), cameras.height, cameras.width).numpy()
     viewmats = np.asarray(cameras.viewmats.detach().cpu(), np.float64)
     Ks = np.asarray(cameras.Ks.detach().cpu(), np.float64)
     lights = _camera_light(mesh.vertex_normals(), viewmats) if shade else None
@@ -247,7 +247,7 @@ def render_mesh(
 
 
 def _surface(mesh: Mesh) -> tuple[Floats, Floats | None]:
-    """What each vertex carries, [V, 3], and the texture in [0, 1] where that is (u, v, 0) and not a colour."""
+    """Vertex colours [V, 3] and None; or (u, v, 0) of each vertex and the texture in [0, 1]."""
     count = len(mesh.vertices)
     if mesh.uvs is not None and mesh.texture is not None:
         uv = np.concatenate([np.asarray(mesh.uvs, np.float64), np.zeros((count, 1))], axis=1)  # [V, 3]
@@ -275,17 +275,6 @@ def _checked(name: str, array: Floats, shape: tuple[int | None, ...]) -> Floats:
     return result
 
 
-def _checked_background(background: float | Sequence[float] | Floats, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    colors = np.asarray(background, np.float32)
-    try:
-        np.broadcast_to(colors, shape)
-    except ValueError as error:
-        raise InputError(f"background must broadcast to {list(shape)}; got shape {list(colors.shape)}") from error
-    if not np.all((colors >= 0) & (colors <= 1)):
-        raise InputError(f"background must be in [0, 1]; got {colors.min():.4g} to {colors.max():.4g}")
-    return colors
-
-
 def _checked_faces(faces: Ints, count: int) -> Ints:
     result = np.asarray(faces)
     if result.ndim != 2 or result.shape[1] != 3 or not np.issubdtype(result.dtype, np.integer):
@@ -293,14 +282,6 @@ def _checked_faces(faces: Ints, count: int) -> Ints:
     if result.size and (result.min() < 0 or result.max() >= count):
         raise InputError(f"faces must index the {count} vertices; got {result.min()} to {result.max()}")
     return np.ascontiguousarray(result, np.int32)
-
-
-def _checked_cameras(viewmats: Floats, Ks: Floats) -> tuple[Floats, Floats]:
-    views = _checked("viewmats", viewmats, (None, 4, 4))
-    intrinsics = _checked("Ks", Ks, (len(views), 3, 3))
-    if np.any(intrinsics[:, 0, 1] != 0) or np.any(intrinsics[:, [0, 1], [0, 1]] <= 0):
-        raise InputError("Ks must have positive focal lengths and no skew")
-    return views, intrinsics
 
 
 def _rasterize(
@@ -314,10 +295,13 @@ def _rasterize(
     size: tuple[int, int],
     supersample: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Check everything, move the vertices into each camera's space and run the kernel."""
+    """Validate the arguments, transform the vertices into each camera's space and run the kernel."""
     vertices = _checked("vertices", vertices, (None, 3))
     faces = _checked_faces(faces, len(vertices))
-    viewmats, Ks = _checked_cameras(viewmats, Ks)
+    viewmats = _checked("viewmats", viewmats, (None, 4, 4))
+    Ks = _checked("Ks", Ks, (len(viewmats), 3, 3))
+    if np.any(Ks[:, 0, 1] != 0) or np.any(Ks[:, [0, 1], [0, 1]] <= 0):
+        raise InputError("Ks must have positive focal lengths and no skew")
     if min(*size, supersample) < 1:
         raise InputError(f"width, height and supersample must be at least 1; got {size[0]}, {size[1]}, {supersample}")
     points = vertices @ viewmats[:, :3, :3].transpose(0, 2, 1) + viewmats[:, None, :3, 3]  # [C, V, 3]

@@ -1,7 +1,7 @@
-"""projection.py as numba kernels, forward and backward: the same numbers, 5 to 10 times sooner on a CPU.
+"""projection.py as numba kernels, forward and backward: the same numbers, 5 to 10 times faster on a CPU.
 
-Torch pays some 40 small operations each way, which at a few thousand Gaussians cost more than the compositing.
-All arithmetic is in float64 whatever the tensors are. Names and equations: projection.py.
+Torch runs some 40 small operations each way; for a few thousand Gaussians they cost more than the compositing.
+All arithmetic is in float64, whatever the tensors' dtype. Names and equations: projection.py.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .._jit import njit
 from .projection import EPS2D, FIELD_MARGIN, NEAR, Splats
 
-_jit = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "arcp", "nsz"}, error_model="numpy")
+_jit = njit(nogil=True, fastmath={"contract", "reassoc", "arcp", "nsz"}, error_model="numpy")
 _MARGIN = FIELD_MARGIN
 
 
@@ -35,7 +35,7 @@ def _rotation(quat: Any, out: Any) -> tuple[float, float, float, float, float]:
 
 @_jit
 def _rotation_backward(w: float, x: float, y: float, z: float, length: float, g: Any, out: Any) -> None:
-    """Gradient of the quaternion as given, from ``g`` [3, 3], that of R."""
+    """Write the gradient of the quaternion, before normalisation, to ``out``; ``g`` [3, 3] is the gradient of R."""
     g_w = 2 * (z * (g[1, 0] - g[0, 1]) + y * (g[0, 2] - g[2, 0]) + x * (g[2, 1] - g[1, 2]))
     g_x = 2 * (y * (g[1, 0] + g[0, 1]) + z * (g[2, 0] + g[0, 2]) + w * (g[2, 1] - g[1, 2]))
     g_y = 2 * (x * (g[1, 0] + g[0, 1]) + z * (g[2, 1] + g[1, 2]) + w * (g[0, 2] - g[2, 0]))
@@ -194,9 +194,9 @@ def project(
     eps2d: float = EPS2D,
     near: float = NEAR,
 ) -> Splats:
-    """``projection.project`` for float32 and float64 on the CPU, without gradients for the cameras.
+    """Compute ``projection.project``, with its arguments and result, for float32 and float64 on the CPU.
 
-    Args and returns: see there.
+    There are no gradients for the cameras.
     """
     means2d, conics, depths, valid = _Project.apply(means, quats, scales, viewmats, Ks, width, height, eps2d, near)
     return Splats(means2d, conics, depths, valid)

@@ -1,9 +1,9 @@
-"""Projected Gaussians to pictures on a CPU: numba kernels, forward and backward.
+"""Composite projected Gaussians on a CPU: numba kernels, forward and backward.
 
-One loop over the Gaussians of a view, front to back. For each, every row of pixels is solved for the exact range in x
-where alpha >= 1/255, so no pixel is visited in vain. Along a row, exp(-q/2) of a quadratic q is a product: the next
-value is the last times a ratio, and the ratio changes by a constant factor exp(-A). Two exponentials a row are enough;
-the products are kept in float64, so a row of 1,000 pixels still has 10 digits.
+One loop goes over the Gaussians of a view, front to back. For each row of pixels, the exact range in x with
+alpha >= 1/255 is solved for, so no pixel is visited in vain. Along a row, exp(-q/2) of a quadratic q is a product: the
+next value is the last one times a ratio, and the ratio changes by a constant factor exp(-A). So a row needs two
+exponentials. The products are float64: after 1,000 pixels, 10 digits are still right.
 
 The rules (alpha cap, skip, stop) are those of reference.py.
 """
@@ -14,22 +14,23 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .._jit import njit
+from .projection import Splats
 from .reference import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_MIN
 
 # No "nnan"/"ninf": the guards against NaN below must survive the optimiser.
 _FAST = {"contract", "reassoc", "arcp", "nsz"}
-_jit = numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+_jit = njit(nogil=True, fastmath=_FAST, error_model="numpy")
 _ALPHA_MAX, _T_MIN = ALPHA_MAX, TRANSMITTANCE_MIN
 _LOG_ALPHA_MIN = math.log(ALPHA_MIN)
 
-# state[y, x]: rgb, depth, transmittance: the sums over the Gaussians up to now (the four that grow alike lie together)
+# state[y, x]: rgb and depth, summed over the Gaussians so far, and the transmittance
 _D, _T = 3, 4
 
 
@@ -37,7 +38,7 @@ _D, _T = 3, 4
 def _reach(mean_y: float, a: float, b: float, c: float, opacity: float, height: int) -> tuple[float, float, int, int]:
     """(A times the largest q with alpha >= 1/255, determinant, first row, last row + 1).
 
-    The range is empty for what draws nothing, or has NaN or infinity in it.
+    The range is empty for a Gaussian that draws nothing, or that contains NaN or infinity.
     """
     q_max = 2.0 * (math.log(max(opacity, 1e-30)) - _LOG_ALPHA_MIN)
     det = a * c - b * b
@@ -106,9 +107,9 @@ def _backward(
     order: Any, means: Any, conics: Any, colors: Any, opacities: Any, depths: Any, state: Any, last: Any, grad: Any,
     grad_means: Any, grad_conics: Any, grad_colors: Any, grad_opacities: Any, grad_depths: Any,
 ) -> None:  # fmt: skip
-    """One view, back to front. ``grad`` [H, W, 5] is that of ``state``; the results, of a view, must come zeroed."""
+    """One view, back to front. ``grad`` [H, W, 5] is the gradient of ``state``; results must start as zeros."""
     height, width = last.shape
-    # scratch[y, x]: the transmittance in front of what is done, and the sum over it of weight * d loss / d weight
+    # scratch[y, x]: the transmittance before the Gaussians done so far, and their sum of weight * d loss / d weight
     scratch = np.empty((height, width, 2))
     for y in range(height):
         for x in range(width):
@@ -123,7 +124,7 @@ def _backward(
             continue
         red, green, blue, depth = colors[n, 0], colors[n, 1], colors[n, 2], depths[n]
         shrink, slope = math.exp(-a), b / a
-        # Sums of s, s dx, s dy, s dx^2, s dx dy, s dy^2, s = alpha * d loss / d alpha: all that the 2D Gaussian needs.
+        # Sums of s, s dx, s dy, s dx^2, s dx dy, s dy^2, with s = alpha * d loss / d alpha.
         s_1 = s_x = s_y = s_xx = s_xy = s_yy = 0.0
         g_red = g_green = g_blue = g_depth = 0.0
         for y in range(y0, y1):
@@ -173,7 +174,7 @@ def _backward(
 
 
 def _front_to_back(depths: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Indices of one view's valid Gaussians, near to far, equal depths by index: as a stable argsort, 5x faster."""
+    """Indices of one view's valid Gaussians, near to far, equal depths by index: a stable argsort, 5x faster."""
     index = np.flatnonzero(valid)
     if depths.dtype != np.float32:
         return index[np.argsort(depths[index], kind="stable")]
@@ -235,24 +236,19 @@ class _Composite(torch.autograd.Function):
         return *results, None, None, None
 
 
-def composite(
-    means2d: Tensor, conics: Tensor, colors: Tensor, opacities: Tensor, depths: Tensor, valid: Tensor, width: int,
-    height: int,
-) -> Tensor:  # fmt: skip
+def composite(splats: Splats, colors: Tensor, opacities: Tensor, width: int, height: int) -> Tensor:
     """Composite projected Gaussians front to back, differentiably.
 
     Args:
-        means2d: [V, N, 2], pixels. float32 or float64 on the CPU, like all tensors here.
-        conics: [V, N, 3], inverse covariances (xx, xy, yy), 1/px^2.
+        splats: V x N projected Gaussians, float32 or float64, on the CPU.
         colors: [V, N, 3].
         opacities: [V, N], in [0, 1].
-        depths: [V, N], world units; the order, and the depth that is drawn.
-        valid: [V, N], bool; the others are not drawn.
         width: pixels.
         height: pixels.
 
     Returns:
         [V, H, W, 5]: colour (without background), depth (sum of weight times depth), transmittance.
     """
+    means2d, conics, depths, valid = splats
     state: Tensor = _Composite.apply(means2d, conics, colors, opacities, depths, valid, width, height)
     return state

@@ -1,4 +1,4 @@
-"""3D Gaussians to 2D Gaussians on the picture plane: torch, differentiable, any device and float dtype.
+"""Project 3D Gaussians to 2D Gaussians on the image plane: torch, differentiable, any device and float dtype.
 
 Source: Zwicker et al. 2001, "EWA volume splatting", eq. 29 and 31; Kerbl et al. 2023, "3D Gaussian splatting", eq. 5
 and 6. Axes and pixel centres: see image3d_nb/cameras.py.
@@ -13,16 +13,16 @@ from torch import Tensor
 
 EPS2D = 0.3  # px^2 added to both variances: no splat gets thinner than a pixel (3DGS)
 NEAR = 0.1  # world units; nearer Gaussians are not drawn
-FIELD_MARGIN = 1.3  # the Jacobian is taken at most this far outside the picture, in half pictures (3DGS)
+FIELD_MARGIN = 1.3  # the Jacobian is taken at most this far from the centre, in half image sizes (3DGS)
 
 
 class Splats(NamedTuple):
-    """What compositing needs to know about V x N projected Gaussians."""
+    """V x N projected Gaussians, ready for compositing."""
 
     means2d: Tensor  # [V, N, 2], pixels, centre of the first pixel at 0.5
     conics: Tensor  # [V, N, 3], inverse covariance as (xx, xy, yy), 1/px^2
     depths: Tensor  # [V, N], z in the camera's frame, world units
-    valid: Tensor  # [V, N], bool: in front of the near plane; the other rows hold finite numbers without meaning
+    valid: Tensor  # [V, N], bool: beyond the near plane; the other rows hold finite numbers without meaning
 
 
 def scaled_axes(quats: Tensor, scales: Tensor) -> Tensor:
@@ -63,10 +63,10 @@ def project(
         scales: [N, 3], linear, world units, not log.
         viewmats: [V, 4, 4], world to camera, OpenCV axes.
         Ks: [V, 3, 3], pixels.
-        width: of the pictures, pixels.
-        height: of the pictures, pixels.
+        width: pixels.
+        height: pixels.
         eps2d: px^2, added to both variances.
-        near: world units; what is not farther away is not valid.
+        near: world units; nearer Gaussians are not valid.
 
     Returns:
         Splats, differentiable with respect to means, quats, scales and viewmats.
@@ -81,7 +81,7 @@ def project(
     fx, fy, cx, cy = Ks[:, 0, 0, None], Ks[:, 1, 1, None], Ks[:, 0, 2, None], Ks[:, 1, 2, None]  # 4 x [V, 1]
     means2d = torch.stack((fx * u + cx, fy * v + cy), dim=-1)  # [V, N, 2]
 
-    # J = [[fx/z, 0, -fx u/z], [0, fy/z, -fy v/z]], with u, v held near the picture: beside it the linear
+    # J = [[fx/z, 0, -fx u/z], [0, fy/z, -fy v/z]], with u, v clamped near the image: far outside, the linear
     # approximation explodes.
     limit_u, limit_v = FIELD_MARGIN * width / (2 * fx), FIELD_MARGIN * height / (2 * fy)
     u, v = torch.clamp(u, -limit_u, limit_u), torch.clamp(v, -limit_v, limit_v)

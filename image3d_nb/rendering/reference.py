@@ -1,10 +1,10 @@
-"""What a picture of Gaussians is: the definition that every faster renderer is tested against. Dense, plain torch.
+"""Define the image of a set of Gaussians, in dense, plain torch. Every faster renderer is tested against it.
 
 Source: Kerbl et al. 2023, "3D Gaussian splatting for real-time radiance field rendering", section 4 to 6;
 Zwicker et al. 2001, "EWA volume splatting". Axes and pixel centres: image3d_nb/cameras.py.
 
-Our stop rule departs from theirs: a pixel is finished when the transmittance **in front of** a Gaussian is below 1e-4;
-they drop a Gaussian that would bring it below. Theirs loses up to 0.01 of colour at once, so rounding shows.
+Our stop rule differs from 3DGS's: a pixel is finished when the transmittance **in front of** a Gaussian is below 1e-4.
+3DGS drops a Gaussian that would bring it below; that loses up to 0.01 of colour at once, so rounding becomes visible.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ALPHA_MAX = 0.99  # one Gaussian never hides all that is behind it
-ALPHA_MIN = 1 / 255  # less is not drawn: it bounds each Gaussian's reach
-TRANSMITTANCE_MIN = 1e-4  # a pixel that lets less through is finished
+ALPHA_MAX = 0.99  # no Gaussian hides everything behind it
+ALPHA_MIN = 1 / 255  # smaller alphas are not drawn: it bounds each Gaussian's extent
+TRANSMITTANCE_MIN = 1e-4  # a pixel with less is finished
 
 
 def splat(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colors: Tensor, viewmat: Tensor, K: Tensor,
     width: int, height: int, eps2d: float = 0.3, near: float = 0.1,
 ) -> Tensor:  # fmt: skip
-    """One picture of N Gaussians, from one camera; memory grows as N x H x W.
+    """Render N Gaussians from one camera; memory grows as N x H x W.
 
     Args:
         means: [N, 3], world units.

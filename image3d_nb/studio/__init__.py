@@ -1,4 +1,4 @@
-"""The studio: a picture to an object in a panel of the notebook, with all runs side by side."""
+"""The studio: from an image to an object in a panel of the notebook, with a history of runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from .._optional import require
 from ..generate import GenerateSettings
+from ..view._panel import display_bundle, live_bundle
 from .panel import Panel
 from .runs import Run
 from .session import Session
@@ -19,7 +20,7 @@ __all__ = ["Run", "Studio", "studio"]
 
 
 class Studio(Session):
-    """A session that a notebook shows as a panel. Works without one, too: every click is a call.
+    """A session that a notebook shows as a panel. Whatever the panel does can also be called on it.
 
     Example:
         >>> studio = Studio("out")
@@ -37,8 +38,9 @@ class Studio(Session):
         return Panel(self).box
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002 -- IPython's
-        # where widgets do not run (GitHub, a saved notebook), the picture and the text stand in
-        return {**self.panel._repr_mimebundle_(), **still_bundle(self)}
+        """The panel; and an image and a text for places where no widget runs (GitHub, a saved notebook)."""
+        live, _ = live_bundle(self.panel, getattr(self.panel, "_repr_mimebundle_", None))
+        return {**live, **still_bundle(self)}
 
 
 def studio(
@@ -46,18 +48,17 @@ def studio(
 ) -> Studio:
     """Open the studio: in a notebook, the last line of a cell shows it.
 
-    Upload a picture or take a sample, look at what the model will see, choose seed, steps, guidance and model, run;
-    then look at the views, the splats and the mesh, and download any format. What goes wrong is told there in a
-    sentence. A saved notebook keeps a picture of the studio as it was when the cell ran.
+    Upload an image or take a sample, look at what the model will see, choose seed, steps, guidance and model, and run;
+    then look at the views, the splats and the mesh, and download any format. The panel shows errors as sentences. A
+    saved notebook keeps an image of the studio as it was when the cell ran.
 
     Args:
-        folder: where runs are kept, one folder each; made at the first run. Runs that are there from another day are
-            shown as well.
-        settings: what the panel does not ask for (device, elevation, ...), and what its fields hold at first.
-        sample: the bundled picture to begin with, or None.
+        folder: where each run has its folder; made at the first run. The panel shows older runs in it as well.
+        settings: settings that the panel does not ask for (device, elevation, ...), and the initial values of others.
+        sample: name of the bundled image to begin with, or None.
 
     Returns:
-        A :class:`Studio`: whatever the panel does can also be called on it.
+        A :class:`Studio`.
 
     Raises:
         ImportError: ipywidgets or anywidget is not installed.
@@ -70,13 +71,14 @@ def studio(
     for package in ("ipywidgets", "anywidget"):
         require(package, extra="notebook", who="image3d_nb.studio")
     opened = Studio(folder, settings)
+    display_bundle(opened)
     if sample is not None:
         opened.choose_sample(sample)
     return opened
 
 
 class _Opens(ModuleType):
-    """``image3d_nb.studio`` is this module once anybody has imported it, and the function before: both open it."""
+    """Once imported, this module replaces the function ``image3d_nb.studio``; calling either opens a studio."""
 
     __call__ = staticmethod(studio)
 

@@ -1,4 +1,4 @@
-"""Any format of a run, made when somebody asks for it."""
+"""Files of a run in any format, made on request."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
     from .worker import Asked, OnStep
 
 MAX_LINK = 15_000_000
-"""Bytes of a file that a link can hold (tried in Chromium); a larger one waits in the run's folder."""
-_FIRST = {".ply": "Gaussians"}  # what a suffix stands for where it has two formats; the others: the mesh
+"""Bytes of a file that a link can hold (tried in Chromium); a larger file stays in the run's folder."""
+_FIRST = {".ply": "Gaussians"}  # the default of a suffix with two formats; of others it is the mesh
 _WORDS = {"Gaussians": "splats", "Mesh": "mesh"}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A format that a run can be had in."""
+    """A format in which a run can be downloaded."""
 
     suffix: str  # with the dot
-    name: str  # of the format, as a learner would look it up
-    holds: str  # "Gaussians" or "Mesh"; what it is made of
-    extra: str = ""  # of a file's name, where another format has the same suffix
+    name: str  # of the format
+    holds: str  # "Gaussians" or "Mesh"
+    extra: str = ""  # end of a file's name if another format has the same suffix
 
     def file(self, name: str) -> str:
-        """The name of its file."""
+        """The name of a file of this format; ``name`` is that of the run."""
         return f"{name}{self.extra}{self.suffix}"
 
     @property
     def label(self) -> str:
-        """For people."""
+        """The text of a menu entry."""
         return f"{self.suffix}   {_WORDS[self.holds]}: {self.name}"
 
 
 def choices() -> tuple[Choice, ...]:
-    """Every format that can be written, and a page and a picture that turn; what is asked for seldom stands last."""
+    """Every format that can be written, a page and a turntable; second formats of a suffix stand last."""
     known = [info for info in formats() if info.write]
     found = [_choice(info.suffix, info.name, info.holds, [k.holds for k in known if k.suffix == info.suffix])
              for info in sorted(known, key=lambda info: info.holds)]  # fmt: skip
@@ -63,10 +63,14 @@ def _choice(suffix: str, name: str, holds: str, held: list[str]) -> Choice:
 
 
 def choice(suffix: str, holds: str | None = None) -> Choice:
-    """The format of a suffix, with or without its dot.
+    """Find the format of a suffix.
+
+    Args:
+        suffix: with or without its dot.
+        holds: "Gaussians" or "Mesh"; None is the default of the suffix.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such format.
     """
     known = choices()
     wanted = f".{suffix.lower().removeprefix('.')}"
@@ -81,16 +85,21 @@ def choice(suffix: str, holds: str | None = None) -> Choice:
 def make(
     run: Run, what: Choice, on_step: OnStep | None = None, cancelled: Asked | None = None
 ) -> tuple[Path, list[str]]:
-    """The file of a format in the run's folder; made where it is not there yet. All or nothing is written.
+    """Make a run's file in some format, if its folder does not hold the file yet. All or nothing is written.
+
+    Args:
+        run: a finished run.
+        what: the format.
+        on_step: called as f(stage, done, total) while the mesh is made.
+        cancelled: called in between; if it returns True, the work stops.
 
     Returns:
-        The file, in a folder of its own where the format has companions (.obj: .mtl and .png); and a sentence for
-        each thing that the format could not hold.
+        The file, in its own folder if the format has companions (.obj: .mtl and .png); and one sentence for each
+        thing that the format cannot hold.
 
     Raises:
-        Cancelled: ``cancelled`` said so while the mesh was made.
-        ImportError: what makes meshes is not installed.
-        InputError: nothing can be made, e.g. no surface is in the Gaussians.
+        Cancelled: ``cancelled`` returned True.
+        InputError: nothing can be made, e.g. the Gaussians have no surface.
     """
     target = run.folder / what.file(run.name)
     several = run.folder / target.name.replace(".", "_") / target.name
@@ -99,7 +108,7 @@ def make(
             return path, []
     obj = run.gaussians if what.holds == "Gaussians" else run.mesh(on_step, cancelled)
     if cancelled is not None and cancelled():
-        raise Cancelled("the download was cancelled; nothing has been written")
+        raise Cancelled("the download was cancelled; nothing was written")
     if on_step is not None:
         on_step("files", 0, 1)
     writers: dict[str, Callable[[Path], object]] = {
@@ -110,7 +119,7 @@ def make(
     with tempfile.TemporaryDirectory(prefix=".making-", dir=run.folder) as temporary:
         folder = Path(temporary) / several.parent.name
         folder.mkdir()
-        # Python's list of filters belongs to all threads: they share this one for the moment that writing takes
+        # warning filters belong to all threads, which therefore share these while the file is written
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             write(folder / target.name)
@@ -123,16 +132,16 @@ def make(
 
 
 def link(run: Run, path: Path) -> str:
-    """HTML: a link that gives a made file to the browser, without a server; where it is large, a word on where it is.
+    """HTML: a link that holds a run's file ``path``, so it needs no server. Of a large file only the folder is named.
 
-    A file with companions comes as one .zip.
+    A file with companions becomes one .zip.
     """
     content, name = (path.read_bytes(), path.name) if path.parent == run.folder else _zipped(path.parent)
     shown = html.escape(name, quote=True)
     if len(content) > MAX_LINK:
         return f"{shown} is too large for a link ({_size(len(content))}): it is in {html.escape(str(path.parent))}"
     data = base64.b64encode(content).decode("ascii")
-    # octet-stream: a browser must save it, not open it
+    # octet-stream makes the browser save the file, not open it
     href = f"data:application/octet-stream;base64,{data}"
     return f'<a class="i3d-link" download="{shown}" href="{href}">Download {shown}</a> ({_size(len(content))})'
 

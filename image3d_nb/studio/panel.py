@@ -1,4 +1,4 @@
-"""The studio's widgets: they hand every click to the session, and show what it holds."""
+"""The studio's widgets: they pass every click to the session and show its state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._optional import require
 from ..errors import ImageError, InputError
 from ..view import mimebundle
 from ..view._live import upload_class
-from ..view.pictures import png_bytes
+from ..view.sheets import png_bytes
 from .downloads import Choice, choices, link
 from .session import BACKGROUNDS, Session, sentence, short_name
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from .runs import Run
 
 VIEWER = 330  # pixels at most; two stand side by side in a notebook
-SQUARE = 150  # pixels of the picture, and of what the model sees
-CARD = 128  # pixels of a picture in the history
-MOST_CARDS = 24  # runs in the history; older ones are in the folder
-MOST_SEED = 2**53 - 1  # a browser's whole numbers end there
+SQUARE = 150  # pixels of the chosen image, and of what the model sees
+CARD = 128  # pixels of an image in the history
+MOST_CARDS = 24  # runs in the history; older ones stay in the folder
+MOST_SEED = 2**53 - 1  # the largest whole number of a browser
 MB = 1_000_000
-LARGEST = 9 * MB  # bytes of an upload; Jupyter's server drops a message over 10 MiB, and its header takes some
+LARGEST = 9 * MB  # bytes of an upload; Jupyter's server drops messages over 10 MiB, header included
 MODELS = ("tiny", "dylanebert/LGM-full")
 _STAGES = {
     "load": "Loading the model (the first time takes longest)",
@@ -71,8 +71,8 @@ class Panel:
     def __init__(self, session: Session) -> None:
         self.session = session
         self._w: Any = require("ipywidgets", extra="notebook", who="image3d_nb.studio")
-        self._lock = threading.RLock()  # a click and the end of a run may come at the same time
-        self._drawn: dict[str, object] = {}  # what each part shows, so that only changes are sent
+        self._lock = threading.RLock()  # a click and the end of a run may coincide
+        self._drawn: dict[str, object] = {}  # what each part shows: only changes are sent
         self._cards: dict[Run, Any] = {}
         self._choices: tuple[Choice, ...] = choices()
         self.box = self._box(
@@ -206,7 +206,7 @@ class Panel:
         self.session.attempt(lambda: self.session.set_up(**choice))
 
     def _run(self) -> None:
-        if self.session.worker.doing:  # a second click, quicker than the button could be greyed
+        if self.session.worker.doing:  # a second click, before the button is disabled
             return
         self.session.run(
             seed=self.seed.value, model=self.model.value.strip(),
@@ -221,7 +221,7 @@ class Panel:
     # ------------------------------------------------------------ showing
 
     def refresh(self) -> None:
-        """Bring every widget in step with the session."""
+        """Update every widget that no longer shows the session's state."""
         with self._lock:
             self._refresh_run()
             self._refresh_picture()
@@ -237,7 +237,7 @@ class Panel:
     def _refresh_run(self) -> None:
         worker = self.session.worker
         busy = bool(worker.doing)
-        notice = self.session.notice  # read after that, and sent before: whoever sees it end has the last word, too
+        notice = self.session.notice  # read after `busy`, sent first: a page that sees the end has it
         self.notice.value = f'<div role="status">{_text(notice.text, f"i3d-say i3d-{notice.kind}")}</div>'
         for button in (self.run, self.make_mesh, self.make):
             button.disabled = busy
@@ -253,7 +253,7 @@ class Panel:
         session = self.session
         if not self._changed("picture", (session.picture, session.background, session.ratio)):
             return
-        self.ratio.min = min(self.ratio.min, session.ratio)  # a slider would change what lies beyond its end
+        self.ratio.min = min(self.ratio.min, session.ratio)  # a slider would change a value beyond its end
         self.background.value, self.ratio.value, self.sample.value = session.background, session.ratio, session.sample
         self.ratio.disabled = session.background == "keep"
         if session.picture is None:
@@ -261,7 +261,7 @@ class Panel:
         self.picture.value = _small(session.picture, 2 * SQUARE)
         try:
             self.seen.value, fault = _small(session.what_the_model_sees(), 2 * SQUARE), ""
-        except Exception as error:  # noqa: BLE001 -- as Session.attempt: it belongs in the panel
+        except Exception as error:  # noqa: BLE001 -- as in Session.attempt
             fault = _text(sentence(error), "i3d-say i3d-error")
         self.seen.layout.visibility = "hidden" if fault else "visible"
         self.fault.value = fault
@@ -286,7 +286,7 @@ class Panel:
     def _viewer(self, give: Callable[[], Any], run: Run, caption: str) -> Any:
         try:
             shown = mimebundle(give(), title=run.title, size=VIEWER)
-        except Exception as error:  # noqa: BLE001 -- as Session.attempt: it belongs in the panel
+        except Exception as error:  # noqa: BLE001 -- as in Session.attempt
             return self._w.HTML(_text(sentence(error), "i3d-say i3d-error"))
         if "text/html" in shown:
             return self._cell(caption, self._w.HTML(shown["text/html"]), VIEWER)
@@ -303,7 +303,7 @@ class Panel:
             if run not in self._cards:
                 self._cards[run] = self._card(run)
             (self._cards[run].add_class if run is session.shown else self._cards[run].remove_class)("i3d-shown")
-        older = f" ({len(session.runs) - len(runs)} older ones are there, too)" if len(session.runs) > len(runs) else ""
+        older = f" ({len(session.runs) - len(runs)} older ones in the folder)" if len(session.runs) > len(runs) else ""
         words = f"Runs, the newest first; their files are in {session.folder}{older}"
         self.history_head.value = _text(words, "i3d-head") if runs else ""
         self.history.children = [self._cards[run] for run in runs]
@@ -313,21 +313,20 @@ class Panel:
         image.value = _small(run.front, CARD)
         button = self._button("again", run.title, lambda: self.session.look_at(run), tooltip="Show this run again")
         button.layout.width = f"{CARD}px"
-        card = self._cell(run.settings, self._box([image, button], "column", grid_gap="2px"), CARD)
-        return card
+        return self._cell(run.settings, self._box([image, button], "column", grid_gap="2px"), CARD)
 
 
 def _only_file(content: dict[str, Any], buffers: list[memoryview]) -> memoryview:
-    """The bytes in a message of the upload button, or a sentence of why there are none."""
+    """The bytes in a message of the upload button; ImageError if it holds none."""
     if "count" in content:
-        raise ImageError(f"one file must come at a time; got {content['count']}")
+        raise ImageError(f"one file must be uploaded at a time; got {content['count']}")
     name = short_name(content["name"])
     if "fault" in content:
-        raise ImageError(f"the file must be one that the browser can read; it says of {name}: {content['fault']}")
+        raise ImageError(f"the browser must be able to read the file; it says of {name}: {content['fault']}")
     if not buffers:
-        size = math.ceil(content["size"] / MB * 10) / 10  # upwards: a byte too many is no "9.0 MB"
+        size = math.ceil(content["size"] / MB * 10) / 10  # rounded up: one byte too many is 9.1 MB
         raise ImageError(
-            f"the picture must be at most {LARGEST // MB} MB to reach the studio; {name} has {size:,} MB: "
+            f"the image must be at most {LARGEST // MB} MB to reach the studio; {name} has {size:,} MB: "
             "make it smaller, or call studio.upload(bytes, name)"
         )
     return buffers[0]
@@ -344,7 +343,7 @@ def _number(text: str, kind: Callable[[str], Any], requirement: str) -> Any:
     try:
         return kind(text)
     except ValueError as error:
-        raise InputError(f"{requirement}, or empty for the model's own; got {text!r}") from error
+        raise InputError(f"{requirement}, or empty for the model's default; got {text!r}") from error
 
 
 def _small(picture: Image.Image, side: int) -> bytes:

@@ -1,4 +1,4 @@
-"""A finished run: a folder, and all that can be shown and made of it."""
+"""A finished run: a folder, and what is shown and made of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._record import Record, read_record
 from ..errors import FormatError
-from ..generate import picture_name
+from ..generate import image_name
+from ..images import load_image
+from ..record import Record, read_record
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,31 +21,31 @@ if TYPE_CHECKING:
     from .worker import Asked, OnStep
 
 NOTE = "studio.json"
-"""Beside result.json: what the studio did to the picture before the run."""
-_TOLD = ("seed", "steps", "guidance", "model", "settings", "gaussians")  # of a record, what is shown or used
+"""File beside result.json: how the studio prepared the image before the run."""
+_NEEDED = ("seed", "steps", "guidance", "model", "settings", "gaussians")  # entries of a record
 _NUMBERED = re.compile(r"(\d{3,9})_.+")
 
 
 class Run:
-    """A folder that a run of the studio has filled.
+    """A folder that a run of the studio filled.
 
     Attributes:
-        folder: holds the record, input.png, views.png, the Gaussians as .ply, and what has been made of them since.
-        record: that of :func:`image3d_nb.generate_one`.
-        note: picture (name, sha256, width, height: as it was chosen), background and ratio.
+        folder: holds the record, input.png, views.png, the Gaussians as .ply, and files made from them later.
+        record: the record of :func:`image3d_nb.generate_one`.
+        note: the chosen image (picture, sha256, width, height), background and ratio.
 
     Raises:
-        FormatError: there is no such folder, or something of that is missing in it.
+        FormatError: the folder does not exist, or misses one of these files.
     """
 
     def __init__(self, folder: Path) -> None:
         record, note = read_record(folder) or {}, _note(folder)
-        # its name: a record must not reach out of its folder
+        # only the name: a record must not reach out of its folder
         splats = [folder / Path(name).name for name in record.get("files", ()) if name.endswith(".ply")]
         needed = [folder / "input.png", folder / "views.png", *splats]
-        complete = bool(splats) and all(key in record for key in _TOLD)
+        complete = bool(splats) and all(key in record for key in _NEEDED)
         if note is None or not complete or not all(path.is_file() for path in needed):
-            raise FormatError(f"a run's folder must hold what the studio wrote; {folder} does not hold all of it")
+            raise FormatError(f"a run's folder must hold the files that the studio writes; got {folder}")
         self.folder, self.record, self.note, self.splats = folder, record, note, splats[0]
         self._mesh: Mesh | None = None
 
@@ -53,17 +54,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What its files are called."""
+        """The name of its files, without suffix."""
         return self.splats.stem
 
     @property
-    def digest(self) -> str:
-        """The sha256 of its Gaussians' file."""
-        return str(self.record["files"][self.splats.name]["sha256"])
-
-    @property
     def number(self) -> int:
-        """1 for a folder's first run."""
+        """The number of the run, from 1."""
         found = _NUMBERED.fullmatch(self.folder.name)
         return int(found[1]) if found else 0
 
@@ -74,7 +70,7 @@ class Run:
 
     @property
     def settings(self) -> str:
-        """How it was made, in a few words; the picture's own settings only where they are not the usual ones."""
+        """The settings in a few words; background and ratio only if they are not the defaults."""
         steps, guidance = self.record["steps"], self.record["guidance"]
         words = [f"seed {self.record['seed']}", f"{steps} step{'s' * (steps != 1)}", f"guidance {guidance:g}"]
         words.append(Path(self.record["model"]["name"]).name)
@@ -93,7 +89,7 @@ class Run:
         return found
 
     def mesh(self, on_step: OnStep | None = None, cancelled: Asked | None = None) -> Mesh:
-        """The surface of the Gaussians; made when it is first asked for, which takes some seconds."""
+        """The surface of the Gaussians. The first call makes it, which takes some seconds."""
         if self._mesh is None:
             from ..meshing import to_mesh
 
@@ -102,42 +98,36 @@ class Run:
 
     @property
     def has_mesh(self) -> bool:
-        """Whether its mesh has been made."""
+        """Whether the mesh is made."""
         return self._mesh is not None
 
     @functools.cached_property
     def seen(self) -> Image.Image:
-        """The picture as the model saw it."""
-        return _picture(self.folder / "input.png")
+        """The image as the model saw it."""
+        return load_image(self.folder / "input.png")
 
     @functools.cached_property
     def views(self) -> Image.Image:
         """The four views side by side."""
-        return _picture(self.folder / "views.png")
+        return load_image(self.folder / "views.png")
 
     @property
     def front(self) -> Image.Image:
-        """The first of the views, square."""
+        """The front view, square."""
         return self.views.crop((0, 0, self.views.height, self.views.height))
 
 
 def _note(folder: Path) -> Record | None:
     try:
         note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or somebody else's file of that name
+    except (OSError, ValueError):  # missing, or not a file of the studio
         return None
     complete = isinstance(note, dict) and isinstance(note.get("ratio"), float) and "background" in note
     return note if complete else None
 
 
-def _picture(path: Path) -> Image.Image:
-    from ..image import load_image
-
-    return load_image(path)
-
-
 def runs_in(folder: Path) -> list[Run]:
-    """The runs that a folder holds, the oldest first. What is not a complete run is left alone."""
+    """The complete runs in a folder, the oldest first."""
     if not folder.is_dir():
         return []
     runs = []
@@ -151,19 +141,19 @@ def runs_in(folder: Path) -> list[Run]:
 
 
 def new_folder(folder: Path, name: str) -> Path:
-    """An empty folder for the next run, in a folder that is made if need be.
+    """Make an empty folder for the next run, ``folder/NNN_name``.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     taken = (_NUMBERED.fullmatch(path.name) for path in folder.iterdir())
     number = max((int(found[1]) for found in taken if found), default=0) + 1
     path = folder / f"{number:03d}_{name}"
-    path.mkdir()  # fails if another studio was faster
+    path.mkdir()  # fails if another studio has just made it
     return path
 
 
 def plain_name(upload: str) -> str:
-    """A file's name, as a browser tells it, to one that is good on any disk, without its suffix."""
-    return picture_name(Path(re.split(r"[\\/]", upload)[-1]))
+    """Convert the file name of an upload to one that is valid on any disk, without suffix."""
+    return image_name(Path(re.split(r"[\\/]", upload)[-1]))

@@ -1,4 +1,4 @@
-"""The studio without its widgets: a picture, settings, one run at a time, and all runs that there were."""
+"""The studio without its widgets: an image, settings, one run at a time, and a history of runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from .._files import atomic_write
 from ..errors import Cancelled, Image3DError, ImageError, InputError
 from ..generate import GenerateSettings, generate_one
-from ..image import load_image, prepare_image, remove_background, sample
+from ..images import load_image, prepare_image, remove_background, sample
+from .downloads import choice, make
 from .runs import NOTE, Run, new_folder, plain_name, runs_in
 from .worker import Asked, Notify, OnStep, Worker
 
@@ -28,36 +29,39 @@ if TYPE_CHECKING:
     from ..mesh import Mesh
 
 BACKGROUNDS = ("auto", "polynomial", "grabcut", "rembg", "keep")
-"""As :func:`image3d_nb.prepare_image` has them."""
-RATIO = 0.8  # prepare_image's
-LONGEST = 800  # characters of an error that are shown
+"""The methods of :func:`image3d_nb.prepare_image`."""
+RATIO = 0.8  # the default of prepare_image
+LONGEST = 800  # characters of a shown error
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12, B.4.1: what phones write
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A sentence for whoever sits before the studio."""
+    """A sentence for the user."""
 
     text: str
     kind: str = "hint"  # "hint", "done" or "error"
 
 
 class Session:
-    """One picture to one object, again and again; what a panel does is a call here. Each run has a folder of its own in
-    ``folder``, and runs that are there from another day belong to the history.
+    """Makes objects from images, one run at a time. Each run has its own folder in ``folder``; older runs in it belong
+    to the history.
 
     Args:
         folder: where runs are kept; made at the first run.
-        settings: what the panel does not ask for (device, elevation, ...), and what its fields hold at first.
+        settings: settings that the panel does not ask for (device, elevation, ...), and the initial values of others.
 
     Attributes:
+        picture: the chosen image, or None.
+        name: the name of the next run's files.
+        sample: the name of a chosen bundled image, else "".
         runs: all runs, the oldest first.
-        shown: the run that is looked at.
+        shown: the run that the panel shows.
         background: how the object is cut out; one of :data:`BACKGROUNDS`.
         ratio: the object's longer side as a part of the square's, in (0, 1].
-        notice: what there is to say.
-        error: what went wrong last; None where nothing did.
-        made: the run and the file of the last download that :meth:`start_download` made.
+        notice: the sentence that the panel shows.
+        error: the last error, or None.
+        made: the run and the file of the last :meth:`start_download`.
     """
 
     def __init__(self, folder: str | os.PathLike[str] = "studio", settings: GenerateSettings | None = None) -> None:
@@ -65,17 +69,16 @@ class Session:
         self.settings = GenerateSettings() if settings is None else settings
         self.background, self.ratio = "auto", RATIO
         self.picture: Image.Image | None = None
-        self.name = ""  # what the next run's files are called
-        self.sample = ""  # where the picture is a bundled one, its name
+        self.name = self.sample = ""
         self.notice = Notice("Choose a picture, look at what the model will see, and run.")
         self.error: Exception | None = None
         self.made: tuple[Run, Path] | None = None
         self.runs = runs_in(self.folder)
         self.shown = self.runs[-1] if self.runs else None
         self.worker = Worker(self._notify)
-        self._source: dict[str, Any] = {}  # of the picture, as a run's note has it
-        self._seen: dict[tuple[str, float], Image.Image] = {}  # of this picture
-        self._cut: dict[str, Image.Image] = {}  # the same
+        self._source: dict[str, Any] = {}  # of the chosen image, for the note of its runs
+        self._seen: dict[tuple[str, float], Image.Image] = {}  # the image prepared, by background and ratio
+        self._cut: dict[str, Image.Image] = {}  # the image cut out, by background
         self._callbacks: list[Notify] = []
         self._lock = threading.RLock()
 
@@ -84,7 +87,7 @@ class Session:
         return f"{name}(picture={self.name!r}, model={self.settings.model!r}, runs={len(self.runs)})"
 
     def on_change(self, callback: Notify) -> None:
-        """Have a function called, without arguments and perhaps in another thread, whenever something has changed."""
+        """Register a function to call, without arguments and perhaps in another thread, after each change."""
         self._callbacks.append(callback)
 
     def _notify(self) -> None:
@@ -98,44 +101,44 @@ class Session:
         self._say(sentence(error), "hint" if isinstance(error, Cancelled) else "error", error)
 
     def attempt(self, action: Callable[[], object]) -> bool:
-        """Do something, or say in a sentence why it cannot be done. Whether it was done."""
+        """Call ``action`` and turn an error into a notice; return whether it succeeded."""
         try:
             action()
-        except Exception as error:  # noqa: BLE001 -- a click has no caller: what went wrong belongs in the panel
+        except Exception as error:  # noqa: BLE001 -- a click has no caller: the panel shows the error
             self._say_error(error)
             self._notify()
             return False
         return True
 
-    # ------------------------------------------------------------ the picture
+    # ------------------------------------------------------------ the image
 
     def upload(self, content: bytes | bytearray | memoryview, name: str) -> None:
-        """Take a file's bytes as the picture.
+        """Choose an uploaded image.
 
         Args:
-            content: of a PNG, JPEG, WebP, ... file.
-            name: of the file. Any text: what no disk takes is replaced.
+            content: the bytes of a PNG, JPEG, WebP, ... file.
+            name: of the file, any text; characters that disks refuse are replaced.
 
         Raises:
-            ImageError: it cannot be read. The picture before stays.
+            ImageError: the file cannot be read. The image chosen before stays.
         """
         content = bytes(content)
         try:
             if not content:
-                raise ImageError("a picture must hold something; this file is empty (0 bytes)")
+                raise ImageError("an image file must hold something; this file is empty (0 bytes)")
             picture = load_image(content)
         except ImageError as error:
             hint = ""
             if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
-                hint = ". It is a HEIC picture, as phones make them: export it as JPEG or PNG"
+                hint = ". It is a HEIC file, as phones make them: export it as JPEG or PNG"
             raise ImageError(f"the file {short_name(name)!r} cannot be used: {error}{hint}") from error
         self._take(picture, plain_name(name), content, short_name(name))
 
     def choose_sample(self, name: str) -> None:
-        """Take a bundled picture.
+        """Choose a bundled image by its name.
 
         Raises:
-            InputError: there is none of this name.
+            InputError: there is no such sample.
         """
         path = sample(name)
         self._take(load_image(path), name, path.read_bytes(), path.name, name)
@@ -151,7 +154,11 @@ class Session:
         self._notify()
 
     def set_up(self, background: str | None = None, ratio: float | None = None) -> None:
-        """Choose how the picture is prepared; None leaves it as it is.
+        """Choose how the image is prepared.
+
+        Args:
+            background: one of :data:`BACKGROUNDS`; None changes nothing.
+            ratio: the object's longer side as a part of the square's, in (0, 1]; None changes nothing.
 
         Raises:
             InputError: unknown or out of range.
@@ -165,15 +172,15 @@ class Session:
         self._notify()
 
     def what_the_model_sees(self) -> Image.Image:
-        """The picture prepared: what :func:`image3d_nb.prepare_image` makes of it.
+        """The image prepared by :func:`image3d_nb.prepare_image`.
 
         Raises:
-            ImageError: there is no picture, or nothing in it stands out from the background.
+            ImageError: no image is chosen, or nothing in it stands out from the background.
             ImportError: the background method's package is not installed.
         """
         with self._lock:
             if self.picture is None:
-                raise ImageError("there must be a picture first: upload one, or choose a sample")
+                raise ImageError("there must be an image first: upload one, or choose a sample")
             key = self.background, self.ratio
             if key not in self._seen:
                 self._seen[key] = self._prepare(self.picture)
@@ -182,25 +189,25 @@ class Session:
     def _prepare(self, picture: Image.Image) -> Image.Image:
         if self.background == "keep":
             return prepare_image(picture, background="keep")
-        if self.background not in self._cut:  # cutting out takes seconds, placing takes none
+        if self.background not in self._cut:  # cutting out takes seconds, placing does not
             self._cut[self.background] = remove_background(picture, self.background)
         return prepare_image(self._cut[self.background], ratio=self.ratio)
 
     # ------------------------------------------------------------ runs
 
     def run(self, **changes: Any) -> None:
-        """Start a run with this picture, and return at once; :meth:`wait` gives what comes out.
+        """Start a run with the chosen image and return at once; :meth:`wait` returns the run.
 
         Args:
             changes: of ``settings``, e.g. seed=3, steps=20, guidance=4.0, model="tiny"; they stay for the next run.
 
         Raises:
-            InputError: a setting is out of range or unknown, or another run is under way.
+            InputError: a setting is out of range or unknown, or another job runs.
             ImageError: see :meth:`what_the_model_sees`.
         """
         unknown = set(changes) - {field.name for field in dataclasses.fields(GenerateSettings)}
         if unknown:
-            raise InputError(f"a run's settings must be those of GenerateSettings; got {', '.join(sorted(unknown))}")
+            raise InputError(f"settings of a run must be fields of GenerateSettings; got {', '.join(sorted(unknown))}")
         settings = dataclasses.replace(self.settings, **changes)
         with self._lock:
             seen = self.what_the_model_sees()
@@ -211,10 +218,6 @@ class Session:
         def job(on_step: OnStep, cancelled: Asked) -> Run:
             done = _generate(seen, name, note, asked, self.folder, on_step, cancelled)
             words = f"{done.title}: {done.record['gaussians']:,} Gaussians in {done.record['seconds']['total']:.1f} s."
-            twin = next((run for run in self.runs if run.digest == done.digest), None)
-            if twin is not None:
-                words += f" They are those of run {twin.number}"
-                words += ": in one step the seed changes nothing." if done.record["steps"] == 1 else "."
             self.runs = [*self.runs, done]
             self.shown = done
             self._say(words, "done")
@@ -235,54 +238,61 @@ class Session:
         self._notify()
 
     def wait(self, timeout: float | None = None) -> Any:
-        """What :meth:`run` (a :class:`Run`) or another start came to. Stopping the cell stops the work.
+        """Wait for the running job and return its result, of :meth:`run` a :class:`Run`. Stopping the cell stops it.
+
+        Args:
+            timeout: seconds; None waits for ever.
 
         Raises:
-            TimeoutError: it takes longer than ``timeout`` seconds; it goes on.
-            Cancelled: it was cancelled.
-            Image3DError: it could not be done; the sentence says why.
+            TimeoutError: the job takes longer; it goes on.
+            Cancelled: the job was cancelled.
+            Image3DError: the job failed; the message says why.
         """
         return self.worker.wait(timeout)
 
     def cancel(self) -> None:
-        """Stop what is under way, at its next step. Nothing half-made is left. Where nothing is, nothing happens."""
+        """Stop the running job, if any, at its next step. It leaves no half-made files."""
         if self.worker.doing:
             self.worker.cancel()
             self._say("Stopping ...")
             self._notify()
 
     def look_at(self, run: Run) -> None:
-        """Show another run."""
+        """Show this run in the panel."""
         self.shown = run
         self._say(f"{run.title}, {run.settings}; its files are in {run.folder}.")
         self._notify()
 
-    # ------------------------------------------------------------ what a run is made into
+    # ------------------------------------------------------------ files of a run
 
     def download(self, suffix: str, holds: str | None = None, run: Run | None = None) -> Path:
-        """The file of a format; made where it is not there yet, which takes seconds for a mesh.
+        """Make a run's file in some format, unless it is made already. A mesh takes seconds.
+
+        A warning says what the format cannot hold.
 
         Args:
             suffix: of :func:`image3d_nb.formats`, or .html or .gif.
-            holds: "Gaussians" or "Mesh", where a format can hold either; None: what it is mostly used for.
-            run: None is the one shown.
+            holds: "Gaussians" or "Mesh", if a suffix stands for both; None is its default.
+            run: None is the run that the panel shows.
 
-        A warning says what the format cannot hold, when it is made.
+        Returns:
+            The file.
 
         Raises:
             InputError: no such format, or no run yet.
         """
-        from .downloads import choice, make
-
         path, lost = make(self._that(run), choice(suffix, holds))
         for each in lost:
             warnings.warn(each, UserWarning, stacklevel=2)
         return path
 
     def start_download(self, suffix: str, holds: str | None = None) -> None:
-        """As :meth:`download`, of the run shown, and return at once; :meth:`wait` gives the path."""
-        from .downloads import choice, make
+        """Start a :meth:`download` of the run shown and return at once; :meth:`wait` returns the path.
 
+        Args:
+            suffix: of :func:`image3d_nb.formats`, or .html or .gif.
+            holds: "Gaussians" or "Mesh", if a suffix stands for both; None is its default.
+        """
         run, what = self._that(None), choice(suffix, holds)
 
         def job(on_step: OnStep, cancelled: Asked) -> Path:
@@ -294,7 +304,7 @@ class Session:
         self._start(f"making {what.file(run.name)}", job)
 
     def start_mesh(self) -> None:
-        """Make the mesh of the run shown, and return at once; :meth:`wait` gives it."""
+        """Start to make the mesh of the run shown and return at once; :meth:`wait` returns it."""
         run = self._that(None)
 
         def job(on_step: OnStep, cancelled: Asked) -> Mesh:
@@ -307,7 +317,7 @@ class Session:
     def _that(self, run: Run | None) -> Run:
         found = self.shown if run is None else run
         if found is None:
-            raise InputError("there must be a run first; there is none yet: run()")
+            raise InputError("there must be a run first; got none: call run()")
         return found
 
 
@@ -315,7 +325,7 @@ def _generate(
     seen: Image.Image, name: str, note: dict[str, Any], settings: GenerateSettings, folder: Path, on_step: OnStep,
     cancelled: Asked,
 ) -> Run:  # fmt: skip
-    """Run, in a folder of its own; where it does not end well, nothing is left."""
+    """Run in a new folder; a failed run leaves nothing."""
     target = new_folder(folder, name)
     try:
         with tempfile.TemporaryDirectory() as temporary:
@@ -330,23 +340,23 @@ def _generate(
 
 
 def short_name(name: str) -> str:
-    """A file's name, as a browser tells it, in one line that can be read."""
+    """The file name of an upload in one readable line."""
     line = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     return line if len(line) <= 60 else f"{line[:40]}...{line[-15:]}"
 
 
 def sentence(error: Exception) -> str:
-    """An error for people: what was wrong, in a line, without a traceback."""
+    """An error in one line, for people."""
     text = " ".join(str(error).split())
     if isinstance(error, Cancelled):
-        return "Stopped: nothing has been written."
+        return "Stopped: nothing was written."
     if isinstance(error, MemoryError):
         return "This machine has too little memory for that: close other notebooks, or take a smaller model."
     if isinstance(error, OSError) and error.strerror and not isinstance(error, Image3DError):
-        return f"The disk did not take it: {error.strerror}: {error.filename or 'no file named'}."
+        return f"Could not write {error.filename or 'a file'}: {error.strerror}."
     if not isinstance(error, (Image3DError, ImportError)):
         text = f"Something unexpected went wrong, {type(error).__name__}: {text} (studio.error holds all of it)"
-    if len(text) > LONGEST:  # what was required stands first, what came last
+    if len(text) > LONGEST:  # requirement first, received value last
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
     first = text.partition(" ")[0]
-    return text[:1].upper() + text[1:] if first.isalpha() else text  # not a file's name
+    return text[:1].upper() + text[1:] if first.isalpha() else text  # but not a file's name

@@ -1,4 +1,4 @@
-"""One piece of work at a time, beside the notebook: started, watched, stopped, waited for."""
+"""One job at a time in a thread beside the notebook."""
 
 from __future__ import annotations
 
@@ -13,49 +13,53 @@ Notify: TypeAlias = Callable[[], object]
 OnStep: TypeAlias = Callable[[str, int, int], object]
 Asked: TypeAlias = Callable[[], bool]
 Job: TypeAlias = Callable[[OnStep, Asked], Any]
-"""What is to be done: it reports to its first argument, and asks its second whether to stop."""
-EVERY = 0.1  # seconds between two reports of one stage: a browser need not hear of each of a thousand steps
+"""A function that calls its first argument with its progress, and its second to ask whether to stop."""
+EVERY = 0.1  # seconds between two reports of one stage; a stage may have thousands of steps
 
 
 class Worker:
     """A thread for one job at a time.
 
     Attributes:
-        doing: what is under way, in words; "" when nothing is.
-        progress: (stage, done, total), the last that the job said; None before that.
-        error: what ended the last job; None where it went well.
+        doing: the running job in words; "" if none runs.
+        progress: the last (stage, done, total) that the job reported; None before the first.
+        error: the exception that ended the last job, or None.
     """
 
     def __init__(self, notify: Notify) -> None:
         self.doing = ""
         self.progress: tuple[str, int, int] | None = None
         self.error: Exception | None = None
-        self._notify = notify  # called in the job's thread, at each step and at the end
+        self._notify = notify  # called in the job's thread, at reports and at the end
         self._result: Any = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._told = 0.0
+        self._reported = 0.0
 
     def start(self, doing: str, job: Job) -> None:
         """Start a job.
 
+        Args:
+            doing: the job in words.
+            job: its function.
+
         Raises:
-            InputError: another one is under way.
+            InputError: another job runs.
         """
         with self._lock:
             if self.doing:
-                raise InputError(f"one thing at a time: {self.doing} is under way; wait for it, or cancel it")
+                raise InputError(f"one job must run at a time; {self.doing} is under way: wait for it, or cancel it")
             self.doing, self.progress, self.error, self._result = doing, None, None, None
             self._stop.clear()
-            # daemon: who closes the notebook does not want to wait
+            # a daemon thread does not keep a closed notebook waiting
             self._thread = threading.Thread(target=self._work, args=(job,), name="image3d_nb.studio", daemon=True)
             self._thread.start()
 
     def _work(self, job: Job) -> None:
         try:
             self._result = job(self._report, self._stop.is_set)
-        except Exception as error:  # noqa: BLE001 -- nobody above could catch it: wait() raises it, the panel shows it
+        except Exception as error:  # noqa: BLE001 -- a thread has no caller: wait() raises the error, the panel shows it
             self.error = error
         self.doing = ""
         self._notify()
@@ -63,29 +67,32 @@ class Worker:
     def _report(self, stage: str, done: int, total: int) -> None:
         before, self.progress = self.progress, (stage, done, total)
         now = time.monotonic()
-        if before is None or before[0] != stage or done == total or now - self._told >= EVERY:
-            self._told = now
+        if before is None or before[0] != stage or done == total or now - self._reported >= EVERY:
+            self._reported = now
             self._notify()
 
     def cancel(self) -> None:
-        """Ask the job to stop; where none is under way, nothing happens."""
+        """Ask the running job, if any, to stop."""
         self._stop.set()
 
     @property
     def cancelling(self) -> bool:
-        """Whether a job is under way that has been asked to stop."""
+        """Whether a job runs that was asked to stop."""
         return bool(self.doing) and self._stop.is_set()
 
     def wait(self, timeout: float | None = None) -> Any:
-        """What the last job gave, once it has ended. Interrupting the wait stops the job.
+        """Wait for the last job and return its result. Interrupting the wait stops the job.
+
+        Args:
+            timeout: seconds; None waits for ever.
 
         Raises:
-            TimeoutError: it takes longer than ``timeout`` seconds; it goes on.
+            TimeoutError: the job takes longer; it goes on.
             InputError: no job was started.
-            Exception: what ended the job.
+            Exception: the exception that ended the job.
         """
         if self._thread is None:
-            raise InputError("there must be something to wait for; nothing has been started yet")
+            raise InputError("there must be a job to wait for; nothing was started yet")
         try:
             self._thread.join(timeout)
         except KeyboardInterrupt:

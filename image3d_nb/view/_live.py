@@ -1,4 +1,4 @@
-"""Our own widgets, on anywidget: a flip book, a before/after slider, an upload. Their scripts are in panel_js/."""
+"""Our own widgets, made with anywidget: a flip book, a before/after slider, an upload. panel_js/ has their scripts."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ def _sources(name: str) -> dict[str, str]:
 
 @functools.cache
 def flipbook_class() -> Any:
-    """The class FlipBook: shows one of ``pictures`` (files' contents), the one that ``frame`` counts to."""
+    """The class FlipBook: it shows image number ``frame`` of ``images`` (the contents of image files)."""
     base = _anywidget("turntable")
     import traitlets  # comes with anywidget
 
     traits = {
-        "pictures": traitlets.List(traitlets.Bytes()).tag(sync=True),
+        "images": traitlets.List(traitlets.Bytes()).tag(sync=True),
         "frame": traitlets.Int(0).tag(sync=True),
         "width": traitlets.Int(256).tag(sync=True),  # CSS pixels
-        "label": traitlets.Unicode().tag(sync=True),  # for who cannot see it
+        "label": traitlets.Unicode().tag(sync=True),  # for screen readers
     }
     return _make("FlipBook", base, "flipbook", traits)
 
 
 @functools.cache
 def compare_class() -> Any:
-    """The class BeforeAfter: ``before`` (a file's content) left of ``position`` (per cent), ``after`` right of it."""
+    """The class BeforeAfter: ``before`` (an image file's content) left of ``position`` (per cent), ``after`` right."""
     base = _anywidget("compare")
     import traitlets  # comes with anywidget
 
@@ -49,11 +49,11 @@ def compare_class() -> Any:
 
 @functools.cache
 def upload_class() -> Any:
-    """The class Upload: a button that takes one file, dropped files too.
+    """The class Upload: a button that takes one file, which may also be dropped on it.
 
-    Each file is a message of its own, ``on_msg(widget, content, buffers)``, and is kept nowhere. Content is one of
-    ``{"name", "size"}``, its bytes the one buffer, or no buffer where it has more than ``limit``;
-    ``{"name", "size", "fault"}``, where the browser could not read it; ``{"count"}``, of any number of files but one.
+    Each file arrives as a message, ``on_msg(widget, content, buffers)``, and is not stored. The content is one of
+    ``{"name", "size"}`` with the file's bytes in the one buffer, or without a buffer if it is larger than ``limit``;
+    ``{"name", "size", "fault"}`` if the browser cannot read the file; ``{"count"}`` if there is not exactly one file.
     """
     base = _anywidget("studio")
     import traitlets  # comes with anywidget
@@ -72,5 +72,5 @@ def _anywidget(who: str) -> Any:
 
 
 def _make(name: str, base: Any, source: str, traits: dict[str, Any]) -> Any:
-    # Made when it is first used: its base is a class of an optional package.
+    # Made at its first use, because its base is a class of an optional package.
     return type(base)(name, (base,), {"__module__": __name__, **_sources(source), **traits})

@@ -1,4 +1,4 @@
-"""What previews and panels share: the PNG and the line of text that a saved notebook keeps, and small checks."""
+"""What previews and panels share: the PNG and the text that a saved notebook keeps, and small checks."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from .._optional import require
 from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from .pictures import png_bytes
 from .scene import Scene, make_scene
+from .sheets import png_bytes
 
 SIZES = (16, 4096)  # pixels
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def check_size(size: Any) -> None:
-    """Raise InputError for what cannot be the width of a picture."""
+    """Raise InputError for a number that cannot be the width of an image."""
     low, high = SIZES
     if not (isinstance(size, int) and low <= size <= high):
         raise InputError(f"size must be a whole number of pixels from {low} to {high}; got {size!r}")
 
 
 def object_scene(obj: Any, who: str) -> Scene:
-    """Gaussians or a Mesh alone, checked.
+    """The scene of Gaussians or a Mesh alone.
 
     Raises:
         InputError: another type, nothing in it, or NaN.
@@ -39,31 +40,57 @@ def object_scene(obj: Any, who: str) -> Scene:
 
 
 def with_still(widget: Any, draw: Callable[[], Image.Image], text: str) -> Any:
-    """Let a widget leave a PNG and a line of text in the notebook, for where nothing runs.
+    """Let a widget leave a PNG and a line of text in the notebook, for places where no widget runs.
 
     Args:
-        widget: of ipywidgets.
-        draw: makes the picture of the widget as it is; called whenever a cell shows the widget itself.
-        text: what it is, the same on every run.
+        widget: of ipywidgets, 7 or 8.
+        draw: makes the image of the widget as it is; called whenever a cell shows the widget.
+        text: what the widget shows, the same on every run.
 
     Returns:
         The widget.
     """
-    live = widget._repr_mimebundle_
+
+    live = getattr(widget, "_repr_mimebundle_", None)
 
     def bundle(**options: Any) -> Any:
-        shown = live(**options)
-        data, *metadata = shown if isinstance(shown, tuple) else (shown,)
+        data, metadata = live_bundle(widget, live, **options)
         png = base64.b64encode(png_bytes(draw())).decode("ascii")
-        data = {**data, "image/png": png, "text/plain": text}
-        return (data, *metadata) if metadata else data
+        return {**data, "image/png": png, "text/plain": text}, metadata
 
     widget._repr_mimebundle_ = bundle  # IPython asks the object, and takes the first callable of that name
+    display_bundle(widget)
     return widget
 
 
+def display_bundle(obj: Any) -> None:
+    """Make a notebook show ``obj._repr_mimebundle_()`` under ipywidgets 7, too, whose widgets display themselves."""
+    if hasattr(widgets("a widget").Widget, "_ipython_display_"):
+
+        def display(**_options: Any) -> None:
+            shown = obj._repr_mimebundle_()
+            data = shown[0] if isinstance(shown, tuple) else shown
+            require("IPython.display", extra="notebook", who="image3d_nb").display(data, raw=True)
+
+        obj._ipython_display_ = display
+
+
+def live_bundle(widget: Any, method: Any, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """MIME data and metadata with which a notebook shows a widget live.
+
+    Args:
+        widget: of ipywidgets.
+        method: its own ``_repr_mimebundle_``, or None where it has none (ipywidgets 7).
+        options: of the method.
+    """
+    if method is None:
+        return {VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}, {}
+    shown = method(**options) or {}
+    return shown if isinstance(shown, tuple) else (shown, {})
+
+
 def in_notebook() -> bool:
-    """Whether a notebook's kernel runs this."""
+    """Whether a notebook's kernel runs this code."""
     if "IPython" not in sys.modules:  # a kernel has loaded it before any cell runs
         return False
     shell = sys.modules["IPython"].get_ipython()
@@ -71,7 +98,7 @@ def in_notebook() -> bool:
 
 
 def caption(text: str, widgets: Any) -> Any:
-    """A line of text below a picture. It stays text: no HTML, and no formulas."""
+    """A line of text below an image: plain text, neither HTML nor formulas."""
     style = "text-align: center; font-size: 12px; line-height: 16px; overflow-wrap: anywhere"
     return widgets.HTML(f'<div style="{style}">{html.escape(text)}</div>')
 
@@ -79,7 +106,10 @@ def caption(text: str, widgets: Any) -> Any:
 def widgets(who: str) -> Any:
     """The package ipywidgets.
 
+    Args:
+        who: the function that needs it, for the message.
+
     Raises:
-        ImportError: it is not there; the message says how to get it.
+        ImportError: ipywidgets is not installed; the message says how to get it.
     """
     return require("ipywidgets", extra="notebook", who=f"image3d_nb.{who}")

@@ -1,4 +1,4 @@
-"""Cameras as something to look at: frusta with their pictures, rays and axes, as lines and one textured mesh."""
+"""Geometry that shows cameras: frusta, rays and axes as lines, and their images as one textured mesh."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from PIL import Image
 from ..cameras import Cameras
 from ..mesh import Mesh
 
-DEPTH = 0.25  # of a frustum, as a part of the cameras' middle distance from the origin
+DEPTH = 0.25  # of a frustum, as a part of the cameras' median distance from the origin
 LINE_WIDTH = 1.5  # pixels, as in js/draw.js
-PICTURE_SIDE = 256  # pixels; larger pictures are made smaller, since a frustum is small
-MARGIN = 8  # pixels around each picture in the atlas: smaller copies of the texture mix neighbours
+IMAGE_SIDE = 256  # pixels; larger images are made smaller, since a frustum is small
+MARGIN = 8  # pixels around each image in the atlas, because mipmaps mix neighbours
 TOWARDS_EYE = 0.998  # as in js/lines.js
-# sRGB, told apart by most eyes, on white and on black. Source: Okabe and Ito 2008, without black and yellow.
+# sRGB, distinct to most eyes on white and on black. Source: Okabe and Ito 2008, without black and yellow.
 _COLOURS = np.array([(213, 94, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233)]) / 255
 _AXIS_COLOURS = np.array([(0.84, 0.15, 0.16), (0.17, 0.63, 0.17), (0.12, 0.38, 0.85)], np.float32)  # x y z
 _RAY_FADE = 0.55  # of a camera's colour towards grey
@@ -40,13 +40,13 @@ class Lines:
 
 
 def frustum_depth(cameras: Cameras) -> float:
-    """How deep a frustum is drawn, world units."""
+    """The depth of a drawn frustum, world units."""
     distance = float(cameras.positions.norm(dim=-1).median())
     return DEPTH * distance if distance > 0 else DEPTH
 
 
 def frusta(cameras: Cameras) -> Lines:
-    """Each camera as a pyramid from its eye to its picture, with a roof on the picture's upper side."""
+    """Each camera as a pyramid from its eye to its image, with a roof on the upper edge of the image."""
     upper_left, upper_right, lower_right, lower_left = _corners(cameras, frustum_depth(cameras))  # [V, 3] each
     eye = _positions(cameras)
     roof = _at(cameras, 0, 1.4, frustum_depth(cameras))
@@ -61,8 +61,8 @@ def frusta(cameras: Cameras) -> Lines:
 
 
 def rays(cameras: Cameras, side: int) -> Lines:
-    """``side`` x ``side`` rays from each camera, evenly over its picture, to the far side of the origin."""
-    steps = (np.arange(side) + 0.5) / side * 2 - 1  # as pixel centres of a picture of that size
+    """``side`` x ``side`` rays from each camera, evenly over its image, to the far side of the origin."""
+    steps = (np.arange(side) + 0.5) / side * 2 - 1  # the pixel centres of an image of that size
     length = 2 * float(cameras.positions.norm(dim=-1).median()) or 1.0
     through = [_at(cameras, x, y, length) for y in steps for x in steps]  # side^2 of [V, 3]
     ends = np.stack([np.stack((_positions(cameras), end), 1) for end in through], 1)  # [V, side^2, 2, 3]
@@ -71,15 +71,15 @@ def rays(cameras: Cameras, side: int) -> Lines:
 
 
 def axes(matrices: Floats, length: float) -> Lines:
-    """The axes of [V, 4, 4] frames (to the world): x red, y green, z blue."""
+    """The axes of V frames as lines, x red, y green, z blue; ``matrices`` [V, 4, 4] map from a frame to the world."""
     origin = np.repeat(matrices[:, None, :3, 3], 3, 1)  # [V, 3, 3]
     tips = origin + length * matrices[:, :3, :3].transpose(0, 2, 1)  # [V, 3, 3], one row an axis
     return _lines(np.stack([origin, tips], 2), np.repeat(_AXIS_COLOURS[None], len(matrices), 0))
 
 
-def panes(cameras: Cameras, pictures: Sequence[Image.Image]) -> Mesh:
-    """Each picture on the picture plane of its camera: one mesh with one texture for all."""
-    atlas, uvs = _atlas(pictures)
+def panes(cameras: Cameras, images: Sequence[Image.Image]) -> Mesh:
+    """Each image on the image plane of its camera: one mesh with one texture for all."""
+    atlas, uvs = _atlas(images)
     corners = np.stack(_corners(cameras, frustum_depth(cameras)), 1)  # [V, 4, 3]
     square = np.array([(0, 3, 2), (0, 2, 1)])  # seen from the eye, counter-clockwise
     faces = (4 * np.arange(len(cameras))[:, None, None] + square).reshape(-1, 3)
@@ -87,7 +87,14 @@ def panes(cameras: Cameras, pictures: Sequence[Image.Image]) -> Mesh:
 
 
 def ribbons(lines: Lines, viewmat: Floats, focal: float, width: float = LINE_WIDTH) -> Mesh:
-    """Lines as thin quads that face a camera and are ``width`` pixels wide: what js/lines.js does on the GPU."""
+    """Lines as thin quads that face a camera and are ``width`` pixels wide, as js/lines.js draws them on the GPU.
+
+    Args:
+        lines: n lines.
+        viewmat: [4, 4], world to camera, OpenCV axes.
+        focal: focal length, pixels.
+        width: pixels.
+    """
     ends = lines.ends @ viewmat[:3, :3].T + viewmat[:3, 3]  # [n, 2, 3], camera space
     across = np.cross((ends[:, 1] - ends[:, 0])[:, None], ends)  # [n, 2, 3]
     across /= np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-12)
@@ -113,25 +120,25 @@ def _lines(ends: Floats, colors: Floats) -> Lines:
 
 
 def _at(cameras: Cameras, x: float, y: float, depth: float) -> Floats:
-    """[V, 3], world: the point at ``depth`` in front of each camera, x and y from -1 to 1 across its picture."""
+    """[V, 3], world: the point at ``depth`` in front of each camera, x and y from -1 to 1 across its image."""
     up = depth * math.tan(math.radians(cameras.fovy) / 2)
     local = torch.tensor([x * up * cameras.width / cameras.height, y * up, -depth, 1.0], dtype=torch.float64)
     return (cameras.c2w.detach().cpu().double() @ local)[:, :3].numpy()
 
 
 def _corners(cameras: Cameras, depth: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Upper left, upper right, lower right, lower left of each picture: [V, 3] each, world."""
+    """Upper left, upper right, lower right, lower left of each image: [V, 3] each, world."""
     upper_left, upper_right, lower_right, lower_left = (
         _at(cameras, x, y, depth) for x, y in ((-1, 1), (1, 1), (1, -1), (-1, -1))
     )
     return upper_left, upper_right, lower_right, lower_left
 
 
-def _atlas(pictures: Sequence[Image.Image]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """All pictures in one, and uvs [4 V, 2] of the corners of each, in the order of :func:`_corners`."""
-    largest = max(max(picture.size) for picture in pictures)
-    scale = min(1.0, PICTURE_SIDE / largest)
-    tiles = [_tile(picture, scale) for picture in pictures]
+def _atlas(images: Sequence[Image.Image]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """One image that holds all, and uvs [4 V, 2] of the corners of each, in the order of :func:`_corners`."""
+    largest = max(max(image.size) for image in images)
+    scale = min(1.0, IMAGE_SIDE / largest)
+    tiles = [_tile(image, scale) for image in images]
     columns = math.ceil(math.sqrt(len(tiles)))
     cell = max(max(tile.shape[:2]) for tile in tiles)
     sheet = np.full((-(-len(tiles) // columns) * cell, columns * cell, 3), 255, np.uint8)
@@ -146,10 +153,10 @@ def _atlas(pictures: Sequence[Image.Image]) -> tuple[NDArray[np.uint8], NDArray[
     return sheet, np.stack([place[:, 0], 1 - place[:, 1]], 1).astype(np.float32)
 
 
-def _tile(picture: Image.Image, scale: float) -> NDArray[np.uint8]:
-    """[h, w, 3]: the picture over white, with its border repeated all around."""
-    size = (max(1, round(scale * picture.width)), max(1, round(scale * picture.height)))
-    shown = picture.convert("RGBA").resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
+def _tile(image: Image.Image, scale: float) -> NDArray[np.uint8]:
+    """[h, w, 3]: the image over white, padded with its border pixels."""
+    size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+    shown = image.convert("RGBA").resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
     paper = Image.new("RGBA", size, "white")
     paper.alpha_composite(shown)
     return np.pad(np.asarray(paper.convert("RGB")), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), mode="edge")

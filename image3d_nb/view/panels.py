@@ -1,13 +1,12 @@
-"""Panels for a notebook: pictures in a grid, a before/after slider, a turntable with a play bar.
+"""Panels for a notebook: a grid of images, a before/after slider, a turntable with a play bar.
 
-Each is a widget that goes into any box of ipywidgets. What moves in it moves in the browser, without the kernel. A cell
-that ends with one also keeps a PNG of it, for places where nothing runs.
+Each is a widget that goes into any box of ipywidgets, and moves in the browser without the kernel. A cell that ends
+with a panel also keeps a PNG of it, for places where nothing runs.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,88 +18,88 @@ from ..gaussians import Gaussians
 from ..mesh import Mesh
 from ._live import compare_class, flipbook_class
 from ._panel import caption, check_size, object_scene, widgets, with_still
-from .pictures import PIXELATED, as_pictures, png_bytes, sheet
 from .scene import View, as_colour
+from .sheets import PIXELATED, as_images, check_captions, image_bytes, png_bytes, resized, sheet
 from .stills import draw
 from .turntable import turntable_frames
 
 STILL_WIDTH = 512  # pixels; a notebook stores the PNG, so it stays small
 STILL_COLUMNS = 6
 WEBP_QUALITY = 85
-Pictures = Any  # whatever as_pictures takes
+Images = Any  # whatever as_images takes
 
 
 def gallery(
-    images: Pictures, captions: Sequence[str] | None = None, columns: int | None = None, *, size: int = 160
+    images: Images, captions: Sequence[str] | None = None, columns: int | None = None, *, size: int = 160
 ) -> Any:
-    """Pictures in a grid that fits the width of the page, with captions.
+    """Set images in a grid that fits the width of the page, with captions.
 
     Args:
-        images: one picture (PIL image, array or tensor [H, W], [H, W, 3] or [H, W, 4], uint8 or floats in [0, 1]), a
+        images: one image (PIL image, array or tensor [H, W], [H, W, 3] or [H, W, 4], uint8 or floats in [0, 1]), a
             sequence of them, or an array [V, H, W, 3].
-        captions: one text a picture.
-        columns: pictures a line; None: as many as fit.
-        size: width of a picture, pixels.
+        captions: one text for each image.
+        columns: images in a row; None: as many as fit.
+        size: width of an image, pixels.
 
     Returns:
-        ``ipywidgets.GridBox``; its children are boxes of a picture and its caption.
+        ``ipywidgets.GridBox``; its children are boxes of an image and its caption.
 
     Raises:
-        InputError: no pictures, captions that do not fit them, or a number out of its range.
-        ImportError: ipywidgets is not there.
+        InputError: no images, captions that do not fit them, or a number out of its range.
+        ImportError: ipywidgets is not installed.
 
     Example:
         >>> len(gallery([Image.new("RGB", (8, 8))] * 3, ["a", "b", "c"]).children)
         3
     """
-    pictures = as_pictures(images)
-    if captions is not None and (isinstance(captions, str) or len(captions) != len(pictures)):
-        count = 1 if isinstance(captions, str) else len(captions)
-        raise InputError(f"captions must be a list of one text a picture, {len(pictures)} of them; got {count}")
-    if columns is not None and columns < 1:
-        raise InputError(f"columns must be a number of at least 1; got {columns!r}")
+    given = as_images(images)
+    check_captions(captions, columns, len(given))
     check_size(size)
     ipywidgets = widgets("gallery")
     cells = []
-    for number, picture in enumerate(pictures):
-        shown = ipywidgets.Image(value=png_bytes(_fit(picture, size)), format="png", width=size)
+    for number, image in enumerate(given):
+        content = png_bytes(resized(image, size, max(1, round(image.height * size / image.width))))
+        shown = ipywidgets.Image(value=content, format="png", width=size)
         text = [] if captions is None else [caption(str(captions[number]), ipywidgets)]
         cells.append(ipywidgets.VBox([shown, *text], layout={"width": f"{size}px", "align_items": "center"}))
     across = "auto-fill" if columns is None else str(columns)
     grid = {"grid_template_columns": f"repeat({across}, {size}px)", "grid_gap": "8px", "width": "100%"}
-    texts = None if captions is None else [str(text) for text in captions]
-    in_line = columns or min(len(pictures), STILL_COLUMNS)
     return with_still(
         ipywidgets.GridBox(cells, layout=grid),
-        lambda: sheet(pictures, in_line, texts, width=STILL_WIDTH),
-        f"gallery of {len(pictures)} picture{'s' * (len(pictures) > 1)}",
+        lambda: sheet(given, columns or STILL_COLUMNS, captions, width=STILL_WIDTH),
+        f"gallery of {len(given)} picture{'s' * (len(given) > 1)}",
     )
 
 
 def compare(
-    a: Pictures | Gaussians | Mesh, b: Pictures | Gaussians | Mesh, *, labels: Sequence[str] = ("before", "after"),
+    a: Images | Gaussians | Mesh, b: Images | Gaussians | Mesh, *, labels: Sequence[str] = ("before", "after"),
     size: int = 384, background: float | Sequence[float] = 1.0, light: bool = False,
     elevation: float = 0.0, azimuth: float = 0.0, radius: float = LGM_RADIUS, fovy: float = LGM_FOVY,
 ) -> Any:  # fmt: skip
-    """Two pictures on top of each other, with a bar between them to drag: left of it is ``a``, right of it ``b``.
+    """Lay two images on top of each other, with a bar to drag: left of it is ``a``, right of it ``b``.
 
-    Objects are drawn by our own renderer. An object beside V pictures is drawn V times, all around, from ``azimuth``
-    on: ``compare(result.images, result.gaussians)`` holds LGM's views against what it made of them. The bars of
+    Objects are drawn by our own renderer. An object beside V images is drawn V times, all around, from ``azimuth`` on:
+    ``compare(result.images, result.gaussians)`` compares LGM's views with the object made from them. The bars of
     several pairs move together.
 
     Args:
-        a, b: a picture, several, Gaussians or a Mesh; as many pictures on either side, of one shape (sizes may differ).
-        labels: of a and of b, any text; "" for none.
+        a: an image, several images, Gaussians or a Mesh.
+        b: the same; as many images as in ``a``, of the same shape (sizes may differ).
+        labels: of ``a`` and of ``b``, any text; "" for none.
         size: width of a pair, pixels.
+        background: of objects, one grey or (r, g, b), in [0, 1].
         light: whether a soft light falls on a mesh; otherwise its colours are shown as stored.
-        background, elevation, azimuth, radius, fovy: of objects, as for :func:`image3d_nb.preview_mesh`.
+        elevation: of an object's camera, degrees, up is positive.
+        azimuth: of an object's first camera, degrees, 0 is the front.
+        radius: of an object's camera, distance from the origin, world units.
+        fovy: of an object's camera, degrees.
 
     Returns:
         A widget with the trait ``position`` (of the bar, per cent); or ``ipywidgets.HBox`` of several.
 
     Raises:
-        InputError: nothing to draw, pictures that do not go together, or a number out of its range.
-        ImportError: ipywidgets or anywidget is not there.
+        InputError: nothing to draw, images that do not fit each other, or a number out of its range.
+        ImportError: ipywidgets or anywidget is not installed.
 
     Example:
         >>> compare(Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8))).position
@@ -110,18 +109,18 @@ def compare(
         raise InputError(f"labels must be two texts; got {labels!r}")
     check_size(size)
     view, colour = View(elevation, azimuth, radius, fovy=fovy), as_colour(background)
-    given = [None if isinstance(side, (Gaussians, Mesh)) else as_pictures(side) for side in (a, b)]
-    count = next((len(pictures) for pictures in given if pictures is not None), 1)
+    given = [None if isinstance(side, (Gaussians, Mesh)) else as_images(side) for side in (a, b)]
+    count = next((len(images) for images in given if images is not None), 1)
     sides = [
-        _views(obj, view, count, size, colour, light) if pictures is None else pictures
-        for obj, pictures in zip((a, b), given, strict=True)
+        _views(obj, view, count, size, colour, light) if images is None else images
+        for obj, images in zip((a, b), given, strict=True)
     ]
     if len(sides[0]) != len(sides[1]):
-        raise InputError(f"a and b must have as many pictures; got {len(sides[0])} and {len(sides[1])}")
+        raise InputError(f"a and b must have equally many images; got {len(sides[0])} and {len(sides[1])}")
     pairs = list(zip(sides[0], sides[1], strict=True))
     for before, after in pairs:
         if abs(before.width * after.height - after.width * before.height) > max(*before.size, *after.size):
-            raise InputError(f"pictures to compare must have one shape; got {before.size} and {after.size}")
+            raise InputError(f"images to compare must have one shape; got {before.size} and {after.size}")
     ipywidgets, make = widgets("compare"), compare_class()
     made = [
         make(
@@ -147,24 +146,30 @@ def turntable(
     elevation: float = 15.0, azimuth: float = 0.0, radius: float = LGM_RADIUS, fovy: float = LGM_FOVY,
     background: float | Sequence[float] = 1.0, light: bool = True, progress: bool = True,
 ) -> Any:  # fmt: skip
-    """An object that turns: a play bar, a slider, and a picture to drag.
+    """Show an object that turns, with a play bar, a slider, and an image to drag.
 
-    Every frame is drawn beforehand by our own renderer, so that it plays without the kernel, and where there is no
-    WebGL. For files see :func:`image3d_nb.render_turntable`.
+    Every frame is drawn beforehand by our own renderer, so it plays without the kernel and without WebGL. For files
+    see :func:`image3d_nb.render_turntable`.
 
     Args:
         obj: Gaussians or a Mesh.
-        frames: pictures in the turn.
-        size: of each, pixels.
+        frames: images in the turn, 1 to 1000.
+        size: width and height of each image, pixels.
         fps: frames a second.
-        elevation, azimuth, radius, fovy, background, light, progress: as for :func:`image3d_nb.render_turntable`.
+        elevation: of the camera, degrees, up is positive.
+        azimuth: of the first frame, degrees, 0 is the front.
+        radius: distance from the origin, world units.
+        fovy: degrees.
+        background: one grey or (r, g, b), in [0, 1].
+        light: whether light falls on a mesh; otherwise its colours are shown as stored.
+        progress: whether a bar on stderr shows the progress.
 
     Returns:
-        ``ipywidgets.VBox`` of the picture (its trait ``frame`` counts from 0) and the bar.
+        ``ipywidgets.VBox`` of the image (its trait ``frame`` counts from 0) and the bar.
 
     Raises:
         InputError: another type of object, nothing to draw in it, or a number out of its range.
-        ImportError: ipywidgets or anywidget is not there.
+        ImportError: ipywidgets or anywidget is not installed.
 
     Example:
         >>> import torch
@@ -174,56 +179,39 @@ def turntable(
     if not 0.1 <= fps <= 100:
         raise InputError(f"fps must be from 0.1 to 100; got {fps!r}")
     check_size(size)
-    object_scene(obj, "turntable")
     ipywidgets, make = widgets("turntable"), flipbook_class()
-    pictures = turntable_frames(
+    images = turntable_frames(
         obj, frames, size=size, elevation=elevation, azimuth=azimuth, radius=radius, fovy=fovy,
         background=background, light=light, progress=progress,
     )  # fmt: skip
-    book = make(pictures=[_webp(picture) for picture in pictures], width=size, label=f"turntable of {obj!r}")
+    frames_webp = [image_bytes(image, "WEBP", quality=WEBP_QUALITY, method=4) for image in images]
+    book = make(images=frames_webp, width=size, label=f"turntable of {obj!r}")
     play = ipywidgets.Play(min=0, max=frames - 1, interval=round(1000 / fps), repeat=True)
     slider = ipywidgets.IntSlider(min=0, max=frames - 1, readout=False, layout={"flex": "1 1 auto", "width": "auto"})
     for moved in (slider, book):
         ipywidgets.jslink((play, "value"), (moved, "frame" if moved is book else "value"))
     bar = ipywidgets.HBox([play, slider], layout={"width": f"{size}px"})
-    chosen = pictures[:: -(-frames // STILL_COLUMNS)]
+    chosen = images[:: -(-frames // STILL_COLUMNS)]
     return with_still(
         ipywidgets.VBox([book, bar]), lambda: sheet(chosen, 3, width=STILL_WIDTH), f"turntable of {obj!r}"
     )
 
 
-def _fit(picture: Image.Image, size: int) -> Image.Image:
-    """At most ``size`` wide; a very small one enlarged without smoothing: it is data to look at pixel by pixel."""
-    if picture.width > size:
-        height = max(1, round(picture.height * size / picture.width))
-        return picture.resize((size, height), Image.Resampling.LANCZOS)
-    times = size // picture.width
-    if times < PIXELATED:
-        return picture
-    return picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
-
-
 def _views(
     obj: Gaussians | Mesh, view: View, count: int, size: int, background: list[float], light: bool
 ) -> list[Image.Image]:
-    """Pictures from ``count`` directions all around."""
+    """Images from ``count`` directions all around."""
     scene = object_scene(obj, "compare")
     turns = [view.azimuth + 360 * k / count for k in range(count)]
     cameras = [dataclasses.replace(view, azimuth=turn).cameras(size) for turn in turns]
-    return [as_pictures(draw(scene, camera, background, light))[0] for camera in cameras]
+    return [as_images(draw(scene, camera, background, light))[0] for camera in cameras]
 
 
 def _split(before: Image.Image, after: Image.Image, position: float) -> Image.Image:
-    """One picture: ``before`` left of the bar, ``after`` right of it."""
+    """One image: ``before`` left of the bar, ``after`` right of it."""
     size = max(before.size, after.size)
-    first, whole = (picture.convert("RGB").resize(size, Image.Resampling.BICUBIC) for picture in (before, after))
+    first, whole = (image.convert("RGB").resize(size, Image.Resampling.BICUBIC) for image in (before, after))
     edge = round(size[0] * position / 100)
     whole.paste(first.crop((0, 0, edge, size[1])), (0, 0))
     ImageDraw.Draw(whole).line([(edge, 0), (edge, size[1])], fill="grey", width=max(1, size[0] // 200))
     return whole
-
-
-def _webp(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="WEBP", quality=WEBP_QUALITY, method=4)
-    return buffer.getvalue()

@@ -1,10 +1,7 @@
-"""What a viewer shows: an object and cameras, checked, and as the bytes that the viewer's script reads."""
+"""What a viewer shows: an object and cameras, validated, and packed for the viewer's script."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import sys
 import warnings
 from collections.abc import Sequence
@@ -22,23 +19,24 @@ from ..gaussians import Gaussians
 from ..io import splat
 from ..mesh import Mesh
 from . import frusta
-from .pictures import as_pictures
+from .sheets import as_images, png_bytes, to_uint8
 
-MANY = 200_000  # Gaussians; beyond it a page is large and slow
+MANY = 200_000  # Gaussians; a page with more is large and slow
 MANY_FACES = 300_000
-MOST_RAYS = 16  # along each side of a camera's picture
+MOST_RAYS = 16  # along each side of a camera's image
+FAINTEST = 1 / 255  # the renderers draw no alpha below this, so fainter Gaussians are not sent
 CLOSEST = 0.12  # world units; the renderers draw no Gaussian nearer than 0.1
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What one viewer shows together. Each part may be missing, but not all.
+    """What one viewer shows together. At least one part is there.
 
     Attributes:
         gaussians: N Gaussians.
         mesh: a mesh, on which light falls.
-        panes: the pictures of cameras, as one mesh; shown as they are.
+        panes: the images of cameras, as one mesh; no light falls on them.
         lines: frusta, rays and axes.
     """
 
@@ -47,10 +45,14 @@ class Scene:
     panes: Mesh | None = None
     lines: frusta.Lines | None = None
 
+    def surfaces(self, light: bool = True) -> list[tuple[Mesh, bool]]:
+        """The mesh and the panes, each with whether light falls on it."""
+        return [(mesh, lit) for mesh, lit in ((self.mesh, light), (self.panes, False)) if mesh is not None]
+
 
 @dataclass(frozen=True)
 class View:
-    """A camera that looks at ``target`` from ``radius`` away; angles in degrees, as in :mod:`image3d_nb.cameras`."""
+    """A camera that looks at ``target`` from a distance of ``radius``; angles in degrees, as in ``cameras.py``."""
 
     elevation: float = 0.0
     azimuth: float = 0.0
@@ -59,7 +61,7 @@ class View:
     fovy: float = LGM_FOVY
 
     def cameras(self, size: int) -> Cameras:
-        """One camera that takes square pictures of ``size`` pixels."""
+        """One camera with square images of ``size`` pixels."""
         around = orbit_cameras(self.elevation, (self.azimuth,), self.radius, self.fovy, size)
         c2w = around.c2w.clone()
         c2w[:, :3, 3] += c2w.new_tensor(self.target)
@@ -69,18 +71,18 @@ class View:
 def make_scene(
     obj: Any, who: str, *, cameras: Cameras | None = None, pictures: Any = None, rays: int = 0, axes: bool = False
 ) -> Scene:
-    """Check an object, and the cameras beside it.
+    """Validate an object and the cameras beside it.
 
     Args:
         obj: Gaussians, a Mesh or Cameras.
         who: the caller's name, for messages.
         cameras: drawn as frusta beside Gaussians or a mesh.
-        pictures: one for each camera, shown on its picture plane; what :func:`as_pictures` takes.
-        rays: that many times as many rays from each camera are drawn, evenly over its picture; 0 draws none.
+        pictures: one image for each camera, shown on its image plane; whatever :func:`as_images` takes.
+        rays: rays x rays rays from each camera are drawn, evenly over its image; 0 to 16.
         axes: whether the axes of the world and of each camera are drawn: x red, y green, z blue.
 
     Raises:
-        InputError: another type, nothing in it, NaN in it, or pictures that do not fit the cameras.
+        InputError: another type, nothing in it, NaN in it, or images that do not fit the cameras.
     """
     if isinstance(obj, Cameras):
         if cameras is not None:
@@ -103,18 +105,18 @@ def make_scene(
 
 
 def check_gaussians(obj: Any, who: str) -> None:
-    """Raise InputError for anything but finite Gaussians; warn when there are very many."""
+    """Raise InputError for anything but finite Gaussians; warn of a slow page if there are very many."""
     if not isinstance(obj, Gaussians):
         raise InputError(f"{who} must be given Gaussians, a Mesh or Cameras; got {type(obj).__name__}")
     if len(obj) == 0:
-        raise InputError(f"{who} must be given at least one Gaussian; got none: did prune or crop take all of them?")
+        raise InputError(f"{who} must be given at least one Gaussian; got none: did prune or crop remove all of them?")
     obj.validate()
     if len(obj) > MANY:
         _warn_many(f"{len(obj):,} Gaussians", len(obj) * 32, "prune(min_opacity=...) or crop(...) makes it smaller")
 
 
 def check_mesh(mesh: Mesh, who: str) -> None:
-    """Raise InputError for a mesh that cannot be drawn; warn when there are very many faces."""
+    """Raise InputError for a mesh that cannot be drawn; warn of a slow page if there are very many faces."""
     if len(mesh.faces) == 0:
         raise InputError(f"{who} must be given a mesh with at least one face; got {mesh!r}")
     if not np.isfinite(mesh.vertices).all():  # arrays may have changed since the mesh was made
@@ -138,10 +140,10 @@ def check_cameras(cameras: Any) -> None:
 
 def _panes(cameras: Cameras, pictures: Any) -> Mesh:
     check_cameras(cameras)
-    shown = as_pictures(pictures)
-    if len(shown) != len(cameras):
-        raise InputError(f"pictures must be one a camera, {len(cameras)} of them; got {len(shown)}")
-    return frusta.panes(cameras, shown)
+    images = as_images(pictures)
+    if len(images) != len(cameras):
+        raise InputError(f"pictures must be one image for each camera, {len(cameras)} of them; got {len(images)}")
+    return frusta.panes(cameras, images)
 
 
 def _lines(cameras: Cameras | None, rays: int, axes: bool) -> frusta.Lines | None:
@@ -161,10 +163,15 @@ def _lines(cameras: Cameras | None, rays: int, axes: bool) -> frusta.Lines | Non
 def frame(
     scene: Scene, elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None, fovy: float = LGM_FOVY
 ) -> View:
-    """The first view of a scene.
+    """Choose the first view of a scene.
 
-    Without a radius, what fits into the view of LGM's cameras is seen as they see it; anything else from as far as
-    it takes to see all of it, around its middle.
+    Args:
+        scene: what is to be seen.
+        elevation: degrees, up is positive.
+        azimuth: degrees, 0 is the front.
+        radius: distance from the origin, world units. None: 1.5, where LGM's cameras stand, if the scene fits in their
+            view; otherwise as far from its middle as it takes to see all of it.
+        fovy: field of view, degrees.
     """
     if radius is not None:
         return View(elevation, azimuth, radius, fovy=fovy)
@@ -180,7 +187,7 @@ def frame(
 
 
 def _points(scene: Scene) -> NDArray[np.floating]:
-    """[n, 3], world: where things are. A few Gaussians far from all others do not count."""
+    """[n, 3], world: the points that a view should hold. A few Gaussians far from all others do not count."""
     points = [mesh.vertices for mesh in (scene.mesh, scene.panes) if mesh is not None]
     if scene.lines is not None:
         points.append(scene.lines.ends.reshape(-1, 3))
@@ -192,22 +199,17 @@ def _points(scene: Scene) -> NDArray[np.floating]:
 
 
 def payload(scene: Scene) -> dict[str, Any]:
-    """The scene as js/data.js reads it: nested dicts and lists, with bytes for all arrays."""
+    """The scene as js/data.js reads it: nested dicts and lists, in which arrays are bytes."""
     content: dict[str, Any] = {}
     if scene.gaussians is not None:
         content["splats"] = _rows(scene.gaussians)
-    surfaces = [(mesh, lit) for mesh, lit in ((scene.mesh, True), (scene.panes, False)) if mesh is not None]
+    surfaces = scene.surfaces()
     if surfaces:
         content["surfaces"] = [_surface(mesh, lit) for mesh, lit in surfaces]
     if scene.lines is not None:
-        colors = np.pad(_as_bytes(scene.lines.colors), ((0, 0), (0, 1)), constant_values=255)
+        colors = np.pad(to_uint8(scene.lines.colors), ((0, 0), (0, 1)), constant_values=255)
         content["lines"] = {"ends": scene.lines.ends.astype("<f4").tobytes(), "colours": colors.tobytes()}
     return content
-
-
-def as_json(content: dict[str, Any]) -> str:
-    """A payload for a page: bytes as base64. Nothing in it could close an element of HTML."""
-    return json.dumps(content, default=lambda value: base64.b64encode(value).decode("ascii"))
 
 
 def _rows(gaussians: Gaussians) -> bytes:
@@ -218,7 +220,9 @@ def _rows(gaussians: Gaussians) -> bytes:
         )
     fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh[:, :1])
     plain = Gaussians(*(field.detach().float().cpu() for field in fields))
-    (content,) = splat.write(plain, "page.splat").values()  # one file, in the world of the Gaussians given
+    visible = plain.opacities >= FAINTEST
+    plain = plain[visible] if bool(visible.any()) else plain
+    (content,) = splat.write(plain, "page.splat").values()  # one file; the axes stay as they are
     return content
 
 
@@ -230,20 +234,19 @@ def _surface(mesh: Mesh, lit: bool) -> dict[str, Any]:
         "lit": lit,
     }
     if mesh.uvs is not None and mesh.texture is not None:
-        buffer = io.BytesIO()
-        Image.fromarray(mesh.texture).save(buffer, format="PNG")
-        content |= {"uvs": mesh.uvs.astype("<f4").tobytes(), "texture": buffer.getvalue()}
+        texture = png_bytes(Image.fromarray(mesh.texture))
+        content |= {"uvs": mesh.uvs.astype("<f4").tobytes(), "texture": texture}
     elif mesh.vertex_colors is not None:
-        content["colours"] = _as_bytes(mesh.vertex_colors).tobytes()
+        content["colours"] = to_uint8(mesh.vertex_colors).tobytes()
     return content
 
 
-def _as_bytes(colors: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return (colors.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-
-
 def as_colour(background: float | Sequence[float]) -> list[float]:
-    """One grey or three numbers to [r, g, b], each in [0, 1]."""
+    """Convert one grey or three numbers to [r, g, b], each in [0, 1].
+
+    Raises:
+        InputError: anything else.
+    """
     try:
         values = np.asarray(background, np.float64)
     except (TypeError, ValueError):  # a name, or a list that holds no numbers

@@ -1,10 +1,9 @@
-"""`show`: objects and pictures in a notebook, with no network and no widget extension."""
+"""`show`: objects and images in a notebook, with no network and no widget extension."""
 
 from __future__ import annotations
 
 import base64
 import html
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -16,34 +15,40 @@ from ..cameras import Cameras
 from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
+from ._panel import check_size, in_notebook
 from .page import scene_page
-from .pictures import as_pictures, png_bytes, sheet
 from .scene import as_colour, frame, make_scene
+from .sheets import GAP, as_images, check_captions, png_bytes, sheet
 from .stills import still
 
-MAX_PNG = 512  # pixels; a notebook stores the PNG, so it stays small
+VIEWER_SIZE = 512  # pixels
+MAX_PNG = 512  # pixels, of a viewer; a notebook stores the PNG, so it stays small
+LEAST, MOST = 160, 860  # pixels: height of an image and width of all of them, where the caller gives no size
 
 
 def show(
     obj: Any, *, captions: Sequence[str] | None = None, columns: int | None = None, title: str | None = None,
-    size: int = 512, background: float | Sequence[float] = 1.0,
+    size: int | None = None, background: float | Sequence[float] = 1.0, checkerboard: bool = False,
     elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None, turn: bool = False, light: bool = True,
     cameras: Cameras | None = None, pictures: Any = None, rays: int = 0, axes: bool = False,
 ) -> None:  # fmt: skip
     """Show something in the notebook.
 
     Gaussians, meshes and cameras can be turned with the mouse; the notebook also keeps a PNG of the first view, for
-    places where nothing runs (GitHub, a printout). Pictures are shown as one PNG. Outside of a notebook nothing can be
-    shown: a warning says what to do there.
+    places where nothing runs (GitHub, a printout). Images are shown as one PNG. Outside of a notebook ``show`` warns
+    and says what to do there.
 
     Args:
-        obj: Gaussians; a Mesh; Cameras, drawn as frusta; one picture (PIL image, array or tensor [H, W], [H, W, 3] or
-            [H, W, 4], uint8 or floats in [0, 1]); a sequence of pictures, or an array [V, H, W, 3].
-        captions: one text a picture.
-        columns: pictures a line; None puts all in one line.
+        obj: Gaussians; a Mesh; Cameras, drawn as frusta; one image (PIL image, array or tensor [H, W], [H, W, 3] or
+            [H, W, 4], uint8 or floats in [0, 1]); a sequence of images, or an array [V, H, W, 3].
+        captions: one text for each image, wrapped below it.
+        columns: images in a row; None puts all in one row.
         title: of the viewer, any text; None names the type of the object.
-        size: width of the viewer, or the largest width of the pictures together, in pixels.
-        background: one grey or (r, g, b), in [0, 1]; not for pictures.
+        size: pixels. Of a viewer: width and height; None is 512. Of images: the width of a row, for which images are
+            made smaller or larger (twice as large or more: with square pixels); None enlarges small images to a height
+            of 160 and makes rows wider than 860 fit.
+        background: of the viewer, one grey or (r, g, b), in [0, 1].
+        checkerboard: whether a checkerboard shows behind transparent images; otherwise white does.
         elevation: of the first view, degrees, up is positive.
         azimuth: of the first view, degrees, 0 is the front.
         radius: distance from the origin, world units. None: 1.5, where LGM's cameras stand, if the object fits in
@@ -51,19 +56,19 @@ def show(
         turn: whether the viewer turns on its own from the start.
         light: whether light falls on a mesh; otherwise its colours are shown as stored.
         cameras: drawn as frusta beside Gaussians or a mesh.
-        pictures: one a camera, shown on its picture plane.
-        rays: rays x rays rays from each camera are drawn, evenly over its picture; 0 to 16.
+        pictures: one image for each camera, shown on its image plane.
+        rays: rays x rays rays from each camera are drawn, evenly over its image; 0 to 16.
         axes: whether the axes of the world and of the cameras are drawn: x red, y green, z blue.
 
     Raises:
-        InputError: an object of another type, nothing or NaN in it, captions or cameras that do not fit the pictures.
+        InputError: an object of another type, nothing or NaN in it, captions or cameras that do not fit the images.
     """
     bundle = mimebundle(
         obj, captions=captions, columns=columns, title=title, size=size, background=background,
-        elevation=elevation, azimuth=azimuth, radius=radius, turn=turn, light=light,
+        checkerboard=checkerboard, elevation=elevation, azimuth=azimuth, radius=radius, turn=turn, light=light,
         cameras=cameras, pictures=pictures, rays=rays, axes=axes,
     )  # fmt: skip
-    if not _in_notebook():
+    if not in_notebook():
         warnings.warn(_elsewhere(obj), UserWarning, stacklevel=2)
         return
     require("IPython.display", extra="notebook", who="image3d_nb.show").display(bundle, raw=True)
@@ -71,14 +76,19 @@ def show(
 
 def mimebundle(
     obj: Any, *, captions: Sequence[str] | None = None, columns: int | None = None, title: str | None = None,
-    size: int = 512, background: float | Sequence[float] = 1.0,
+    size: int | None = None, background: float | Sequence[float] = 1.0, checkerboard: bool = False,
     elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None, turn: bool = False, light: bool = True,
     cameras: Cameras | None = None, pictures: Any = None, rays: int = 0, axes: bool = False,
 ) -> dict[str, str]:  # fmt: skip
-    """What :func:`show` hands to the notebook: MIME type -> text (pictures as base64). Arguments as there."""
-    if not 16 <= size <= 4096:
-        raise InputError(f"size must be a number of pixels from 16 to 4096; got {size!r}")
+    """The MIME bundle that :func:`show` displays. It takes the same arguments.
+
+    Returns:
+        MIME type -> text; PNGs as base64.
+    """
+    if size is not None:
+        check_size(size)
     if isinstance(obj, Gaussians | Mesh | Cameras):
+        size = size or VIEWER_SIZE
         scene = make_scene(obj, "show", cameras=cameras, pictures=pictures, rays=rays, axes=axes)
         colour, view = as_colour(background), frame(scene, elevation, azimuth, radius)
         title = title or type(obj).__name__
@@ -87,21 +97,20 @@ def mimebundle(
         return {**_png_bundle(png, repr(obj)), "text/html": _iframe(page, title, size)}
     if not isinstance(obj, Image.Image | list | tuple) and not hasattr(obj, "ndim"):
         raise InputError(
-            f"show must be given Gaussians, a Mesh, Cameras, a picture or several; got {type(obj).__name__}"
+            f"show must be given Gaussians, a Mesh, Cameras, an image or several; got {type(obj).__name__}"
         )
-    return _pictures_bundle(obj, captions, columns, size)
+    images = as_images(obj)
+    check_captions(captions, columns, len(images))
+    columns = columns or len(images)
+    whole = sheet(images, columns, captions, size or _usual_width(images, columns), checkerboard)
+    sizes = ", ".join(sorted({f"{image.width} x {image.height}" for image in images}))
+    return _png_bundle(png_bytes(whole), f"{len(images)} picture{'s' * (len(images) > 1)}, {sizes} pixels")
 
 
-def _pictures_bundle(obj: Any, captions: Sequence[str] | None, columns: int | None, size: int) -> dict[str, str]:
-    pictures = as_pictures(obj)
-    if captions is not None and (isinstance(captions, str) or len(captions) != len(pictures)):
-        count = 1 if isinstance(captions, str) else len(captions)
-        raise InputError(f"captions must be a list of one text a picture, {len(pictures)} of them; got {count}")
-    if columns is not None and columns < 1:
-        raise InputError(f"columns must be a number of at least 1; got {columns!r}")
-    picture = sheet(pictures, columns or len(pictures), captions, width=size)
-    sizes = ", ".join(sorted({f"{p.width} x {p.height}" for p in pictures}))
-    return _png_bundle(png_bytes(picture), f"{len(pictures)} picture{'s' * (len(pictures) > 1)}, {sizes} pixels")
+def _usual_width(images: Sequence[Image.Image], columns: int) -> int:
+    height = max(LEAST, *(image.height for image in images))
+    widest = height * max(image.width / image.height for image in images)
+    return min(MOST, round(min(columns, len(images)) * (widest + GAP) - GAP))
 
 
 def _png_bundle(png: bytes, text: str) -> dict[str, str]:
@@ -116,17 +125,10 @@ def _iframe(page: str, title: str, size: int) -> str:
     )
 
 
-def _in_notebook() -> bool:
-    if "IPython" not in sys.modules:  # a notebook's kernel has loaded it before any cell runs
-        return False
-    shell = sys.modules["IPython"].get_ipython()
-    return shell is not None and hasattr(shell, "kernel")  # IPython in a terminal has no kernel
-
-
 def _elsewhere(obj: Any) -> str:
     if isinstance(obj, Gaussians | Mesh | Cameras):
         name = type(obj).__name__.lower()
         advice = f'image3d_nb.save_html({name}, "page.html") writes a page to open in a browser'
     else:
-        advice = 'save the pictures instead, e.g. picture.save("picture.png")'
-    return f"show needs a notebook, and there is none here: {advice}"
+        advice = 'save the images instead, e.g. image.save("image.png")'
+    return f"show needs a notebook, and this is not one: {advice}"

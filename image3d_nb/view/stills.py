@@ -1,4 +1,4 @@
-"""Scenes to pictures with our own renderers, on a CPU: what stands where no viewer runs."""
+"""Images of scenes from our own CPU renderers, for places where no viewer runs."""
 
 from __future__ import annotations
 
@@ -10,36 +10,50 @@ from PIL import Image
 
 from ..cameras import Cameras
 from ..gaussians import Gaussians
-from ..mesh import Mesh
 from ..rendering import render
 from ..rendering.mesh_zbuffer import render_mesh
 from .frusta import Lines, ribbons
-from .pictures import as_pictures
 from .scene import Scene, View
+from .sheets import as_images
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-"""rgb [V, H, W, 3] premultiplied, alpha [V, H, W], depth [V, H, W] (0 where nothing is)."""
+"""rgb [V, H, W, 3] premultiplied by alpha, alpha [V, H, W], depth [V, H, W] (0 where alpha is 0)."""
 
 
 def still(scene: Scene, size: int, background: Any = 1.0, view: View | None = None, light: bool = True) -> Image.Image:
-    """One view as a square picture of ``size`` pixels; ``light`` falls on meshes."""
-    return as_pictures(draw(scene, (view or View()).cameras(size), background, light))[0]
+    """Draw one view of a scene.
+
+    Args:
+        scene: what to draw.
+        size: width and height, pixels.
+        background: one grey or (r, g, b), in [0, 1].
+        view: where the camera is; None is LGM's front camera.
+        light: whether light falls on the scene's mesh.
+    """
+    return as_images(draw(scene, (view or View()).cameras(size), background, light))[0]
 
 
 def draw(scene: Scene, cameras: Cameras, background: Any = 1.0, light: bool = True) -> NDArray[np.float32]:
-    """[V, H, W, 3], in [0, 1]: the scene from each camera.
+    """Draw a scene from several cameras.
 
-    Parts hide each other by the depth that each has in a pixel, one depth a part: that is exact for what is opaque.
+    In each pixel the scene's parts are sorted by one depth for each part, which is exact for opaque parts.
+
+    Args:
+        scene: what to draw.
+        cameras: V cameras.
+        background: one grey or (r, g, b), in [0, 1].
+        light: whether light falls on the scene's mesh.
+
+    Returns:
+        [V, H, W, 3], sRGB in [0, 1].
     """
     layers: list[Layer] = []
     if scene.gaussians is not None:
         layers.append(_splats(scene.gaussians, cameras))
-    if scene.mesh is not None:
-        layers.append(_mesh(scene.mesh, cameras, light))
-    if scene.panes is not None:
-        layers.append(_mesh(scene.panes, cameras, False))
+    for mesh, lit in scene.surfaces(light):
+        layers.append(render_mesh(mesh, cameras, 0.0, shade=lit))
     if scene.lines is not None:
-        layers.append(_strokes(scene.lines, cameras))
+        layers.append(_draw_lines(scene.lines, cameras))
     rgb, alpha = _over(layers)
     return np.clip(rgb + (1 - alpha[..., None]) * np.asarray(background, np.float32), 0, 1)
 
@@ -50,11 +64,7 @@ def _splats(gaussians: Gaussians, cameras: Cameras) -> Layer:
     return rgb, alpha, depth
 
 
-def _mesh(mesh: Mesh, cameras: Cameras, light: bool) -> Layer:
-    return render_mesh(mesh, cameras, 0.0, shade=light)
-
-
-def _strokes(lines: Lines, cameras: Cameras) -> Layer:
+def _draw_lines(lines: Lines, cameras: Cameras) -> Layer:
     focal = float(cameras.Ks[0, 0, 0])
     views = []
     for i, viewmat in enumerate(cameras.viewmats.detach().cpu().double().numpy()):
@@ -64,7 +74,7 @@ def _strokes(lines: Lines, cameras: Cameras) -> Layer:
 
 
 def _over(layers: list[Layer]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """All layers in one, premultiplied: in each pixel the nearest last."""
+    """Blend layers, in each pixel from far to near: rgb premultiplied [V, H, W, 3], alpha [V, H, W]."""
     rgb, alpha, depth = (np.stack(parts) for parts in zip(*layers, strict=True))  # [L, V, H, W, ...]
     order = np.argsort(-np.where(alpha > 0, depth, np.inf), axis=0, kind="stable")  # far to near
     rgb = np.take_along_axis(rgb, order[..., None], 0)

@@ -1,39 +1,34 @@
-"""Live previews made of pythreejs objects: a mesh, splats, cameras. All that this project knows of pythreejs is here.
+"""Live previews made of stock pythreejs objects: a mesh, splats as points, cameras. All our use of pythreejs is here.
 
-pythreejs 2.4.2 brings three.js r97. Its traps, and how they are avoided: every texture of a material's ``uniforms``
-lands under the last of their names, so a material here has one uniform; a DataTexture is [H, W, 4]; shaders are GLSL
-ES 1.00; geometry is a BufferGeometry of numpy arrays; InstancedBufferAttribute forgets its item size, so nothing is
-instanced. Our own shaders show colours as they are stored, in sRGB, and need neither lights nor gammaOutput.
+pythreejs 2.4.2 wraps three.js r97. Without gamma settings that version shows colours as they are stored, in sRGB. A
+DataTexture is [H, W, 4] with the lowest row first, and geometry is a BufferGeometry of numpy arrays.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Sequence
-from string import Template
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from .._optional import require
 from ..cameras import LGM_FOVY, Cameras, pixel_rays
 from ..errors import InputError
 from ..gaussians import Gaussians
-from ..mesh import Mesh
+from ..mesh import GREY, Mesh
 from . import frusta
 from ._panel import check_size, object_scene, with_still
-from ._three_splats import FRAGMENT_SHADER, splat_table, vertex_numbers, vertex_shader
-from .pictures import as_pictures
 from .scene import Scene, View, as_colour, frame, make_scene
+from .sheets import as_images
 from .stills import draw
 
-NEAR, FAR = 1 / 150, 100.0  # of the picture's depth, in distances from the camera to what it looks at
-GREY = 0.7  # a mesh with neither colours nor a texture, as in image3d_nb/rendering
-MANY = 100_000  # Gaussians; 124 bytes each
-BYTES = 124
+NEAR, FAR = 1 / 150, 100.0  # clipping planes, in distances from the camera to what it looks at
+DOT = 0.01  # width of a splat's dot, in distances from the camera to what it looks at
+MIN_OPACITY = 0.1  # fainter Gaussians would look solid as dots
 MAX_STILL = 512  # pixels; a notebook stores the PNG, so it stays small
 
 
@@ -42,29 +37,29 @@ def preview_mesh(
     background: float | Sequence[float] = 1.0,
     elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None, fovy: float = LGM_FOVY,
 ) -> Any:  # fmt: skip
-    """A mesh to turn with the mouse: a pythreejs Renderer, which goes into any box of ipywidgets.
+    """Show a mesh as a pythreejs Renderer, which goes into any box of ipywidgets and turns with the mouse.
 
     A cell that ends with it also keeps a PNG of the first view, for places where nothing runs.
 
     Args:
         mesh: with vertex colours, a texture, or neither; world units.
         size: width and height, pixels.
-        light: whether a soft light falls on it; otherwise its colours are shown as stored.
-        wireframe: edges of the triangles only.
+        light: whether a soft light falls on the mesh; otherwise its colours are shown as stored.
+        wireframe: whether only the edges of the triangles are drawn.
         background: one grey or (r, g, b), in [0, 1].
         elevation: of the first view, degrees, up is positive.
         azimuth: of the first view, degrees, 0 is the front.
-        radius: distance from the origin, world units. None: what fits into the view of LGM's cameras is seen as they
-            see it, at 1.5; anything else from as far as it takes to see all of it, around its middle.
-        fovy: degrees.
+        radius: distance from the origin, world units. None: 1.5, where LGM's cameras stand, if the mesh fits in their
+            view; otherwise as far from its middle as it takes to see all of it.
+        fovy: field of view, degrees.
 
     Returns:
-        ``pythreejs.Renderer``; its ``scene.children`` and ``camera`` are live. What lies far from the origin is moved
+        ``pythreejs.Renderer``; its ``scene.children`` and ``camera`` are live. A mesh far from the origin is moved
         there, in a ``pythreejs.Group``.
 
     Raises:
-        InputError: not a mesh, one without faces, or a number out of its range.
-        ImportError: pythreejs is not there.
+        InputError: not a mesh, a mesh without faces, or a number out of its range.
+        ImportError: pythreejs is not installed.
 
     Example:
         >>> import numpy as np
@@ -73,30 +68,34 @@ def preview_mesh(
     """
     if not isinstance(mesh, Mesh):
         raise InputError(f"preview_mesh must be given a Mesh; got {type(mesh).__name__}")
-    look = _Look(size, background, elevation, azimuth, radius, fovy, light, wireframe)
-    return _preview(object_scene(mesh, "preview_mesh"), look, repr(mesh))
+    view = (elevation, azimuth, radius, fovy)
+    return _preview(object_scene(mesh, "preview_mesh"), mesh, size, background, view, light, wireframe)
 
 
 def preview_splats(
     gaussians: Gaussians, *, size: int = 512, background: float | Sequence[float] = 1.0,
     elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None, fovy: float = LGM_FOVY,
 ) -> Any:  # fmt: skip
-    """Gaussians to turn with the mouse: a pythreejs Renderer, which goes into any box of ipywidgets.
+    """Show where Gaussians are, as coloured dots in a pythreejs Renderer, which goes into any box of ipywidgets.
 
-    They are real anisotropic splats, drawn from the back to the front in one of 16 orders that were sorted beforehand:
-    nearly right from everywhere, and exact from LGM's four views. :func:`image3d_nb.show` sorts for each view and
-    sends a quarter of the data; this one mixes with meshes, cameras and widgets.
+    Each Gaussian of opacity 0.1 or more is one opaque dot at its mean, in its colour without view dependence. This is
+    for scenes that mix splats with meshes, cameras and widgets; :func:`image3d_nb.show` draws real splats.
 
     Args:
-        gaussians: N Gaussians, world units; one colour each, without view dependence.
-        size, background, elevation, azimuth, radius, fovy: as for :func:`preview_mesh`.
+        gaussians: N Gaussians, world units.
+        size: width and height, pixels.
+        background: one grey or (r, g, b), in [0, 1].
+        elevation: of the first view, degrees, up is positive.
+        azimuth: of the first view, degrees, 0 is the front.
+        radius: distance from the origin, world units; None as in :func:`preview_mesh`.
+        fovy: field of view, degrees.
 
     Returns:
         ``pythreejs.Renderer``.
 
     Raises:
-        InputError: not Gaussians, none, NaN in them, or more than a texture holds.
-        ImportError: pythreejs is not there.
+        InputError: not Gaussians, no Gaussian of opacity 0.1 or more, NaN, or a number out of its range.
+        ImportError: pythreejs is not installed.
 
     Example:
         >>> import torch
@@ -105,8 +104,8 @@ def preview_splats(
     """
     if not isinstance(gaussians, Gaussians):
         raise InputError(f"preview_splats must be given Gaussians; got {type(gaussians).__name__}")
-    look = _Look(size, background, elevation, azimuth, radius, fovy)
-    return _preview(object_scene(gaussians, "preview_splats"), look, repr(gaussians))
+    view = (elevation, azimuth, radius, fovy)
+    return _preview(object_scene(gaussians, "preview_splats"), gaussians, size, background, view)
 
 
 def preview_cameras(
@@ -115,26 +114,32 @@ def preview_cameras(
     size: int = 512, light: bool = True, background: float | Sequence[float] = 1.0,
     elevation: float = 25.0, azimuth: float = 35.0, radius: float | None = None, fovy: float = LGM_FOVY,
 ) -> Any:  # fmt: skip
-    """Cameras as pyramids, with what they look at: a pythreejs Renderer, which goes into any box of ipywidgets.
+    """Show cameras as pyramids, with what they look at: a pythreejs Renderer, which goes into any box of ipywidgets.
 
-    A pyramid's tip is the camera, its base the picture, and the roof on the base says which edge is up.
+    A pyramid's tip is the camera, its base the image plane, and the roof on the base says which edge is up.
 
     Args:
         cameras: V cameras.
-        obj: what they look at: Gaussians, a Mesh, or None.
-        pictures: one for each camera, shown on its picture plane; whatever ``show`` takes.
-        rays: pixels (column, row): from every camera a ray goes through the centre of each. Or a number: that many
-            times as many rays, evenly over each picture.
-        axes: the axes of the world and of each camera: x red, y green, z blue.
-        size, light, background, elevation, azimuth, radius, fovy: as for :func:`preview_mesh`.
+        obj: what they look at: a Mesh, Gaussians (drawn as in :func:`preview_splats`), or None.
+        pictures: one image for each camera, shown on its image plane; whatever ``show`` takes.
+        rays: pixels (column, row): from every camera a ray goes through the centre of each. Or a number n: n x n rays
+            from each camera, evenly over its image.
+        axes: whether the axes of the world and of each camera are drawn: x red, y green, z blue.
+        size: width and height, pixels.
+        light: whether a soft light falls on a mesh.
+        background: one grey or (r, g, b), in [0, 1].
+        elevation: of the first view, degrees, up is positive.
+        azimuth: of the first view, degrees, 0 is the front.
+        radius: distance from the origin, world units; None as in :func:`preview_mesh`.
+        fovy: field of view of the preview, degrees.
 
     Returns:
         ``pythreejs.Renderer``.
 
     Raises:
-        InputError: not cameras, nothing to draw in the object, pictures that do not fit the cameras, or pixels
-            outside of them.
-        ImportError: pythreejs is not there.
+        InputError: not cameras, nothing to draw in the object, images that do not fit the cameras, or pixels outside
+            of the image.
+        ImportError: pythreejs is not installed.
 
     Example:
         >>> from image3d_nb import orbit_cameras
@@ -143,83 +148,82 @@ def preview_cameras(
     """
     if not isinstance(cameras, Cameras):
         raise InputError(f"cameras must be Cameras, e.g. orbit_cameras(); got {type(cameras).__name__}")
-    chosen = () if isinstance(rays, int) else rays
-    options: dict[str, Any] = {"pictures": pictures, "axes": axes, "rays": rays if isinstance(rays, int) else 0}
+    pixels, per_side = ((), rays) if isinstance(rays, int) else (rays, 0)
+    options: dict[str, Any] = {"pictures": pictures, "axes": axes, "rays": per_side}
     if obj is None:
         scene = make_scene(cameras, "preview_cameras", **options)
     else:
         object_scene(obj, "preview_cameras")
         scene = make_scene(obj, "preview_cameras", cameras=cameras, **options)
-    if len(chosen) and scene.lines is not None:
-        scene = dataclasses.replace(scene, lines=scene.lines + pixel_lines(cameras, chosen))
-    look = _Look(size, background, elevation, azimuth, radius, fovy, light)
-    return _preview(scene, look, repr(cameras))
+    if len(pixels) and scene.lines is not None:
+        scene = dataclasses.replace(scene, lines=scene.lines + pixel_lines(cameras, pixels))
+    return _preview(scene, cameras, size, background, (elevation, azimuth, radius, fovy), light)
 
 
 def pixel_lines(cameras: Cameras, pixels: Sequence[tuple[int, int]]) -> frusta.Lines:
-    """The rays through the centres of pixels (column, row) of every camera, to the far side of the origin.
+    """The rays through the centres of some pixels of every camera, as lines to the far side of the origin.
+
+    Args:
+        cameras: V cameras.
+        pixels: P pairs (column, row).
+
+    Returns:
+        V x P lines, in each camera's colour.
 
     Raises:
-        InputError: a pixel that is none, or outside of the picture.
+        InputError: an entry is not a pixel, or lies outside of the image.
     """
     wide, high = cameras.width, cameras.height
     wanted = np.array(pixels) if all(np.shape(pixel) == (2,) for pixel in pixels) else np.zeros((1, 2))
     if wanted.dtype.kind not in "iu" or ((wanted < 0) | (wanted >= (wide, high))).any():
-        raise InputError(f"rays must be pixels (column, row) in a picture of {wide} x {high}; got {pixels!r}")
+        raise InputError(f"rays must be pixels (column, row) of an image of {wide} x {high}; got {pixels!r}")
     columns, rows = wanted.T
     start, along = (field[:, rows, columns].detach().cpu().double().numpy() for field in pixel_rays(cameras))
     length = 2 * float(cameras.positions.norm(dim=-1).median()) or 1.0
     ends = np.stack([start, start + length * along], 2)  # [V, P, 2, 3]
-    colors = frusta.frusta(cameras).colors.reshape(len(cameras), -1, 3)[:, :1]  # [V, 1, 3], each camera's
+    colors = frusta.frusta(cameras).colors.reshape(len(cameras), -1, 3)[:, :1]  # [V, 1, 3]
     return frusta.Lines(ends.reshape(-1, 2, 3).astype(np.float32), colors.repeat(len(wanted), 1).reshape(-1, 3))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Look:
-    """How a scene is seen; the words of :func:`preview_mesh`."""
-
-    size: int
-    background: float | Sequence[float]
-    elevation: float
-    azimuth: float
-    radius: float | None
-    fovy: float
-    light: bool = True
-    wireframe: bool = False
-
-
-def _preview(scene: Scene, look: _Look, text: str) -> Any:
-    """A pythreejs scene with a camera that the mouse turns, and the same picture of our own for a saved notebook."""
-    check_size(look.size)
-    colour = as_colour(look.background)
-    view = _around_origin(frame(scene, look.elevation, look.azimuth, look.radius, look.fovy))
-    seen_from = dataclasses.replace(view, target=(0.0, 0.0, 0.0)).cameras(look.size)  # checks the angles
-    three, paint = _three(), _paint(colour)
+def _preview(
+    scene: Scene, shown: object, size: int, background: float | Sequence[float],
+    first: tuple[float, float, float | None, float], light: bool = True, wireframe: bool = False,
+) -> Any:  # fmt: skip
+    """A pythreejs scene with a camera that the mouse turns, and our own renderer's PNG of it for a saved notebook."""
+    check_size(size)
+    colour = as_colour(background)
+    view = _around_origin(frame(scene, *first))
+    seen_from = dataclasses.replace(view, target=(0.0, 0.0, 0.0)).cameras(size)  # checks the angles
+    three, paint = _three(), _hex(colour)
+    parts: list[Any] = [] if scene.lines is None else _lines(scene.lines)
+    for mesh, lit in scene.surfaces(light):
+        parts.append(_mesh(mesh, lit, wireframe and mesh is scene.mesh))
+    if scene.gaussians is not None:
+        dots = _dots(scene.gaussians, DOT * view.radius)
+        parts.append(_points(dots, DOT * view.radius, view.fovy))
+        scene = dataclasses.replace(scene, gaussians=dots)
     camera = three.PerspectiveCamera(
-        position=seen_from.positions[0].tolist(), quaternion=_turn(look.elevation, look.azimuth),
-        fov=look.fovy, aspect=1.0, near=NEAR * view.radius, far=FAR * view.radius,
+        position=seen_from.positions[0].tolist(), quaternion=_quaternion(view.elevation, view.azimuth),
+        fov=view.fovy, aspect=1.0, near=NEAR * view.radius, far=FAR * view.radius, children=[_light(view.radius)],
     )  # fmt: skip
-    smooth = scene.gaussians is None or scene.lines is not None  # edges are drawn four times as fine; splats have none
-    parts = _parts(scene, look)
     if any(view.target):
         parts = [three.Group(children=parts, position=[-value for value in view.target])]
     renderer = three.Renderer(
         camera=camera, scene=three.Scene(children=[*parts, camera], background=paint),
-        controls=[three.OrbitControls(controlling=camera)],
-        width=look.size, height=look.size, antialias=smooth, clearColor=paint,
+        controls=[three.OrbitControls(controlling=camera)], width=size, height=size, antialias=True, clearColor=paint,
     )  # fmt: skip
 
     def still() -> Image.Image:
-        return as_pictures(draw(scene, view.cameras(min(look.size, MAX_STILL)), colour, look.light))[0]
+        return as_images(draw(scene, view.cameras(min(size, MAX_STILL)), colour, light))[0]
 
-    return with_still(renderer, still, f"preview of {text}")
+    return with_still(renderer, still, f"preview of {shown!r}")
 
 
 def _around_origin(view: View) -> View:
-    """The same view about the origin, a little farther away, if it was about a point near it.
+    """A view of a point near the origin becomes a view of the origin, a little farther away.
 
-    OrbitControls look at the origin until the mouse moves, whatever their ``target``; what is far from there must be
-    moved there, and then the numbers in the scene are no longer those of the world.
+    OrbitControls look at the origin until the mouse moves, whatever their ``target`` is. An object far from there must
+    be moved, and then the numbers in the scene are no longer those of the world.
     """
     distance = math.dist(view.target, (0, 0, 0))
     if distance > 0.3 * view.radius:
@@ -227,46 +231,25 @@ def _around_origin(view: View) -> View:
     return dataclasses.replace(view, radius=view.radius + distance, target=(0.0, 0.0, 0.0))
 
 
-def _parts(scene: Scene, look: _Look) -> list[Any]:
-    parts: list[Any] = [] if scene.lines is None else _lines(scene.lines)
-    if scene.panes is not None:
-        parts.append(_mesh(scene.panes, light=False))
-    if scene.mesh is not None:
-        parts.append(_mesh(scene.mesh, look.light, look.wireframe))
-    if scene.gaussians is not None:
-        _warn(scene.gaussians)
-        parts.append(_splats(scene.gaussians, look.size))
-    return parts
-
-
-def _warn(gaussians: Gaussians) -> None:
-    level = 5  # the line that called the preview
-    if gaussians.sh_degree:
-        warnings.warn(
-            f"the preview shows one colour a Gaussian: the view-dependent part (SH degree 1 to {gaussians.sh_degree}) "
-            f"of {len(gaussians)} Gaussians is left out there",
-            UserWarning,
-            stacklevel=level,
-        )
-    if len(gaussians) > MANY:
-        warnings.warn(
-            f"{len(gaussians):,} Gaussians make a preview of {len(gaussians) * BYTES / 1e6:.0f} MB, slow to open and "
-            "to turn; prune(min_opacity=...) makes it smaller, show(...) needs a quarter of that",
-            UserWarning,
-            stacklevel=level,
-        )
+def _dots(gaussians: Gaussians, width: float) -> Gaussians:
+    """Gaussians that our renderer draws nearly as three draws points: round, opaque, all of one size."""
+    visible = gaussians[gaussians.opacities >= MIN_OPACITY].detach()
+    if not len(visible):
+        raise InputError(f"a preview must be given at least one Gaussian of opacity {MIN_OPACITY} or more; got none")
+    scales = torch.full_like(visible.scales, 0.36 * width)  # looks about as large as a square of that width
+    return dataclasses.replace(visible, scales=scales, opacities=torch.ones_like(visible.opacities))
 
 
 def _three() -> Any:
     return require("pythreejs", extra="notebook", who="image3d_nb's previews")
 
 
-def _paint(colour: Any) -> str:
+def _hex(colour: Any) -> str:
     return "#" + "".join(f"{round(255 * float(value)):02x}" for value in colour)
 
 
-def _turn(elevation: float, azimuth: float) -> tuple[float, float, float, float]:
-    """The quaternion, in three's order (x, y, z, w), that turns a camera first down, then around: q_y(azimuth) q_x."""
+def _quaternion(elevation: float, azimuth: float) -> tuple[float, float, float, float]:
+    """In three's order (x, y, z, w): turn a camera first down, then around, q_y(azimuth) q_x(-elevation)."""
     up, around = math.radians(elevation) / 2, math.radians(azimuth) / 2
     return (
         -math.cos(around) * math.sin(up), math.sin(around) * math.cos(up),
@@ -278,18 +261,22 @@ def _attribute(values: Any, kind: Any = np.float32) -> Any:
     return _three().BufferAttribute(np.ascontiguousarray(values, kind), normalized=False)
 
 
-def _splats(gaussians: Gaussians, size: int) -> Any:
-    three = _three()
-    table = splat_table(gaussians)
-    texture = three.DataTexture(table, format="RGBAFormat", type="FloatType")
-    material = three.ShaderMaterial(
-        vertexShader=vertex_shader(len(gaussians), table, size), fragmentShader=FRAGMENT_SHADER,
-        uniforms={"splats": {"value": texture, "type": "t"}},
-        transparent=True, depthWrite=False, side="DoubleSide",
-        blending="CustomBlending", blendSrc="OneFactor", blendDst="OneMinusSrcAlphaFactor",
-    )  # fmt: skip
-    geometry = three.BufferGeometry(attributes={"position": _attribute(vertex_numbers(len(gaussians)))})
-    return three.Mesh(geometry, material, frustumCulled=False)
+def _light(radius: float) -> Any:
+    """A light that moves with the camera: brightness 0.62 + 0.42 (normal . to_light), as in rendering/mesh_zbuffer.py.
+
+    A HemisphereLight has no target object and takes its direction from its position in the world; from this far away
+    the camera's own position does not count.
+    """
+    position = [1e4 * radius * value for value in (-0.451, 0.551, 0.702)]
+    return _three().HemisphereLight("#ffffff", _hex((0.2 / 1.04,) * 3), 1.04, position=position)
+
+
+def _points(gaussians: Gaussians, width: float, fovy: float) -> Any:
+    three, plain = _three(), gaussians.to("cpu")
+    attributes = {"position": _attribute(plain.means.numpy()), "color": _attribute(plain.rgb.clamp(0, 1).numpy())}
+    size = width / math.tan(math.radians(fovy) / 2)  # three does not count the field of view in
+    material = three.PointsMaterial(size=size, sizeAttenuation=True, vertexColors="VertexColors")
+    return three.Points(three.BufferGeometry(attributes=attributes), material, frustumCulled=False)
 
 
 def _mesh(mesh: Mesh, light: bool, wireframe: bool = False) -> Any:
@@ -299,74 +286,26 @@ def _mesh(mesh: Mesh, light: bool, wireframe: bool = False) -> Any:
         "normal": _attribute(mesh.vertex_normals()),
         "index": _attribute(mesh.faces.ravel(), np.uint32),
     }
-    uniforms: dict[str, Any] = {}
-    textured = mesh.uvs is not None and mesh.texture is not None
-    if mesh.texture is not None and textured:
+    look: dict[str, Any] = {"side": "DoubleSide", "wireframe": wireframe}
+    if mesh.uvs is not None and mesh.texture is not None:
         attributes["uv"] = _attribute(mesh.uvs)
-        rows = np.flipud(mesh.texture)  # three's first row is the lowest
-        opaque = np.full((*rows.shape[:2], 1), 255, np.uint8)
-        picture = np.ascontiguousarray(np.concatenate([rows, opaque], 2))  # [h, w, 4]
-        uniforms["picture"] = {
-            "value": three.DataTexture(picture, magFilter="LinearFilter", minFilter="LinearFilter"), "type": "t",
-        }  # fmt: skip
-    elif mesh.vertex_colors is None:
-        attributes["tint"] = _attribute(np.full((len(mesh.vertices), 3), GREY))
+        texture = np.pad(np.flipud(mesh.texture), ((0, 0), (0, 0), (0, 1)), constant_values=255)  # [h, w, 4]
+        look["map"] = three.DataTexture(texture, magFilter="LinearFilter", minFilter="LinearFilter")
+    elif mesh.vertex_colors is not None:
+        attributes["color"] = _attribute(mesh.vertex_colors)
+        look["vertexColors"] = "VertexColors"
     else:
-        attributes["tint"] = _attribute(mesh.vertex_colors)
-    material = three.ShaderMaterial(
-        vertexShader=_mesh_shader(light, textured),
-        fragmentShader=_PICTURED if textured else _TINTED,
-        uniforms=uniforms, side="DoubleSide", wireframe=wireframe,
-    )  # fmt: skip
+        look["color"] = _hex((GREY,) * 3)
+    material = (three.MeshLambertMaterial if light else three.MeshBasicMaterial)(**look)
     return three.Mesh(three.BufferGeometry(attributes=attributes), material, frustumCulled=False)
 
 
 def _lines(lines: frusta.Lines) -> list[Any]:
-    """A LineSegments2 a colour: its material takes no colours by vertex."""
+    """One LineSegments2 for each colour: its material takes no colours by vertex."""
     three = _three()
     parts = []
     for colour in np.unique(lines.colors, axis=0):
         chosen = np.ascontiguousarray(lines.ends[(lines.colors == colour).all(1)], np.float32)
-        material = three.LineMaterial(linewidth=frusta.LINE_WIDTH, color=_paint(colour))
+        material = three.LineMaterial(linewidth=frusta.LINE_WIDTH, color=_hex(colour))
         parts.append(three.LineSegments2(three.LineSegmentsGeometry(positions=chosen), material))
     return parts
-
-
-def _mesh_shader(light: bool, textured: bool) -> str:
-    declared, surface = ("", "vec3(uv, 0.0)") if textured else ("attribute vec3 tint;", "tint")  # three declares uv
-    brightness = "clamp(0.62 + 0.42 * dot(normalMatrix * normal, TO_LIGHT), 0.2, 1.0)" if light else "1.0"
-    return Template(_MESH_VERTEX).substitute(declared=declared, surface=surface, brightness=brightness)
-
-
-# The light is that of image3d_nb/rendering/mesh_zbuffer.py: left, above, behind the camera, wrapped so that no side
-# turns black; here in OpenGL's axes.
-_MESH_VERTEX = """
-precision highp float;
-$declared
-varying vec3 surface;   // r, g, b; or u, v of the picture
-varying float light;
-const vec3 TO_LIGHT = vec3(-0.451, 0.551, 0.702);
-
-void main() {
-  surface = $surface;
-  light = $brightness;
-  gl_Position = projectionMatrix * modelViewMatrix * vec4(position, 1.0);
-}
-"""
-
-_TINTED = """
-precision highp float;
-varying vec3 surface;
-varying float light;
-
-void main() { gl_FragColor = vec4(surface * light, 1.0); }
-"""
-
-_PICTURED = """
-precision highp float;
-uniform sampler2D picture;
-varying vec3 surface;
-varying float light;
-
-void main() { gl_FragColor = vec4(texture2D(picture, surface.xy).rgb * light, 1.0); }
-"""

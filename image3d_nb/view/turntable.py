@@ -1,4 +1,4 @@
-"""A full turn around an object as an animation or a contact sheet."""
+"""A full turn around an object, as an animation or a contact sheet."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from ..cameras import LGM_FOVY, LGM_RADIUS, orbit_cameras
 from ..errors import Cancelled, InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
-from .pictures import as_pictures, sheet
-from .scene import as_colour, make_scene
+from ._panel import object_scene
+from .scene import as_colour
+from .sheets import as_images, sheet
 from .stills import draw
 
 SUFFIXES = (".gif", ".webp", ".png")
 CHUNK = 4  # views rendered together: a progress bar that moves, and memory that does not grow with `frames`
 SHEET_COLUMNS = 6
-PALETTE_SAMPLE = 20_000  # pixels that choose the palette: 500,000 take 8 s and gain 0.2 dB
+PALETTE_SAMPLE = 20_000  # pixels that the palette is chosen from: 500,000 take 8 s and gain 0.2 dB
 OnStep = Callable[[str, int, int], object]
 
 
@@ -38,8 +39,8 @@ def render_turntable(
     Args:
         obj: Gaussians or a Mesh.
         path: .gif, .webp or .png.
-        frames: pictures in the turn.
-        size: of each picture, pixels.
+        frames: images in the turn, 1 to 1000.
+        size: width and height of each image, pixels.
         elevation: of the camera, degrees, up is positive.
         azimuth: of the first frame, degrees, 0 is the front.
         radius: distance from the origin, world units.
@@ -47,26 +48,26 @@ def render_turntable(
         background: one grey or (r, g, b), in [0, 1].
         fps: frames a second; a .gif rounds the time of a frame to 0.01 s.
         light: whether light falls on a mesh; otherwise its colours are shown as stored.
-        progress: a bar on stderr while it renders (never where CI or TQDM_DISABLE is set in the environment).
-        on_step: called as f("frames", done, total) whenever some of the frames are drawn.
-        cancelled: asked in between; True stops the work.
+        progress: whether a bar on stderr shows the progress (never if CI or TQDM_DISABLE is set in the environment).
+        on_step: called as f("frames", done, total) after each few frames.
+        cancelled: called before each few frames; if it returns True, the work stops.
 
     Returns:
-        The path. The file is there in full or not at all.
+        The path of the file, which is written in full or not at all.
 
     Raises:
         InputError: another type of object, an unknown suffix, or a number out of its range.
         FileNotFoundError: the folder does not exist.
-        Cancelled: ``cancelled`` said so; a file that was there before is untouched.
+        Cancelled: ``cancelled`` returned True; an older file of that name is untouched.
     """
     target = _target(path)
     _check_range("fps", fps, 0.1, 100)
-    pictures = turntable_frames(
+    images = turntable_frames(
         obj, frames, size=size, elevation=elevation, azimuth=azimuth, radius=radius, fovy=fovy,
         background=background, light=light, progress=progress, on_step=on_step, cancelled=cancelled,
     )  # fmt: skip
     with atomic_path(target) as temporary:
-        _write(temporary, pictures, as_colour(background), fps)
+        _write(temporary, images, as_colour(background), fps)
     return target
 
 
@@ -76,27 +77,33 @@ def turntable_frames(
     background: float | Sequence[float] = 1.0, light: bool = True, progress: bool = True,
     on_step: OnStep | None = None, cancelled: Callable[[], bool] | None = None,
 ) -> list[Image.Image]:  # fmt: skip
-    """The pictures of a full turn, RGB, ``size`` x ``size``. Arguments as in :func:`render_turntable`."""
-    if not isinstance(obj, Gaussians | Mesh):
-        raise InputError(f"render_turntable must be given Gaussians or a Mesh; got {type(obj).__name__}")
-    scene = make_scene(obj, "render_turntable")
+    """Draw the images of a full turn. All arguments are those of :func:`render_turntable`.
+
+    Returns:
+        ``frames`` RGB images of ``size`` x ``size`` pixels.
+
+    Raises:
+        InputError: another type of object, or a number out of its range.
+        Cancelled: ``cancelled`` returned True.
+    """
+    scene = object_scene(obj, "a turntable")
     _check_range("frames", frames, 1, 1000)
     _check_range("size", size, 8, 4096)
     colour = as_colour(background)
     angles = [azimuth + 360 * i / frames for i in range(frames)]
     cameras = orbit_cameras(elevation=elevation, azimuth=angles, radius=radius, fovy=fovy, size=size)
-    pictures: list[Image.Image] = []
+    images: list[Image.Image] = []
     quiet = not progress or any(os.environ.get(name) for name in ("CI", "TQDM_DISABLE"))
     with tqdm(total=frames, desc="turntable", unit="frame", file=sys.stderr, disable=quiet) as bar:
         for start in range(0, frames, CHUNK):
             if cancelled is not None and cancelled():
-                raise Cancelled(f"the turntable was cancelled after {start} of {frames} frames; nothing is written")
+                raise Cancelled(f"the turntable was cancelled after {start} of {frames} frames; nothing was written")
             views = draw(scene, cameras[start : start + CHUNK], colour, light)
-            pictures += as_pictures(views)
+            images += as_images(views)
             bar.update(len(views))
             if on_step is not None:
-                on_step("frames", len(pictures), frames)
-    return pictures
+                on_step("frames", len(images), frames)
+    return images
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
@@ -105,34 +112,34 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def _target(path: str | os.PathLike[str]) -> Path:
-    target = Path(path)
+    target = Path(path).expanduser()
     if target.suffix.lower() not in SUFFIXES:
-        raise InputError(f"a turntable's name must end in {', '.join(SUFFIXES)}; got {target.name!r}")
+        raise InputError(f"the name of a turntable must end in {', '.join(SUFFIXES)}; got {target.name!r}")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"the folder of a turntable must exist; {target.parent} does not: create it first")
+        raise FileNotFoundError(f"the folder of a turntable must exist; got {target.parent}: create it first")
     return target
 
 
-def _write(path: Path, pictures: list[Image.Image], background: list[float], fps: float) -> None:
+def _write(path: Path, images: list[Image.Image], background: list[float], fps: float) -> None:
     if path.suffix.lower() == ".png":
-        sheet(pictures, SHEET_COLUMNS).save(path, optimize=True)
+        sheet(images, SHEET_COLUMNS).save(path, optimize=True)
         return
     milliseconds = round(1000 / fps)
     if path.suffix.lower() == ".webp":
-        first, rest = pictures[0], pictures[1:]
+        first, rest = images[0], images[1:]
         first.save(path, save_all=True, append_images=rest, duration=milliseconds, loop=0, quality=85, method=4)
         return
-    first, *rest = _with_one_palette(pictures, background)
+    first, *rest = _with_one_palette(images, background)
     first.save(path, save_all=True, append_images=rest, duration=milliseconds, loop=0, disposal=1, optimize=False)
 
 
-def _with_one_palette(pictures: list[Image.Image], background: list[float]) -> list[Image.Image]:
-    """All frames in the same 256 colours, without dithering: a palette a frame, or dots that move, would flicker.
+def _with_one_palette(images: list[Image.Image], background: list[float]) -> list[Image.Image]:
+    """Reduce all frames to the same 256 colours, without dithering: anything else would flicker.
 
-    The background gets an entry of its own and does not take part in choosing the others.
+    The background has its own palette entry and does not take part in choosing the others.
     """
     ground = np.array([round(255 * value) for value in background], np.uint8)
-    frames = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])  # [T, H, W, 3]
+    frames = np.stack([np.asarray(image.convert("RGB")) for image in images])  # [T, H, W, 3]
     empty = (frames == ground).all(-1)  # [T, H, W]
     pixels = frames[~empty] if not empty.all() else ground[None]  # [n, 3]
     pixels = pixels[:: -(-len(pixels) // PALETTE_SAMPLE)]
@@ -142,8 +149,8 @@ def _with_one_palette(pictures: list[Image.Image], background: list[float]) -> l
     reduced = []
     for frame, hole in zip(frames, empty, strict=True):
         indices = np.array(Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE))
-        indices[hole] = 0  # Pillow looks neighbours up in coarse boxes: it may take a near colour for an equal one
-        picture = Image.fromarray(indices)
-        picture.putpalette(palette.getpalette() or [])
-        reduced.append(picture)
+        indices[hole] = 0  # Pillow searches in coarse boxes: it may prefer a near colour to an equal one
+        image = Image.fromarray(indices)
+        image.putpalette(palette.getpalette() or [])
+        reduced.append(image)
     return reduced

@@ -1,4 +1,4 @@
-"""Looking on while a pipeline works: a bar, and the four views as they denoise."""
+"""Progress of a pipeline in the notebook: a bar, and the four views as they denoise."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from PIL import Image
 from .._optional import require
 from ..errors import InputError
 from ._panel import caption, check_size, in_notebook, widgets, with_still
-from .pictures import as_pictures, png_bytes, sheet
+from .sheets import as_images, png_bytes, sheet
 
 AZIMUTHS = (0, 90, 180, 270)  # degrees, of LGM's views
-LOOKS = 8  # pictures of a run where each must be decoded by a network
+LOOKS = 8  # times a run shows its views, if a network must decode them
 
 
 def watch(pipe: Any, *, size: int = 128, every: int | None = None) -> Watch:
     """Show a pipeline's progress in the notebook, with its four views as they come out of the noise.
 
     Args:
-        pipe: of ``load_pipeline``.
+        pipe: a pipeline, from ``load_pipeline``.
         size: width of a view, pixels.
-        every: look at the views every so many steps, and at the last; None: at each step, or, where a network must
-            decode them first (LGM-full's takes seconds on a CPU), eight times a run.
+        every: show the views every so many steps, and at the last. None: at each step; or eight times a run if a
+            network must decode them (LGM-full's takes seconds on a CPU).
 
     Returns:
-        What to hand to the pipeline as ``callback_on_step_end``. Of several objects it shows the first.
+        A callback for the pipeline's ``callback_on_step_end``. Of several objects it shows the first.
 
     Raises:
         InputError: not a pipeline, or a number out of its range.
-        ImportError: ipywidgets is not there.
+        ImportError: ipywidgets is not installed.
 
     Example:
         >>> import image3d_nb as i3d
@@ -60,8 +60,8 @@ class Watch:
     """A callback for diffusers' ``callback_on_step_end`` that fills a widget.
 
     Attributes:
-        widget: ``ipywidgets.VBox``, shown where :func:`watch` was called; a cell that ends with it shows it again.
-        handle: of IPython's display, or None outside of a notebook.
+        widget: ``ipywidgets.VBox``, shown where :func:`watch` is called; a cell that ends with it shows it again.
+        handle: IPython's display handle, or None outside of a notebook.
     """
 
     def __init__(self, picture_size: int, size: int, every: int | None) -> None:
@@ -74,11 +74,11 @@ class Watch:
         self._bar = ipywidgets.IntProgress(min=0, max=1, bar_style="info", layout={"width": f"{2 * size}px"})
         self._text = ipywidgets.HTML()
         blank = png_bytes(self._views[0])
-        self._pictures = [ipywidgets.Image(value=blank, format="png", width=size, height=size) for _ in AZIMUTHS]
+        self._images = [ipywidgets.Image(value=blank, format="png", width=size, height=size) for _ in AZIMUTHS]
         names = [f"{azimuth}°" + " (front)" * (azimuth == 0) for azimuth in AZIMUTHS]
         cells = [
-            ipywidgets.VBox([picture, caption(name, ipywidgets)], layout={"width": f"{size}px"})
-            for picture, name in zip(self._pictures, names, strict=True)
+            ipywidgets.VBox([image, caption(name, ipywidgets)], layout={"width": f"{size}px"})
+            for image, name in zip(self._images, names, strict=True)
         ]
         row = ipywidgets.HBox(cells, layout={"flex_flow": "row wrap", "grid_gap": "8px"})
         box = ipywidgets.VBox([ipywidgets.HBox([self._bar, self._text]), row])
@@ -89,39 +89,39 @@ class Watch:
         return f"Watch(step {self._done} of {self._total})"
 
     def __call__(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        """Called by the pipeline after each step; changes nothing.
+        """Show a step. The pipeline calls this after each step; it changes nothing.
 
         Args:
             pipe: the pipeline.
-            step: counts from 0.
+            step: number of the step, from 0.
             timestep: of the scheduler.
-            tensors: with "latents", [B*F, C, H, W], MVDream's order.
+            tensors: "latents" is [B*F, C, H, W], in MVDream's order.
+
+        Returns:
+            {}: no tensor changes.
         """
         if step == 0:
-            self._begin(pipe)
+            self._total = self._bar.max = pipe.num_timesteps
+            self._start = time.monotonic()
         self._done = step + 1
         last = self._done == self._total
         every = self._every or (1 if pipe.vae is None else math.ceil(self._total / LOOKS))
         if last or step % every == 0:
-            self._look(pipe, tensors["latents"])
+            self._show_views(pipe, tensors["latents"])
         self._bar.value = self._done
         self._bar.bar_style = "success" if last else "info"
         spent = time.monotonic() - self._start
         left = "" if last or step == 0 else f", about {spent / step * (self._total - self._done):.0f} s left"
         self._say(f"step {self._done} of {self._total}, t = {float(timestep):.0f}{left}")
         if last and self.handle is not None:
-            self.handle.update(self.widget)  # the picture that a saved notebook keeps is the last one
+            self.handle.update(self.widget)  # a saved notebook keeps the last views
         return {}
 
-    def _begin(self, pipe: Any) -> None:
-        self._total = self._bar.max = pipe.num_timesteps
-        self._start = time.monotonic()
-
-    def _look(self, pipe: Any, latents: Any) -> None:
+    def _show_views(self, pipe: Any, latents: Any) -> None:
         views = pipe.decode(latents[: len(AZIMUTHS)])  # of the first object: [4, 3, H, W] in [0, 1], LGM's order
-        self._views = as_pictures(views.permute(0, 2, 3, 1))
-        for shown, picture in zip(self._pictures, self._views, strict=True):
-            shown.value = png_bytes(picture)
+        self._views = as_images(views.permute(0, 2, 3, 1))
+        for shown, image in zip(self._images, self._views, strict=True):
+            shown.value = png_bytes(image)
 
     def _say(self, text: str) -> None:
         self._text.value = f"<span>{html.escape(text)}</span>"

@@ -1,7 +1,8 @@
-"""The viewer as widgets: what a reader does in it reaches Python, and what Python sets moves the picture."""
+"""The viewer as widgets, whose traits follow the mouse and move the view when Python sets them."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +14,10 @@ from ..cameras import LGM_FOVY, LGM_RADIUS, Cameras
 from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
+from ._panel import display_bundle, live_bundle
 from .page import viewer_script, viewer_style
-from .pictures import png_bytes
 from .scene import Scene, View, as_colour, frame, make_scene, payload
+from .sheets import png_bytes
 from .stills import still
 
 anywidget: Any = require("anywidget", extra="notebook", who="image3d_nb.SplatViewer")
@@ -23,7 +25,7 @@ anywidget: Any = require("anywidget", extra="notebook", who="image3d_nb.SplatVie
 STILL_SIZE = 512  # pixels, at most; it is stored in the notebook
 
 
-class _Number(traitlets.TraitType[float, float]):
+class _Number(traitlets.TraitType):  # traitlets 5.7 (Colab) takes no subscript
     """A float in a range; anything else is an InputError."""
 
     def __init__(self, default: float, low: float, high: float, help: str) -> None:  # noqa: A002 -- traitlets' word
@@ -31,22 +33,22 @@ class _Number(traitlets.TraitType[float, float]):
         self.low, self.high = low, high
 
     def validate(self, obj: Any, value: Any) -> float:  # noqa: ARG002 -- traitlets' signature
-        """The value as a float."""
+        """Return the value as a float, or raise InputError."""
         if not isinstance(value, int | float) or not self.low <= value <= self.high:  # NaN fails too
             raise InputError(f"{self.name} must be a number from {self.low:g} to {self.high:g}; got {value!r}")
         return float(value)
 
 
-class _Colour(traitlets.TraitType[list[float], Any]):
-    """One grey or (r, g, b); kept as [r, g, b]."""
+class _Colour(traitlets.TraitType):
+    """One grey or (r, g, b), kept as [r, g, b]."""
 
     def validate(self, obj: Any, value: Any) -> list[float]:  # noqa: ARG002 -- traitlets' signature
-        """The value as three floats."""
+        """Return the value as three floats, or raise InputError."""
         return as_colour(value)
 
 
 class _Viewer(anywidget.AnyWidget):
-    """What both viewers share: the camera, the background, and a scene as bytes for the script in the browser."""
+    """What both viewers share: the camera, the background, and a scene packed for the script in the browser."""
 
     _esm = viewer_script("widget")
     _css = viewer_style(page=False)
@@ -69,9 +71,10 @@ class _Viewer(anywidget.AnyWidget):
             elevation=view.elevation, azimuth=view.azimuth, radius=view.radius, target=list(view.target),
             _scene=payload(scene), **traits,
         )  # fmt: skip
+        display_bundle(self)
 
     def picture(self) -> Any:
-        """What the viewer shows now, drawn by the CPU renderer: a PIL image."""
+        """Draw what the viewer shows now with the CPU renderer: a PIL image."""
         x, y, z = self.target
         view = View(self.elevation, self.azimuth, self.radius, (x, y, z), self.fovy)
         return still(self._drawn(), min(self.size, STILL_SIZE), self.background, view, self._light())
@@ -86,30 +89,36 @@ class _Viewer(anywidget.AnyWidget):
         self._shown = scene
         self._scene = payload(scene)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """The widget, and a picture of it for the places where no widget runs."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, metadata = bundle
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The live widget, and a PNG of it for places where no widget runs."""
+        data, metadata = live_bundle(self, getattr(super(), "_repr_mimebundle_", None), **kwargs)
         self._still = png_bytes(self.picture())
-        return {**data, "image/png": self._still}, metadata
+        return {**data, "image/png": base64.b64encode(self._still).decode("ascii")}, metadata
 
 
 class SplatViewer(_Viewer):
-    """Gaussians in a notebook, with traits that follow the reader's mouse, and move the picture when they are set.
+    """Gaussians in a notebook, with traits that follow the mouse and move the view when Python sets them.
 
     Args:
         gaussians: N Gaussians, OpenGL world.
-        elevation, azimuth, radius, background, cameras, pictures, rays, axes: as in :func:`image3d_nb.show`.
         size: width and height, pixels.
+        background: one grey or (r, g, b), in [0, 1].
+        elevation: of the first view, degrees, up is positive.
+        azimuth: of the first view, degrees, 0 is the front.
+        radius: distance from the origin, world units; None as in :func:`image3d_nb.show`.
         splat_scale: factor of the size of all splats, 0 to 2.
         points: whether splats are drawn as dots.
-        turning: whether it turns on its own.
+        turning: whether the view turns on its own.
+        cameras: drawn as frusta beside the object.
+        pictures: one image for each camera, shown on its image plane.
+        rays: rays x rays rays from each camera are drawn; 0 to 16.
+        axes: whether the axes of the world and of the cameras are drawn: x red, y green, z blue.
 
     Attributes:
-        elevation, azimuth, radius, target: the camera, degrees and world units.
-        background, splat_scale, points, turning, size: as above.
+        elevation: of the camera, degrees.
+        azimuth: of the camera, degrees.
+        radius: distance from ``target``, world units.
+        target: the point looked at, world units.
 
     Raises:
         InputError: as :func:`image3d_nb.show`, or a trait is set out of its range.
@@ -118,7 +127,7 @@ class SplatViewer(_Viewer):
     Example:
         >>> import torch
         >>> viewer = SplatViewer(Gaussians.from_lgm(torch.rand(1, 8, 14)), azimuth=30)
-        >>> viewer.azimuth = 90  # the picture turns; after a drag, viewer.azimuth says where to
+        >>> viewer.azimuth = 90  # the view turns; a drag in the browser sets viewer.azimuth
     """
 
     splat_scale = _Number(1.0, 0, 2, help="factor of the size of all splats").tag(sync=True)
@@ -137,7 +146,7 @@ class SplatViewer(_Viewer):
         )  # fmt: skip
 
     def update(self, gaussians: Gaussians) -> None:
-        """Show other Gaussians from where the camera stands; cameras and pictures stay."""
+        """Show other Gaussians from the same camera; cameras and images beside them stay."""
         self._show(self._make(gaussians))
 
     def _make(self, gaussians: Gaussians) -> Scene:
@@ -153,18 +162,28 @@ class SplatViewer(_Viewer):
 
 
 class MeshViewer(_Viewer):
-    """A mesh, or cameras, in a notebook, with traits that follow the reader's mouse and move the picture.
+    """A mesh, or cameras, in a notebook, with traits that follow the mouse and move the view when Python sets them.
 
     Args:
         mesh: a Mesh; or Cameras, drawn as frusta.
-        elevation, azimuth, radius, background, light, cameras, pictures, rays, axes: as in :func:`image3d_nb.show`.
         size: width and height, pixels.
+        background: one grey or (r, g, b), in [0, 1].
+        elevation: of the first view, degrees, up is positive.
+        azimuth: of the first view, degrees, 0 is the front.
+        radius: distance from the origin, world units; None as in :func:`image3d_nb.show`.
+        light: whether light falls on the mesh; otherwise its colours are shown as stored.
         wireframe: whether the edges of the triangles are drawn.
-        turning: whether it turns on its own.
+        turning: whether the view turns on its own.
+        cameras: drawn as frusta beside the object.
+        pictures: one image for each camera, shown on its image plane.
+        rays: rays x rays rays from each camera are drawn; 0 to 16.
+        axes: whether the axes of the world and of the cameras are drawn: x red, y green, z blue.
 
     Attributes:
-        elevation, azimuth, radius, target: the camera, degrees and world units.
-        background, light, wireframe, turning, size: as above.
+        elevation: of the camera, degrees.
+        azimuth: of the camera, degrees.
+        radius: distance from ``target``, world units.
+        target: the point looked at, world units.
 
     Raises:
         InputError: as :func:`image3d_nb.show`, or a trait is set out of its range.
@@ -187,7 +206,7 @@ class MeshViewer(_Viewer):
         )  # fmt: skip
 
     def update(self, mesh: Mesh | Cameras) -> None:
-        """Show another mesh, or other cameras, from where the camera stands; what is beside it stays."""
+        """Show another mesh, or other cameras, from the same camera; cameras and images beside it stay."""
         self._show(self._make(mesh))
 
     def _make(self, mesh: Mesh | Cameras) -> Scene:

@@ -32,7 +32,7 @@ export default [
         // What the scripts use of a browser, name by name: all of its hundreds would hide slips such as `name`, `event`.
         files: ['image3d_nb/**/*.js'],
         languageOptions: known(
-            'AbortController', 'Blob', 'IntersectionObserver', 'ResizeObserver', 'URL', 'Worker', 'atob',
+            'AbortController', 'Blob', 'DecompressionStream', 'IntersectionObserver', 'ResizeObserver', 'Response', 'URL', 'Worker', 'atob',
             'clearTimeout', 'console', 'createImageBitmap', 'document', 'matchMedia', 'performance',
             'requestAnimationFrame', 'setTimeout', 'window',
         ),

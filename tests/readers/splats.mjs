@@ -1,6 +1,7 @@
-// Reads splat files without our code: gsplat.js (.ply, .splat), the spz library (.spz) and splat-transform (all three).
+// Reads splat files without our code: gsplat.js (.ply, .splat), the spz library (.spz) and splat-transform (all four).
 // node splats.mjs FOLDER: for every such file in it, NAME.json gets what they read; splat-transform also writes
-// NAME.transformed.{ply,spz,glb}. Numbers are in each program's own order and axes.
+// NAME.transformed.{ply,spz,glb}, of a .ply also .{compressed.ply,4.spz,sog}; the spz library of a .spz also writes
+// NAME.packed.4.spz. Numbers are in each program's own order and axes.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import createSpz from '@adobe/spz';
@@ -21,6 +22,7 @@ function byGsplat(name) {
 function bySpz(name) {
     const cloud = spz.loadSpzFromBuffer(bytes(name), { to: spz.CoordinateSystem.UNSPECIFIED });
     const { positions, scales, rotations, alphas, colors, sh } = cloud;
+    writeFileSync(join(folder, `${name}.packed.4.spz`), spz.saveSpzToBuffer(cloud, { version: 4, from: spz.CoordinateSystem.UNSPECIFIED, sh1Bits: 8, shRestBits: 8 }));
     return { shDegree: cloud.shDegree, ...plain({ positions, scales, rotations, alphas, colors, sh }) };
 }
 
@@ -29,18 +31,21 @@ async function byTransform(name) {
     fileSystem.set(name, bytes(name));
     const inputFormat = transform.getInputFormat(name);
     const [dataTable] = await transform.readFile({ filename: name, inputFormat, options: {}, params: [], fileSystem });
-    for (const outputFormat of ['ply', 'spz', 'glb']) {
+    const more = name.endsWith('.ply') ? [['compressed.ply'], ['4.spz', 4], ['sog']] : [];
+    for (const [suffix, spzVersion] of [['ply'], ['spz', 3], ['glb'], ...more]) {
         const written = new transform.MemoryFileSystem();
-        const filename = `${name}.transformed.${outputFormat}`;
-        await transform.writeFile({ filename, outputFormat, dataTable, options: { spzVersion: 3 } }, written);
+        const filename = `${name}.transformed.${suffix}`;
+        const options = { spzVersion, iterations: 10 };
+        const outputFormat = transform.getOutputFormat(filename, options);
+        await transform.writeFile({ filename, outputFormat, dataTable, options }, written);
         writeFileSync(join(folder, filename), written.results.get(filename));
     }
     return plain(Object.fromEntries(dataTable.columns.map((column) => [column.name, column.data])));
 }
 
-for (const name of readdirSync(folder).filter((each) => /\.(ply|splat|spz)$/.test(each))) {
+for (const name of readdirSync(folder).filter((each) => /\.(ply|splat|spz|sog)$/.test(each))) {
     const read = { transform: await byTransform(name) };
     if (name.endsWith('.spz')) read.spz = bySpz(name);
-    else read.gsplat = byGsplat(name);
+    else if (!name.endsWith('.sog')) read.gsplat = byGsplat(name);
     writeFileSync(join(folder, `${name}.json`), JSON.stringify(read));
 }

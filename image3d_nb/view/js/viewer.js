@@ -24,9 +24,9 @@ const LOOK = {
 // options: elevation, azimuth, radius, target, fovy; what LOOK has; embedded (part of a longer page).
 // press(key): what keys do that the viewer itself has no answer to; returns whether they did something.
 export function createViewer(canvas, source, options = {}, press = () => false) {
-  let scene = unpackScene(source);
+  let scene = { rows: null, surfaces: [], lines: null }; // until it is unpacked
   const ratio = () => Math.min(MAX_PIXEL_RATIO, window.devicePixelRatio || 1);
-  const smooth = scene.surfaces.length > 0 || scene.lines !== null;
+  const smooth = Boolean(source.surfaces || source.lines);
   let painter = createPainter(canvas, smooth);
   if (!painter) return null;
 
@@ -62,7 +62,7 @@ export function createViewer(canvas, source, options = {}, press = () => false) 
   // Another scene, seen from where the camera stands.
   async function setScene(next) {
     const number = ++loads;
-    const unpacked = unpackScene(next);
+    const unpacked = await unpackScene(next);
     await loadPictures(unpacked);
     if (number !== loads) return; // yet another one came meanwhile
     if (sorter) sorter.stop();

@@ -1,0 +1,47 @@
+# The public names: lazy_loader reads this file at run time, type checkers and editors read it as it stands.
+from . import course as course
+from . import errors as errors
+from . import metrics as metrics
+from .cameras import Cameras as Cameras
+from .cameras import orbit_cameras as orbit_cameras
+from .cameras import plucker_rays as plucker_rays
+from .conversion import convert as convert
+from .gaussians import Gaussians as Gaussians
+from .generate import GenerateSettings as GenerateSettings
+from .generate import generate_one as generate_one
+from .images import load_image as load_image
+from .images import prepare_image as prepare_image
+from .images import sample as sample
+from .inspection import inspect as inspect
+from .io import formats as formats
+from .io import load as load
+from .io import save as save
+from .mesh import Mesh as Mesh
+from .meshing import clean as clean
+from .meshing import decimate as decimate
+from .meshing import mesh_report as mesh_report
+from .meshing import to_gaussians as to_gaussians
+from .meshing import to_mesh as to_mesh
+from .models.lgm import LGM as LGM
+from .models.mv_unet import MultiViewUNetModel as MultiViewUNetModel
+from .pipelines import generator as generator
+from .pipelines import load_pipeline as load_pipeline
+from .pipelines.lgm import LGMFullPipeline as LGMFullPipeline
+from .pipelines.mvdream import MVDreamPipeline as MVDreamPipeline
+from .rendering import render as render
+from .rendering.refine import refine as refine
+from .studio import studio as studio
+from .view import compare as compare
+from .view import gallery as gallery
+from .view import preview_cameras as preview_cameras
+from .view import preview_mesh as preview_mesh
+from .view import preview_splats as preview_splats
+from .view import render_turntable as render_turntable
+from .view import save_html as save_html
+from .view import show as show
+from .view import turntable as turntable
+from .view import watch as watch
+from .view.widgets import MeshViewer as MeshViewer
+from .view.widgets import SplatViewer as SplatViewer
+
+__version__: str

@@ -1,0 +1,288 @@
+"""The files of glTF 2.0: the .glb container, the .gltf text, and the places of buffers and images.
+
+Nothing in the JSON is trusted: each value is read through :class:`Values`, whose errors name the place.
+
+Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import struct
+from typing import Any
+from urllib.parse import unquote
+
+from ...errors import FormatError
+from .._format import Sibling
+
+MAGIC = b"glTF"
+_JSON, _BIN = 0x4E4F534A, 0x004E4942
+"""The types of the two chunks, "JSON" and "BIN\\0", as little-endian numbers."""
+
+_MOST_VALUES = 500_000
+"""Commas and brackets of a JSON text: each becomes a Python object of about 100 bytes. Base64 has none."""
+_LOOKED_AT = 4 << 20
+"""Bytes at either end of a text that are searched for a word."""
+
+
+class Values:
+    """An object of the JSON, with the path to it for error messages: ``accessors[3]``."""
+
+    def __init__(self, data: object, path: str) -> None:
+        if not isinstance(data, dict):
+            raise FormatError(f"{path} must be an object; got {_short(data)}")
+        self.data: dict[str, Any] = data
+        self.path = path
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.data
+
+    def at(self, name: str) -> str:
+        """The path to a member."""
+        return f"{self.path}.{name}" if self.path else name
+
+    def integer(self, name: str, default: int | None = None, low: int = 0, high: int = 2**53) -> int:
+        """A member that is a whole number in [low, high]."""
+        value = self.data.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise FormatError(f"{self.at(name)} must be a whole number from {low} to {high}; got {_short(value)}")
+        return value
+
+    def index(self, name: str, count: int, of: str) -> int:
+        """A member that is an index into a list of ``count`` items."""
+        value = self.data.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < count:
+            raise FormatError(f"{self.at(name)} must be one of the {count} {of}; got {_short(value)}")
+        return value
+
+    def numbers(self, name: str, default: list[float]) -> list[float]:
+        """A member that is a list of as many finite numbers as the default has."""
+        values = self.data.get(name, default)
+        good = isinstance(values, list) and len(values) == len(default)
+        good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+        # 1e300 is valid JSON, but its square overflows, and nothing that can be drawn is as large
+        if not good or not all(math.isfinite(v) and abs(v) < 1e30 for v in values):
+            raise FormatError(f"{self.at(name)} must be {len(default)} finite numbers; got {_short(values)}")
+        return [float(v) for v in values]
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A member that is a string."""
+        value = self.data.get(name, default)
+        if not isinstance(value, str):
+            raise FormatError(f"{self.at(name)} must be a text; got {_short(value)}")
+        return value
+
+    def items(self, name: str) -> list[Any]:
+        """A member that is a list; empty if it is missing."""
+        value = self.data.get(name, [])
+        if not isinstance(value, list):
+            raise FormatError(f"{self.at(name)} must be a list; got {_short(value)}")
+        return value
+
+    def inner(self, name: str) -> Values:
+        """A member that is an object; empty if it is missing."""
+        return Values(self.data.get(name, {}), self.at(name))
+
+
+class Document(Values):
+    """A glTF asset: its JSON, and its buffers, fetched when first used."""
+
+    def __init__(self, data: object, binary: memoryview | None, sibling: Sibling) -> None:
+        super().__init__(data, "")
+        self._binary = binary
+        self._sibling = sibling
+        self._buffers: dict[int, memoryview] = {}
+        version = self.inner("asset").text("version")
+        if not version.startswith("2."):
+            raise FormatError(f"asset.version must be 2.x; got {version[:20]!r}")
+
+    def item(self, kind: str, index: int) -> Values:
+        """One item of a list of the document: ("accessors", 3) -> that accessor."""
+        items = self.items(kind)
+        if not 0 <= index < len(items):
+            raise FormatError(f"{kind} must have an item {index}; there are {len(items)}")
+        return Values(items[index], f"{kind}[{index}]")
+
+    def number(self, where: Values, name: str, kind: str) -> int:
+        """The checked index that a member holds, into a list of the document."""
+        return where.index(name, len(self.items(kind)), kind)
+
+    def follow(self, where: Values, name: str, kind: str) -> Values:
+        """The item of a list of the document whose index a member holds."""
+        return self.item(kind, self.number(where, name, kind))
+
+    def require_extensions(self, known: frozenset[str]) -> None:
+        """Refuse required extensions that are not supported.
+
+        Args:
+            known: names of those that are.
+
+        Raises:
+            FormatError: another one is required; the message names it.
+        """
+        unknown = sorted({str(name)[:60] for name in self.items("extensionsRequired")} - known)
+        if unknown:
+            raise FormatError(
+                f"a glTF must need no other extensions than {', '.join(sorted(known))}; this one needs "
+                f"{', '.join(unknown)}: save it without (no Draco, meshopt or KTX2 compression)"
+            )
+
+    def view(self, index: int) -> tuple[memoryview, int]:
+        """The bytes of a bufferView, and its byteStride (0 if it is not given)."""
+        view = self.item("bufferViews", index)
+        number = self.number(view, "buffer", "buffers")
+        content = self.buffer(number)
+        for name, more in view.inner("extensions").data.items():
+            if isinstance(more, dict) and more.get("buffer") == number:
+                raise FormatError(f"{view.path} must not be compressed; its bytes are those of {name[:80]}")
+        start, length = view.integer("byteOffset", 0), view.integer("byteLength", low=1)
+        if start + length > len(content):
+            found = f"bytes {start} to {start + length}"
+            raise FormatError(f"{view.path} must lie in buffers[{number}], {len(content)} bytes; got {found}")
+        return content[start : start + length], view.integer("byteStride", 0, high=252)
+
+    def buffer_bytes(self) -> int:
+        """The size of all buffers together, in bytes."""
+        return sum(len(self.buffer(number)) for number in range(len(self.items("buffers"))))
+
+    def buffer(self, number: int) -> memoryview:
+        """The bytes of a buffer.
+
+        Raises:
+            FormatError: it is not there, or shorter than it says.
+        """
+        if number not in self._buffers:
+            buffer = self.item("buffers", number)
+            length = buffer.integer("byteLength", low=1)
+            if "uri" in buffer:
+                content = memoryview(self.uri(buffer.text("uri"), buffer.path))
+            elif number == 0 and self._binary is not None:
+                content = self._binary
+            else:
+                found = ", ".join(buffer.inner("extensions").data)[:200] or "no extensions"
+                raise FormatError(
+                    f"{buffer.path} must have a uri, or be the first of a .glb with a BIN chunk; it has {found}"
+                )
+            if len(content) < length:
+                raise FormatError(f"{buffer.path} must have {length} bytes; got {len(content)}: it is cut off")
+            self._buffers[number] = content[:length]
+        return self._buffers[number]
+
+    def uri(self, uri: str, path: str) -> bytes:
+        """The content of a uri: base64 data, or a file beside this one.
+
+        Raises:
+            FormatError: the uri leads to a network, is missing, or is not base64.
+        """
+        head, comma, body = uri.partition(",")
+        if head.startswith("data:") and comma:
+            if not head.endswith(";base64"):
+                raise FormatError(f"{path}.uri must be base64 where it holds data; got {head[:60]!r}")
+            try:
+                return base64.b64decode(body, validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise FormatError(f"{path}.uri must be base64; {error}") from error
+        if ":" in uri.partition("/")[0] or uri.startswith("//"):
+            raise FormatError(f"{path}.uri must be a file beside this one, or data; got {uri[:80]!r}")
+        try:
+            return self._sibling(unquote(uri))
+        except (OSError, ValueError) as error:
+            raise FormatError(f"{path}.uri must be a file beside this one; {uri[:80]!r} is not: {error}") from error
+
+
+def is_glb(buffer: memoryview) -> bool:
+    """Whether the bytes start like a .glb."""
+    return bytes(buffer[:4]) == MAGIC
+
+
+def is_gltf(buffer: memoryview) -> bool:
+    """Whether the bytes look like a .gltf: a JSON object with an asset."""
+    start = bytes(buffer[:_LOOKED_AT])
+    first = start[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return first.startswith(b"{") and b'"asset"' in (start + bytes(buffer[-_LOOKED_AT:]))
+
+
+def mentions(buffer: memoryview, word: bytes) -> bool:
+    """Whether a word occurs in the JSON, near its start or its end."""
+    end = len(buffer)
+    if is_glb(buffer) and len(buffer) >= 20:
+        end = min(end, 20 + int.from_bytes(buffer[12:16], "little"))
+    return word in bytes(buffer[: min(end, _LOOKED_AT)]) or word in bytes(buffer[max(end - _LOOKED_AT, 0) : end])
+
+
+def open_document(buffer: memoryview, sibling: Sibling) -> Document:
+    """Read the container and the JSON of a .glb or a .gltf.
+
+    Raises:
+        FormatError: damaged, cut off, not glTF 2.0, or the JSON has too many values.
+    """
+    if not is_glb(buffer):
+        return Document(_parse(buffer, 0), None, sibling)
+    text, start, binary = _chunks(buffer)
+    return Document(_parse(text, start), binary, sibling)
+
+
+def _chunks(buffer: memoryview) -> tuple[memoryview, int, memoryview | None]:
+    """The JSON, where it starts, and the binary part of a .glb (section 4.4: 12 bytes, then chunks)."""
+    if len(buffer) < 20:
+        raise FormatError(f"a .glb must have a header of 20 bytes; got {len(buffer)}: it is cut off")
+    _, version, total = struct.unpack_from("<III", buffer, 0)
+    if version != 2:
+        raise FormatError(f"a .glb must be of version 2; at byte 4 it says {version}")
+    if total > len(buffer):
+        raise FormatError(f"a .glb must have the {total} bytes that byte 8 says; got {len(buffer)}: it is cut off")
+    found: dict[int, memoryview] = {}
+    first, start = 20, 12
+    while start + 8 <= total:
+        length, kind = struct.unpack_from("<II", buffer, start)
+        if start + 8 + length > total:
+            raise FormatError(f"the chunk at byte {start} must end before byte {total}; it has {length} bytes")
+        if start == 12 and kind != _JSON:
+            raise FormatError(f"the first chunk of a .glb must be JSON (0x{_JSON:X}); at byte 16 it is 0x{kind:X}")
+        found.setdefault(kind, buffer[start + 8 : start + 8 + length])
+        start += 8 + length
+    if _JSON not in found:
+        raise FormatError(f"a .glb must have a JSON chunk; byte 8 says that it ends at {total}")
+    return found[_JSON], first, found.get(_BIN)
+
+
+def _parse(text: memoryview, start: int) -> object:
+    content = bytes(text)
+    values = sum(content.count(mark) for mark in (b",", b"[", b"{"))
+    if values > _MOST_VALUES:
+        raise FormatError(f"the JSON at byte {start} must have at most {_MOST_VALUES:,} values; got some {values:,}")
+    try:
+        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise FormatError(f"the JSON at byte {start} must not be nested deeper than Python can follow") from error
+    except ValueError as error:  # of JSON, and of UTF-8
+        raise FormatError(f"the JSON at byte {start} must be whole and correct; {_short(str(error), 200)}") from error
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not valid JSON")
+
+
+def _short(value: object, length: int = 60) -> str:
+    if isinstance(value, (dict, list)):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    if isinstance(value, int) and abs(value) > 10**20:  # Python refuses to print very long integers
+        return "a number above 10^20"
+    text = value if isinstance(value, str) and length > 60 else repr(value)
+    return text if len(text) <= length else text[:length] + "..."
+
+
+def write_glb(document: dict[str, Any], binary: bytes) -> bytes:
+    """The .glb of a JSON object and its one buffer, whose length is a multiple of 4."""
+    text = encode(document)
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<II", len(text), _JSON) + text + struct.pack("<II", len(binary), _BIN)
+    return struct.pack("<4sII", MAGIC, 2, 12 + len(chunks) + len(binary)) + chunks + binary
+
+
+def encode(document: dict[str, Any]) -> bytes:
+    """A JSON object as UTF-8."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -1,0 +1,136 @@
+"""refine: the front becomes the image, the rest stays in shape, and the work can be stopped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from image3d_nb import Gaussians, orbit_cameras, render
+from image3d_nb.errors import Cancelled, InputError
+from image3d_nb.rendering.refine import refine
+
+SIZE = 96
+FRONT = orbit_cameras(azimuth=0.0, size=SIZE)
+
+
+def ball(n: int = 1500, degree: int = 0) -> Gaussians:
+    """A blurred grey ball, radius 0.35."""
+    g = torch.Generator().manual_seed(0)
+    means = 0.35 * torch.nn.functional.normalize(torch.randn(n, 3, generator=g), dim=-1)
+    means = means + 0.02 * torch.randn(n, 3, generator=g)
+    sh = torch.zeros(n, (degree + 1) ** 2, 3)
+    sh[:, 1:] = 0.05 * torch.randn(n, (degree + 1) ** 2 - 1, 3, generator=g)
+    return Gaussians(
+        means, torch.tensor([[1.0, 0, 0, 0]]).repeat(n, 1), torch.full((n, 3), 0.04), torch.full((n,), 0.6), sh
+    )
+
+
+def striped() -> Tensor:
+    """The image: a striped disc as large as the ball, [SIZE, SIZE, 3] on white."""
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5 - SIZE / 2
+    radius = 0.36 / np.sqrt(1.5**2 - 0.36**2) * float(FRONT.Ks[0, 0, 0])
+    colors = np.where((y // 6 % 2 == 0)[..., None], [0.9, 0.2, 0.1], [0.1, 0.3, 0.8])
+    inside = np.clip(radius - np.hypot(x, y) + 0.5, 0, 1)[..., None]
+    return torch.from_numpy((inside * colors + 1 - inside).astype(np.float32))
+
+
+def decibels(gaussians: Gaussians, image: Tensor) -> float:
+    """PSNR of the front over the object's pixels."""
+    inside = (image < 0.99).any(-1)
+    return float(-10 * torch.log10((render(gaussians, FRONT)[0] - image)[inside].square().mean()))
+
+
+def needle_share(gaussians: Gaussians) -> float:
+    ordered = gaussians.scales.sort(-1).values
+    return float((ordered[:, 2] > 20 * ordered[:, 0]).float().mean())
+
+
+@pytest.mark.parametrize("degree", [0, 2])
+def test_the_front_becomes_the_image(degree: int) -> None:
+    before, image = ball(degree=degree), striped()
+    kept = [t.clone() for t in (before.means, before.quats, before.scales, before.opacities, before.sh)]
+    after = refine(before, image.numpy())
+    assert decibels(after, image) > max(20, decibels(before, image) + 10)
+    assert needle_share(after) <= needle_share(before)
+    assert (after.sh_degree, after.dtype) == (degree, torch.float32)
+    after.validate()
+    now = (before.means, before.quats, before.scales, before.opacities, before.sh)
+    assert all(torch.equal(a, b) for a, b in zip(kept, now, strict=True))
+
+
+def test_stripes_are_seen_from_aside_and_not_from_behind() -> None:
+    before, image = ball(), striped()
+    after = refine(before, image.numpy())
+    aside, behind = (render(after, orbit_cameras(azimuth=azimuth, size=SIZE))[0] for azimuth in (15.0, 180.0))
+    middle = aside[30:66, 48]  # [36, 3], across six stripes
+    assert float((middle[:, 0] - middle[:, 2]).std()) > 0.4
+    was = render(before, orbit_cameras(azimuth=180.0, size=SIZE))[0]
+    assert float((behind - was)[30:66, 30:66].abs().max()) < 0.02
+
+
+def test_equal_inputs_give_equal_results() -> None:
+    first, second = (refine(ball(), striped().numpy(), steps=3) for _ in range(2))
+    for name in ("means", "quats", "scales", "opacities", "sh"):
+        assert torch.equal(getattr(first, name), getattr(second, name)), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_dtype_stays(dtype: torch.dtype) -> None:
+    after = refine(ball().to(dtype=dtype), striped().numpy(), steps=2)
+    assert after.dtype == dtype
+    after.validate()
+
+
+def test_another_camera() -> None:
+    side = orbit_cameras(azimuth=90.0, size=SIZE)
+    after = refine(ball(), striped().numpy(), views=side)
+    error = (render(after, side)[0] - striped()).square().mean()
+    assert float(error) < 0.01 < float((render(ball(), side)[0] - striped()).square().mean())
+
+
+def test_steps_are_reported_and_can_be_stopped() -> None:
+    seen: list[tuple[str, int, int]] = []
+    refine(ball(), striped().numpy(), steps=3, on_step=lambda *step: seen.append(step))
+    assert seen == [("surface", 0, 1), ("surface", 1, 1), *(("fit", k, 3) for k in range(4))]
+    seen.clear()
+    with pytest.raises(Cancelled):
+        refine(ball(), striped().numpy(), on_step=lambda *step: seen.append(step), cancelled=lambda: len(seen) > 3)
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gaussians": None}, "NoneType"),
+        ({"steps": -1}, "1000"),
+        ({"steps": True}, "steps"),
+        ({"image": np.ones((64, 64, 3), np.float32)}, "white"),
+        ({"image": np.zeros((64, 32, 3), np.float32)}, "square"),
+        ({"image": np.zeros((16, 16, 3), np.float32)}, "32"),
+        ({"views": orbit_cameras(size=SIZE)}, "one camera"),
+        ({"views": orbit_cameras(azimuth=0.0, size=64)}, "64 x 64"),
+        ({"gaussians": ball(20)[:0]}, "visible"),
+    ],
+)
+def test_bad_input(change: dict[str, object], message: str) -> None:
+    good: dict[str, object] = {"gaussians": ball(20), "image": striped().numpy()}
+    arguments = good | change
+    with pytest.raises(InputError, match=message):
+        refine(arguments.pop("gaussians"), arguments.pop("image"), **arguments)  # type: ignore[arg-type]
+
+
+def test_a_white_spot_belongs_to_the_object_and_a_hole_does_not() -> None:
+    from image3d_nb.rendering.discs import object_pixels
+
+    image = torch.full((40, 40, 3), 0.3)
+    image[:5] = image[-5:] = 1
+    image[:, :5] = image[:, -5:] = 1
+    image[10:14, 10:14] = image[20:24, 20:24] = 1
+    seen = np.ones((40, 40), np.float32)
+    seen[20:24, 20:24] = 0.1
+    inside = object_pixels(image, None, seen)
+    assert inside[12, 12]
+    assert not inside[22, 22]
+    assert not inside[2, 2]
