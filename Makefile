@@ -1,5 +1,6 @@
 # make demo       one bundled picture to a 3D object, in out/
 # make test       everything that is checked: ruff, mypy, tests, notebooks, a browser
+# make quick      ruff, mypy and the fast tests: no browser, no Node.js
 # make lint       ruff and mypy alone
 # make notebooks  run every notebook from top to bottom and store it trimmed
 # make clean      remove out/, builds and caches (the environment .venv stays)
@@ -19,7 +20,7 @@ OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_PROGRESS_B
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=120 --nbval-sanitize-with=tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint notebooks clean
+.PHONY: help demo test quick lint notebooks clean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -32,6 +33,10 @@ demo: $(VENV)/.installed
 test: lint $(VENV)/.programs $(VENV)/.readers
 	@$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(NBVAL) tests notebooks
+
+QUICK := public_api rooms cameras gaussians metrics render lgm_head muon files io_registry io_splat io_stl images_prepare
+quick: lint
+	@$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(QUICK:%=tests/test_%.py)
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check --quiet .
