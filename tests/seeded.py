@@ -61,4 +61,4 @@ def compare(gold: Mapping[str, np.ndarray], key: str, array: np.ndarray) -> floa
 def names_and_shapes(listing: str) -> dict[str, tuple[int, ...]]:
     """Parameter names and shapes of a published or recorded model."""
     rows = (line.split("\t") for line in (REFERENCE / "param_lists" / listing).read_text().splitlines())
-    return {name: tuple(int(n) for n in shape.strip("()").split(",") if n.strip()) for name, shape, *_ in rows}
+    return {name: tuple(int(n) for n in shape.strip("()[]").split(",") if n.strip()) for name, shape, *_ in rows}
