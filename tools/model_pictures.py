@@ -1,4 +1,4 @@
-"""The README's banner, and the sheets and the curves of the tiny model's card, all made by this project's code.
+"""The README's banner, and the sheets and curves of the tiny model's card, all made by this project's code.
 
 python tools/model_pictures.py [--runs runs/views runs/lgm]
 """
@@ -7,94 +7,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-
-from image3d_nb import generator, load_image, load_pipeline, orbit_cameras, render, sample
-from image3d_nb.pipelines.lgm import LGMFullPipeline
-from image3d_nb.training.data import ObjectViews, on_white
-from image3d_nb.training.evaluate import evaluate, stage_one
-from image3d_nb.training.foreign import foreign_pictures
+from image3d_nb import load_image, load_pipeline, sample
 from image3d_nb.training.loop import LOG, plot
+from image3d_nb.training.sheets import journeys, store, write_sheets
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "data" / "models" / "tiny"
 BANNER = ROOT / "data" / "banner.png"
 BANNER_SAMPLES = ("mug", "duck", "toadstool")
-SHEET_OBJECTS = 40
-MANY_STEPS = 10
-
-
-def row(pictures: list[torch.Tensor]) -> torch.Tensor:
-    """Pictures [3, H, W] side by side."""
-    return torch.cat(pictures, 2)
-
-
-def store(picture: torch.Tensor, path: Path, colors: int = 256) -> None:
-    """[3, H, W] in [0, 1] as a PNG with a palette, which is a third of the size and looks the same."""
-    array = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    Image.fromarray(array).quantize(colors, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
-
-
-def enlarge(picture: torch.Tensor, size: int) -> torch.Tensor:
-    """[3, h, w] to [3, size, size]."""
-    return torch.nn.functional.interpolate(picture[None], (size, size), mode="bicubic", align_corners=False)[0]
-
-
-def banner(pipe: LGMFullPipeline, size: int = 160) -> torch.Tensor:
-    """The way of some samples."""
-    return journeys(pipe, [load_image(sample(name)) for name in BANNER_SAMPLES], size)
-
-
-def journeys(pipe: LGMFullPipeline, pictures: Sequence[Image.Image], size: int) -> torch.Tensor:
-    """A row a picture: what the model sees of it, the four views, and the object from three new cameras."""
-    rows = []
-    for picture in pictures:
-        result = pipe(picture, generator=generator(0), output_type="pt")
-        seen = torch.from_numpy(np.asarray(result.input, np.float32) / 255).permute(2, 0, 1)
-        new = render(result.gaussians, orbit_cameras([20.0, 20.0, 20.0], [35.0, 155.0, 275.0], size=size))
-        small = [enlarge(part, size) for part in (seen, *result.images)]
-        rows.append(row([*small, *new.permute(0, 3, 1, 2)]))
-    return torch.cat(rows, 1)
-
-
-def sheet(pipe: LGMFullPipeline, split: str, indices: Sequence[int]) -> torch.Tensor:
-    """A row an object: true views | generated views | a new camera: truth, from true views, the whole way."""
-    data = ObjectViews(split, size=pipe.picture_size, random_views=1, vary_fill=False)
-    rows = []
-    for index in indices:
-        thing = data[index]
-        true = on_white(thing.images)  # [5, 3, H, W]
-        result = pipe(None, true[0].permute(1, 2, 0).numpy(), prepare=False, generator=generator(0), output_type="pt")
-        made = [pipe.reconstruct(true[:4]), result.gaussians]
-        new = [render(gaussians, thing.cameras[4:]).permute(0, 3, 1, 2)[0] for gaussians in made]
-        rows.append(row([*true[:4], *result.images, true[4], *new]))
-    half = (len(rows) + 1) // 2
-    columns = [torch.cat(part, 1) for part in (rows[:half], rows[half:])]
-    columns[1] = torch.nn.functional.pad(columns[1], (0, 0, 0, columns[0].shape[1] - columns[1].shape[1]), value=1.0)
-    return torch.cat([columns[0], torch.ones(3, columns[0].shape[1], 16), columns[1]], 2)
-
-
-def failures(pipe: LGMFullPipeline, count: int = 8, among: int = 200) -> list[int]:
-    """The held-out objects of known families with the lowest decibels, the whole way, from two new cameras."""
-    scores = evaluate(pipe, "test", among, novel_views=2, prepared=False)["whole way"].each
-    return sorted(range(among), key=scores.__getitem__)[:count]
-
-
-def steps_sheet(pipe: LGMFullPipeline, indices: Sequence[int], steps: int = MANY_STEPS) -> torch.Tensor:
-    """A row an object: true views | in one step | in many, with seeds 0, 1 and 2: its side and back views."""
-    data = ObjectViews("test", size=pipe.picture_size, vary_fill=False)
-    rows = []
-    for index in indices:
-        true = on_white(data[index].images)  # [4, 3, H, W]
-        tries = [stage_one(pipe, true[0], 1, 0), *(stage_one(pipe, true[0], steps, seed) for seed in range(3))]
-        rows.append(row([*true, *(view for views in tries for view in views[1:])]))
-    return torch.cat(rows, 1)
 
 
 def main() -> None:
@@ -103,14 +25,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of training runs, for the curves")
     chosen = parser.parse_args()
     pipe = load_pipeline()
-    pipe.set_progress_bar_config(disable=True)
-    store(banner(pipe), BANNER)
-    store(sheet(pipe, "test", range(SHEET_OBJECTS)), MODEL / "sheet.png")
-    store(sheet(pipe, "unseen", range(8)), MODEL / "sheet_unseen.png")
-    store(journeys(pipe, list(foreign_pictures().values()), 96), MODEL / "sheet_foreign.png")
-    store(sheet(pipe, "test", failures(pipe)), MODEL / "sheet_failures.png")
-    if pipe.config.max_steps is None or pipe.config.max_steps >= MANY_STEPS:
-        store(steps_sheet(pipe, range(8)), MODEL / "sheet_steps.png")
+    write_sheets(pipe, MODEL)
+    store(journeys(pipe, [load_image(sample(name)) for name in BANNER_SAMPLES], 160), BANNER)
     if chosen.runs:
         for run in chosen.runs:
             shutil.copyfile(run / LOG, MODEL / f"log_{run.name}.jsonl")

@@ -68,7 +68,7 @@ def journeys(pipe: LGMFullPipeline, pictures: Sequence[Image.Image], size: int) 
         result = pipe(picture, generator=generator(0), output_type="pt")
         seen = torch.from_numpy(np.asarray(result.input, np.float32) / 255).permute(2, 0, 1)
         cameras = orbit_cameras([20.0, 20.0, 20.0], [35.0, 155.0, 275.0], size=size)
-        new, _ = render(result.gaussians, cameras, return_alpha=True)
+        new = render(result.gaussians, cameras)
         small = [enlarge(part, size) for part in (seen, *result.images)]
         rows.append(row([*small, *new.permute(0, 3, 1, 2)]))
     return torch.cat(rows, 1)
@@ -83,7 +83,7 @@ def sheet(pipe: LGMFullPipeline, split: str, indices: Sequence[int]) -> torch.Te
         true = on_white(thing.images)  # [5, 3, H, W]
         result = pipe(None, true[0].permute(1, 2, 0).numpy(), prepare=False, generator=generator(0), output_type="pt")
         made = [pipe.reconstruct(true[:4]), result.gaussians]
-        new = [render(gaussians, thing.cameras[4:], return_alpha=True)[0][0].permute(2, 0, 1) for gaussians in made]
+        new = [render(gaussians, thing.cameras[4:])[0].permute(2, 0, 1) for gaussians in made]
         rows.append(row([*true[:4], *result.images, true[4], *new]))
     half = (len(rows) + 1) // 2
     columns = [torch.cat(part, 1) for part in (rows[:half], rows[half:])]
