@@ -61,15 +61,16 @@ def test_the_options_arrive(tmp_path: Path) -> None:
     options = ["--seed", "7", "--steps", "1", "--guidance", "1.5", "--formats", ".splat,ply", "--convention", "opengl"]
     lgm = str(data_dir() / "models" / "tiny" / "lgm")
     options += ["--elevation", "10", "--device", "cpu", "--lgm", lgm, "--candidates", "2", "--memory", "low"]
-    options += ["--background", "polynomial"]
+    options += ["--background", "polynomial", "--refine"]
     assert main(["generate", CAR, "-o", str(tmp_path), *options]) == 0
     record = read_record(tmp_path / "car")
     assert record is not None
     assert record["settings"] == {
         "model": "tiny", "seed": 7, "steps": 1, "guidance": 1.5, "formats": ["splat", "ply"], "convention": "opengl",
         "prepare": True, "background": "polynomial", "elevation": 10.0, "device": "cpu", "lgm": lgm,
-        "revision": None, "candidates": 2, "memory": "low",
+        "revision": None, "candidates": 2, "memory": "low", "refine": True,
     }  # fmt: skip
+    assert record["gaussians"] != 16_384  # refine adds discs and removes what they hide
     assert record["input"]["width"] < record["input"]["height"]  # upright, though EXIF had to turn it
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from image3d_nb import Gaussians, orbit_cameras, render
+from image3d_nb import Gaussians, generator, load_image, orbit_cameras, render, sample
 from image3d_nb.errors import Cancelled, InputError
+from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.rendering.refine import refine
 
 SIZE = 96
@@ -134,3 +135,20 @@ def test_a_white_spot_belongs_to_the_object_and_a_hole_does_not() -> None:
     assert inside[12, 12]
     assert not inside[22, 22]
     assert not inside[2, 2]
+
+
+def test_a_pipeline_refines_with_the_camera_of_its_image(tiny_pipe: LGMFullPipeline) -> None:
+    image = load_image(sample("car"))
+    plain = tiny_pipe(image, generator=generator(0), elevation=20.0)
+    sharp = tiny_pipe(image, generator=generator(0), elevation=20.0, refine=True)
+    square = tiny_pipe.square(image)[0].permute(1, 2, 0)  # [H, W, 3]
+    camera = orbit_cameras(20.0, 0.0, size=len(square))
+    expected = refine(plain.gaussians, square.clamp(0, 1).numpy(), views=camera)
+    assert torch.equal(sharp.gaussians.means, expected.means)
+    assert torch.equal(sharp.gaussians.sh, expected.sh)
+    new = sharp.gaussians.rgb[~torch.isin(sharp.gaussians.means[:, 0], plain.gaussians.means[:, 0])]
+    assert -1e-5 < float(new.min()) <= float(new.max()) < 1 + 1e-5
+    with pytest.raises(InputError, match="faithful"):
+        tiny_pipe(image, refine=True, faithful="lgm-full")
+    with pytest.raises(InputError, match="image"):
+        tiny_pipe.refine(plain.gaussians, None)

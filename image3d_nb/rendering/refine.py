@@ -137,6 +137,7 @@ def _with_degree(discs: Gaussians, degree: int) -> Gaussians:
     return Gaussians(discs.means, discs.quats, discs.scales, discs.opacities, sh)
 
 
+@torch.enable_grad()  # pipelines call refine without gradients
 def _fit(
     merged: Gaussians, count: int, rest: Gaussians, camera: Cameras, target: Tensor, steps: int, report: _Report
 ) -> Gaussians:
@@ -175,6 +176,8 @@ def _fit(
                 v.mul_(_BETAS[1]).addcmul_(grad, grad, value=1 - _BETAS[1])
                 size = (v / (1 - _BETAS[1] ** (step + 1))).sqrt_().add_(1e-4)
                 leaf.addcdiv_(m, size, value=-rate * decay / (1 - _BETAS[0] ** (step + 1)))
+            # colours outside [0, 1] would be lost in files that hold bytes
+            shift[count:] = (rgb[count:] + shift[count:]).clamp(0, 1) - rgb[count:]
     if steps:
         report("fit", steps, steps)
     with torch.no_grad():
