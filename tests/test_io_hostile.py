@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trimesh.exchange import gltf, obj, stl  # noqa: F401  (their first import takes seconds, which is not the reader's)
+from trimesh.exchange import ply as trimesh_ply  # noqa: F401
 
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError, InputError
