@@ -404,7 +404,7 @@ def test_words_where_numbers_should_be(tmp_path: Path) -> None:
     lines = (tmp_path / "a.ply").read_text().splitlines()
     lines[-1] = " ".join(["many"] * 14)
     (tmp_path / "a.ply").write_text("\n".join(lines) + "\n")
-    with pytest.raises(FormatError, match="must hold what its header says"):
+    with pytest.raises(FormatError, match="must be whole"):
         io3d.load(tmp_path / "a.ply")
 
 

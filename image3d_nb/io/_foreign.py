@@ -21,6 +21,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..errors import FormatError
+from ..images.caller import warn
 
 _MOST_NOTES = 6
 _VISIBLE = 1e-5
@@ -56,7 +57,7 @@ def parsing(kind: str) -> Iterator[None]:
         raise
     except Exception as error:  # its loaders raise whatever their code runs into
         reason = f"{type(error).__name__}: {str(error)[:160]}"
-        raise FormatError(f"the lines or bytes of {kind} must be a whole mesh; reading stops with {reason}") from error
+        raise FormatError(f"the lines or bytes of {kind} must be whole; reading stops with {reason}") from error
     finally:
         log.disabled = disabled
 
@@ -74,7 +75,7 @@ def warn_left_out(notes: list[str], kind: str, holder: str = "a Mesh") -> None:
     notes = list(dict.fromkeys(notes))
     more = f" and {len(notes) - _MOST_NOTES} more" if len(notes) > _MOST_NOTES else ""
     listed = "; ".join(notes[:_MOST_NOTES])
-    warnings.warn(f"{holder} does not hold all of this {kind}; left out: {listed}{more}", stacklevel=4)
+    warn(f"{holder} does not hold all of this {kind}; left out: {listed}{more}")
 
 
 def finite_or_none(rows: np.ndarray | None, name: str, notes: list[str]) -> np.ndarray | None:

@@ -46,11 +46,9 @@ class Accessors:
             raise FormatError(f"{where.at(name)} must be unsigned integers; got {values.dtype}")
         return values[:, 0].astype(np.int64)
 
-    def stored(self, where: Values, name: str, plain: bool = False) -> bool:
-        """Whether an accessor's numbers stand in a buffer; ``plain``: all of them, and as they are meant."""
+    def stored(self, where: Values, name: str) -> bool:
+        """Whether an accessor's numbers stand in a buffer."""
         accessor = self._document.follow(where, name, "accessors")
-        if plain:
-            return "bufferView" in accessor and "sparse" not in accessor and not accessor.data.get("normalized")
         return "bufferView" in accessor or "sparse" in accessor
 
     def count(self, where: Values, name: str) -> int:
