@@ -9,7 +9,6 @@ import dataclasses
 import io
 import json
 import struct
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -375,14 +374,6 @@ def test_what_a_mesh_has_no_room_for_is_told() -> None:
     with pytest.warns(UserWarning, match="2 animations") as caught:
         assert len(scene.read().faces) == 4
     assert all(word in str(caught[0].message) for word in ("normalTexture", "transparency", "lines of meshes"))
-
-
-def test_our_own_files_warn_of_nothing(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for mesh in SAMPLES.values():
-            io3d.save(mesh, tmp_path / "a.glb")
-            io3d.load(tmp_path / "a.glb")
 
 
 def test_files_beside_a_gltf(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from image3d_nb.errors import FormatError
 from image3d_nb.io import obj
 from image3d_nb.mesh import Mesh
 
-from .mesh_samples import ball, is_closed, plain, textured
+from .mesh_samples import ball, plain, textured
 
 SAMPLES = {"vertex colours": ball(), "texture": textured(ball()), "plain": plain(ball())}
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
@@ -113,13 +112,6 @@ def test_a_closed_surface_is_closed_by_its_indices(tmp_path: Path) -> None:
     edges = [(face[k], face[(k + 1) % 3]) for face in faces for k in range(3)]
     assert len(set(edges)) == len(edges)
     assert set(edges) == {(b, a) for a, b in edges}
-
-
-def test_what_cannot_be_held_is_told(tmp_path: Path) -> None:
-    both = dataclasses.replace(textured(ball()), vertex_colors=np.ones((3 * len(ball().faces), 3)))
-    with pytest.warns(UserWarning, match="Wavefront OBJ cannot hold vertex colours beside a texture"):
-        io3d.save(both, tmp_path / "a.obj")
-    assert is_closed(io3d.load(tmp_path / "a.obj"))  # type: ignore[arg-type]
 
 
 # ---- what others write -----------------------------------------------------------------------------------------------

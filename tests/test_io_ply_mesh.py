@@ -14,12 +14,10 @@ from plyfile import PlyData, PlyElement
 
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError
-from image3d_nb.gaussians import Gaussians
 from image3d_nb.io import ply_mesh
 from image3d_nb.mesh import Mesh
 
 from .mesh_samples import ball, is_closed, plain, textured
-from .test_io_ply import example
 
 SAMPLES = {"vertex colours": ball(), "texture": textured(ball()), "plain": plain(ball())}
 
@@ -168,13 +166,6 @@ def test_a_texture_that_is_not_there_is_told(tmp_path: Path) -> None:
         mesh = io3d.load(tmp_path / "a.ply")
     assert caught[0].filename == __file__
     np.testing.assert_array_equal(mesh.uvs, textured(ball()).uvs)  # type: ignore[union-attr]
-
-
-def test_gaussians_and_meshes_are_told_apart(tmp_path: Path) -> None:
-    io3d.save(example(), tmp_path / "splats.ply")
-    io3d.save(ball(), tmp_path / "mesh.ply")
-    assert isinstance(io3d.load(tmp_path / "splats.ply"), Gaussians)
-    assert isinstance(io3d.load(tmp_path / "mesh.ply"), Mesh)
 
 
 # ---- bad files -------------------------------------------------------------------------------------------------------

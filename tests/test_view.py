@@ -123,8 +123,9 @@ def test_thirty_thousand_gaussians_fit_in_one_and_a_half_megabytes(tmp_path: Pat
 
 def test_many_gaussians_warn_with_the_size_and_the_data_is_right() -> None:
     n = 200_001
-    with pytest.warns(UserWarning, match="200,001"):
+    with pytest.warns(UserWarning, match="200,001") as caught:
         page = viewer_page(some(n), picture=b"")
+    assert caught[0].filename == __file__
     assert scene_in(page)["splats"]["means"]["count"] == pytest.approx(n, rel=0.01)  # a few are too faint
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..gaussians import SH_C0, Gaussians
-from ._format import Format, Sibling
+from ._format import Sibling
 from ._ply_table import check_size, holds_mesh, holds_packed, is_ply, parse_header, records
 from ._rows import blocks, tables, with_largest
 
@@ -113,13 +113,3 @@ def _quats(words: np.ndarray) -> np.ndarray:
     others = np.stack([(words >> shift) & 1023 for shift in (20, 10, 0)], axis=1)  # [n, 3]
     others = (others / np.float32(1023) - np.float32(0.5)) * np.float32(2**0.5)
     return with_largest(others, words >> 30)
-
-
-FORMAT = Format(
-    suffix=".ply",
-    name="compressed PLY",
-    holds=Gaussians,
-    sniff=sniff,
-    read=read,
-    write=None,
-)

@@ -18,9 +18,9 @@ import numpy as np
 from ..mesh import Mesh, unique_rows
 from . import _textures
 from ._foreign import colors_from_numbers, parsing, warn_left_out
-from ._format import Format, Sibling
-from ._mesh_parts import Part, colors_of, float32, has_texture, join, losses, unit_normals
-from ._obj_text import Material, PlainText, parse_materials, plain_text, sniff
+from ._format import Sibling
+from ._mesh_parts import Part, colors_of, float32, has_texture, join, unit_normals
+from ._obj_text import Material, PlainText, parse_materials, plain_text
 
 _MATERIAL = "material"
 
@@ -130,16 +130,3 @@ def _geometry(mesh: Mesh) -> str:
 def _lines(word: str, rows: np.ndarray) -> str:
     """A line a row; one formatting of all numbers takes a third of the time of one a row."""
     return (f"{word}{' %.9g' * rows.shape[1]}\n" * len(rows)) % tuple(rows.reshape(-1).tolist())
-
-
-FORMAT = Format(
-    suffix=".obj",
-    name="Wavefront OBJ",
-    holds=Mesh,
-    sniff=sniff,
-    read=read,
-    write=write,
-    losses=losses,
-    turns=False,
-    suffix_tells=True,
-)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import FormatError, InputError
 from ..gaussians import SH_C0, Gaussians
 from ..images.caller import warn
-from ._format import Format, Sibling
+from ._format import Sibling
 from ._ply_table import Columns, holds_mesh, holds_packed, is_ply, read_table
 from ._rows import BLOCK, blocks, copy_columns, copy_fours, room, tables
 
@@ -244,13 +244,3 @@ def _lgm_columns(rows: np.ndarray) -> list[np.ndarray]:
     scales = [np.log(scale + np.float32(1e-8)) for scale in others[:3]]
     f_dc = [(channel - np.float32(0.5)) / np.float32(SH_C0) for channel in others[7:]]
     return [x, y, z, *f_dc, np.log(opacity / (1 - opacity)), *scales, *others[3:7]]
-
-
-FORMAT = Format(
-    suffix=".ply",
-    name="3DGS PLY",
-    holds=Gaussians,
-    sniff=sniff,
-    read=read,
-    write=write,
-)

@@ -18,8 +18,8 @@ from ..errors import FormatError
 from ..mesh import Mesh, unique_rows
 from . import _textures
 from ._foreign import colors_from_numbers, triangles_of, warn_left_out
-from ._format import Format, Sibling
-from ._mesh_parts import Part, colors_of, float32, has_texture, join, losses, unit_normals
+from ._format import Sibling
+from ._mesh_parts import Part, colors_of, float32, has_texture, join, unit_normals
 from ._ply_table import Header, check_size, holds_mesh, is_ply, parse_header, records
 
 _UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
@@ -192,15 +192,3 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     header += [f"property {'uchar' if kind == 'u1' else 'float'} {column}" for column, kind in fields]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
     return {name: "\n".join(header).encode() + rows.tobytes() + faces.tobytes(), **files}
-
-
-FORMAT = Format(
-    suffix=".ply",
-    name="PLY mesh",
-    holds=Mesh,
-    sniff=sniff,
-    read=read,
-    write=write,
-    losses=losses,
-    turns=False,
-)

@@ -37,7 +37,7 @@ from PIL import Image
 
 from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
-from ._format import Format, Sibling
+from ._format import Sibling
 from ._rows import blocks, tables, unit_planes, with_largest
 
 _META = "meta.json"
@@ -377,15 +377,3 @@ def losses(gaussians: Gaussians) -> list[str]:
         return []
     degrees = f"SH degree 1 to {gaussians.sh_degree}"
     return [f"the view-dependent part of more than {_PALETTE} colours, {len(gaussians)} ({degrees}); .spz and .ply can"]
-
-
-FORMAT = Format(
-    suffix=".sog",
-    name="PlayCanvas SOG",
-    holds=Gaussians,
-    sniff=sniff,
-    read=read,
-    write=write,
-    losses=losses,
-    suffix_tells=True,
-)

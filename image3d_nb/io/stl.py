@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import FormatError, InputError
 from ..mesh import Mesh, unique_rows
 from ._foreign import local_float32, parsing, warn_left_out
-from ._format import Format, Sibling
+from ._format import Sibling
 from ._mesh_parts import float32, made
 
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -134,16 +134,3 @@ def losses(mesh: Mesh) -> list[str]:
     if mesh.texture is not None or mesh.uvs is not None:
         lost.append("a texture and its coordinates")
     return lost
-
-
-FORMAT = Format(
-    suffix=".stl",
-    name="STL",
-    holds=Mesh,
-    sniff=sniff,
-    read=read,
-    write=write,
-    losses=losses,
-    turns=False,
-    suffix_tells=True,
-)
