@@ -273,7 +273,7 @@ def test_what_is_not_there_is_told(tmp_path: Path, files: dict[str, bytes], word
         (SQUARE + "v 0 zero 0\nf 1 2 3\n", "line 5 must have numbers; got 'v 0 zero 0'"),
         (SQUARE + "v 0 nan 0\nf 1 2 5\n", "finite"),
         (SQUARE + "v 0 1e300 0\nf 1 2 5\n", "finite"),
-        (SQUARE + "v 0 1.2.3 0\nf 1 2 5\n", "lines"),
+        (SQUARE + "v 0 1.2.3 0\nf 1 2 5\n", "line 5 must have numbers"),
         (SQUARE + "f" + " 1" * 600_000, "lines of an .obj must have at most 1,048,576 characters; one has 1,200,001"),
         ("\0" + SQUARE, "must be a text; it has zero bytes"),
         ("", "must have faces"),

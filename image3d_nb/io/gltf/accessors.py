@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError
-from .container import Document, Values
+from .._json import Values
+from .container import Document
 
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}

@@ -12,9 +12,10 @@ import numpy as np
 from ...errors import FormatError
 from ...mesh import Mesh, unit
 from .. import _textures
+from .._json import Values
 from .._mesh_parts import Part, colors_of, float32, has_texture, join, unit_normals
 from .accessors import Accessors, Builder
-from .container import Document, Values
+from .container import Document
 from .materials import BaseColor, Materials, linear_of, srgb_of
 from .scene import Budget, placed_primitives
 
