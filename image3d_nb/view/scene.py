@@ -68,15 +68,7 @@ class View:
 def make_scene(
     obj: Any, who: str, *, cameras: Cameras | None = None, pictures: Any = None, rays: int = 0, axes: bool = False
 ) -> Scene:
-    """Validate an object and the cameras beside it.
-
-    Args:
-        obj: Gaussians, a Mesh or Cameras.
-        who: the caller's name, for messages.
-        cameras: drawn as frusta beside Gaussians or a mesh.
-        pictures: one image for each camera, shown on its image plane; whatever :func:`as_images` takes.
-        rays: rays x rays rays from each camera are drawn, evenly over its image; 0 to 16.
-        axes: whether the axes of the world and of each camera are drawn: x red, y green, z blue.
+    """Validate an object and the cameras beside it; arguments as for :func:`.show.show`, ``who`` names the caller.
 
     Raises:
         InputError: another type, nothing in it, NaN in it, or images that do not fit the cameras.
@@ -160,16 +152,7 @@ def _lines(cameras: Cameras | None, rays: int, axes: bool) -> frusta.Lines | Non
 def frame(
     scene: Scene, elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None, fovy: float = LGM_FOVY
 ) -> View:
-    """Choose the first view of a scene.
-
-    Args:
-        scene: what is to be seen.
-        elevation: degrees, up is positive.
-        azimuth: degrees, 0 is the front.
-        radius: distance from the origin, world units. None: 1.5, where LGM's cameras stand, if the scene fits in their
-            view; otherwise as far from its middle as it takes to see all of it.
-        fovy: field of view, degrees.
-    """
+    """Choose the first view of a scene; arguments as for :func:`.page.viewer_page`."""
     if radius is not None:
         return View(elevation, azimuth, radius, fovy=fovy)
     points = _points(scene)

@@ -52,14 +52,7 @@ class Document(Values):
         return self.item(kind, self.number(where, name, kind))
 
     def require_extensions(self, known: frozenset[str]) -> None:
-        """Refuse required extensions that are not supported.
-
-        Args:
-            known: names of those that are.
-
-        Raises:
-            FormatError: another one is required; the message names it.
-        """
+        """Raise a FormatError that names the required extensions other than ``known``."""
         unknown = sorted({str(name)[:60] for name in self.items("extensionsRequired")} - known)
         if unknown:
             raise FormatError(
