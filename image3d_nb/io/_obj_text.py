@@ -1,7 +1,7 @@
 """The text of .obj and .mtl files.
 
-trimesh takes an .obj for what most programs write: one form of line for all rows of a kind, indices above 0, polygons
-without a dent, one library of materials. So these few words are read here.
+Read here, because trimesh takes an .obj for what most programs write: one form of line for all rows of a kind, indices
+above 0, polygons without a dent, one library of materials.
 
 Specification: http://paulbourke.net/dataformats/obj/ and http://paulbourke.net/dataformats/mtl/
 """

@@ -155,8 +155,8 @@ def _writer(obj: Asset, path: Path) -> Format:
 def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_rows: bool = False) -> Asset:
     """Read a file. Its content identifies the format; the suffix decides only where the content cannot (.splat).
 
-    Meshes of other programs are parsed by trimesh, which accepts texts that are cut off: they load as far as they go. A
-    warning lists what is left out, and how many faces are missing where the file says how many it has.
+    Texts of meshes that are cut off load as far as they go. A warning lists what is left out, and how many faces are
+    missing where the file says how many it has.
 
     Args:
         path: the file.
