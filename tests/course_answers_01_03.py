@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 
+import image3d_nb as i3d
 from image3d_nb.course import solution
 
 
 def solved(number: str) -> Any:
     """The function that the course's own solution defines."""
-    names: dict[str, Any] = {"np": np, "torch": torch}
+    names: dict[str, Any] = {"np": np, "torch": torch, "Image": Image, "ImageOps": ImageOps}
     before = set(names)
     exec(solution(number), names)
     return next(names[name] for name in reversed(names) if name not in before and name != "__builtins__")
@@ -63,6 +65,38 @@ def cells(planes: Any, place: Any) -> list[Any]:
     return [planes[0][:, y, x], planes[1][:, z, x], planes[2][:, z, y]]
 
 
+def turned(path: Any, how: Any = Image.Transpose.ROTATE_270) -> Image.Image:
+    """The image, turned whatever its note says."""
+    return Image.open(path).transpose(how)
+
+
+def blended(rgba: Any, ground: float = 1.0) -> Any:
+    colour, alpha = rgba[..., :3] / 255, rgba[..., 3:] / 255
+    return alpha * colour + (1 - alpha) * ground
+
+
+def counts(mask: Any, truth: Any) -> tuple[float, float, float, float]:
+    """Pixels in both masks, in the first, in the second, and in all."""
+    return (mask & truth).sum(), mask.sum(), truth.sum(), mask.size
+
+
+def box(alpha: Any, least: int = 128) -> list[int]:
+    rows, columns = np.nonzero(alpha >= least)
+    return [int(v) for v in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
+
+
+def frame(box: Any, side: float, x: float = 0.5, y: float = 0.5) -> list[float]:
+    """A square of this side, with its middle at these shares of the box."""
+    left, top = box[0] + x * (box[2] - box[0]) - side / 2, box[1] + y * (box[3] - box[1]) - side / 2
+    return [left, top, left + side, top + side]
+
+
+def sides(box: Any) -> tuple[float, float]:
+    """The shorter and the longer side of a box."""
+    shorter, longer = sorted((box[2] - box[0], box[3] - box[1]))
+    return shorter, longer
+
+
 RIGHT: list[tuple[str, Callable[[], Any]]] = [
     ("01.1", lambda: solved("01.1")),
     ("01.1", lambda: lambda v, f, n: torch.tensor(scattered(v, f, n)).float()),
@@ -74,6 +108,16 @@ RIGHT: list[tuple[str, Callable[[], Any]]] = [
     ("01.4", lambda: lambda s, t: -np.diff(np.exp(-t * np.concatenate([[0], np.cumsum(s)]))).astype(np.float32)),
     ("01.5", lambda: solved("01.5")),
     ("01.5", lambda: lambda planes, place: torch.tensor(sum(cells(planes, place)))),
+    ("02.1", lambda: solved("02.1")),
+    ("02.1", lambda: lambda path: np.asarray(i3d.load_image(path), np.float32) / 255),
+    ("02.2", lambda: solved("02.2")),
+    ("02.2", lambda: lambda rgba: torch.tensor(blended(rgba)).float()),
+    ("02.3", lambda: solved("02.3")),
+    ("02.3", lambda: lambda mask, truth: round(float(counts(mask, truth)[0] / (mask | truth).sum()), 2)),
+    ("02.4", lambda: solved("02.4")),
+    ("02.4", lambda: lambda a: Image.fromarray(a).point(lambda v: 255 * (v >= 128)).getbbox()),
+    ("02.5", lambda: solved("02.5")),
+    ("02.5", lambda: lambda box, ratio: torch.tensor(frame(box, sides(box)[1] / ratio)).round().int()),
 ]
 
 WRONG: list[tuple[str, Callable[[], Any], str]] = [
@@ -108,4 +152,36 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("01.5", lambda: lambda p, place: cells(p, place)[0], "plane xy"),
     ("01.5", lambda: lambda p, place: np.mean(cells(p, place), 0), "mean of the three"),
     ("01.5", lambda: lambda p, place: sum(cells(p, place / 2)), "falls into"),
+    ("02.1", lambda: Image.open, "as it is stored"),
+    ("02.1", lambda: turned, "leave it as it is"),
+    ("02.1", lambda: lambda path: turned(path, Image.Transpose.ROTATE_90), "another angle"),
+    ("02.1", lambda: lambda path: turned(path, Image.Transpose.TRANSPOSE), "mirrored"),
+    ("02.1", lambda: lambda path: Image.new("RGB", (24, 40)), "must be the image"),
+    ("02.2", lambda: lambda rgba: rgba[..., :3] / 255, "Alpha is ignored"),
+    ("02.2", lambda: lambda rgba: blended(rgba, 0.0), "onto black"),
+    ("02.2", lambda: lambda rgba: 255 * blended(rgba), "in [0, 1]"),
+    ("02.2", lambda: lambda rgba: rgba[..., :3] / 255 + 1 - rgba[..., 3:] / 255, "multiplied by alpha"),
+    ("02.2", lambda: lambda rgba: blended(rgba ^ np.array([0, 0, 0, 255], np.uint8)), "swapped"),
+    ("02.2", lambda: lambda rgba: blended(rgba // np.array([255, 255, 255, 1], np.uint8)), "twice"),
+    ("02.2", lambda: lambda rgba: blended(rgba, 0.5), "must give"),
+    ("02.2", lambda: lambda rgba: rgba, "shape must be"),
+    ("02.3", lambda: lambda mask, truth: (mask == truth).mean(), "counts the ground"),
+    ("02.3", lambda: lambda m, t: 2 * counts(m, t)[0] / (counts(m, t)[1] + counts(m, t)[2]), "sum of both"),
+    ("02.3", lambda: lambda m, t: counts(m, t)[0] / counts(m, t)[1], "first mask"),
+    ("02.3", lambda: lambda m, t: counts(m, t)[0] / counts(m, t)[2], "second mask"),
+    ("02.3", lambda: lambda m, t: counts(m, t)[0] / counts(m, t)[3], "all pixels"),
+    ("02.3", lambda: lambda m, t: counts(m, t)[0], "how many"),
+    ("02.3", lambda: lambda m, t: 0.5, "yours is 0.5"),
+    ("02.4", lambda: lambda a: np.subtract(box(a), [0, 0, 1, 1]), "OUTSIDE"),
+    ("02.4", lambda: lambda a: box(a.T), "swapped"),
+    ("02.4", lambda: lambda a: box(a, 1), "soft edge"),
+    ("02.4", lambda: lambda a: np.subtract(box(a), [0, 0, *box(a)[:2]]), "not width"),
+    ("02.4", lambda: lambda a: [0, 0, 30, 20], "must be [7, 3, 25, 11]"),
+    ("02.4", lambda: lambda a: a, "four numbers"),
+    ("02.5", lambda: lambda box, ratio: frame(box, sides(box)[1] * ratio), "divide by"),
+    ("02.5", lambda: lambda box, ratio: frame(box, sides(box)[0] / ratio), "shorter side"),
+    ("02.5", lambda: lambda box, ratio: frame(box, sides(box)[1]), "not used"),
+    ("02.5", lambda: lambda box, ratio: frame(box, sides(box)[1] / ratio, 0.2, 0.2), "middle"),
+    ("02.5", lambda: lambda box, ratio: box, "a square"),
+    ("02.5", lambda: lambda box, ratio: frame(box, 7.0), "side must be"),
 ]
