@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 import image3d_nb as i3d
@@ -15,7 +16,7 @@ from image3d_nb.course import solution
 
 def solved(number: str) -> Any:
     """The function that the course's own solution defines."""
-    names: dict[str, Any] = {"np": np, "torch": torch, "Image": Image, "ImageOps": ImageOps}
+    names: dict[str, Any] = {"np": np, "torch": torch, "F": F, "Image": Image, "ImageOps": ImageOps}
     before = set(names)
     exec(solution(number), names)
     return next(names[name] for name in reversed(names) if name not in before and name != "__builtins__")
@@ -97,6 +98,61 @@ def sides(box: Any) -> tuple[float, float]:
     return shorter, longer
 
 
+def pixels(points: Any, camera: i3d.Cameras, right: float = 1, down: float = 1, middle: float = 1) -> Any:
+    """Exercise 03.1, with faults to choose."""
+    seen = points @ camera.viewmats[0, :3, :3].T + camera.viewmats[0, :3, 3]
+    size = torch.tensor([camera.width, camera.height]) / 2
+    return camera.Ks[0, 0, 0] * seen[:, :2] / seen[:, 2:] * torch.tensor([right, down]) + middle * size
+
+
+def by_pose(points: Any, camera: i3d.Cameras) -> Any:
+    """The projection with ``c2w`` in place of its inverse."""
+    seen = points @ camera.c2w[0, :3, :3].T + camera.c2w[0, :3, 3]
+    return camera.Ks[0, 0, 0] * seen[:, :2] / seen[:, 2:] + torch.tensor([camera.width, camera.height]) / 2
+
+
+def undivided(points: Any, camera: i3d.Cameras) -> Any:
+    seen = points @ camera.viewmats[0, :3, :3].T + camera.viewmats[0, :3, 3]
+    return camera.Ks[0, 0, 0] * seen[:, :2] + torch.tensor([camera.width, camera.height]) / 2
+
+
+def ray(pixel: Any, camera: i3d.Cameras, half: float = 0.5, down: float = -1, turn: Any = None) -> Any:
+    """Exercise 03.2, with faults to choose."""
+    x, y = (np.array(pixel) + half - np.array([camera.width, camera.height]) / 2) / float(camera.Ks[0, 0, 0])
+    turn = camera.c2w[0, :3, :3] if turn is None else turn
+    return F.normalize(turn @ torch.tensor([x, down * y, -1.0]).float(), dim=0)
+
+
+def stands(azimuth: float, elevation: float, radius: float) -> Any:
+    return radius * np.array([
+        np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth),
+    ])  # fmt: skip
+
+
+def in_degrees(azimuth: float, elevation: float, radius: float) -> Any:
+    return stands(np.radians(azimuth), np.radians(elevation), radius)
+
+
+def alike(p: Any, q: Any, *, sign: bool = True, unit: bool = True, part: slice = slice(None)) -> bool:
+    """Exercise 03.4, with faults to choose."""
+    if unit:
+        p, q = p / p[3:].norm(), q / q[3:].norm()
+    same = torch.allclose(p[part], q[part], atol=1e-4)
+    return same or (sign and torch.allclose(p[part], -q[part], atol=1e-4))
+
+
+def each_up_to_sign(p: Any, q: Any) -> bool:
+    return torch.allclose((p / p[3:].norm()).abs(), (q / q[3:].norm()).abs(), atol=1e-4)
+
+
+def pose(position: Any, back_sign: float = 1, right_sign: float = 1, up: tuple[float, ...] = (0.0, 1, 0)) -> Any:
+    """Exercise 03.5, with faults to choose."""
+    back = back_sign * F.normalize(position, dim=0)
+    right = right_sign * F.normalize(torch.linalg.cross(torch.tensor(up), back), dim=0)
+    rows = torch.stack([right, torch.linalg.cross(back, right), back, position], 1)
+    return torch.cat([rows, torch.tensor([[0.0, 0, 0, 1]])])
+
+
 RIGHT: list[tuple[str, Callable[[], Any]]] = [
     ("01.1", lambda: solved("01.1")),
     ("01.1", lambda: lambda v, f, n: torch.tensor(scattered(v, f, n)).float()),
@@ -118,6 +174,16 @@ RIGHT: list[tuple[str, Callable[[], Any]]] = [
     ("02.4", lambda: lambda a: Image.fromarray(a).point(lambda v: 255 * (v >= 128)).getbbox()),
     ("02.5", lambda: solved("02.5")),
     ("02.5", lambda: lambda box, ratio: torch.tensor(frame(box, sides(box)[1] / ratio)).round().int()),
+    ("03.1", lambda: solved("03.1")),
+    ("03.1", lambda: lambda points, camera: pixels(points, camera).numpy().tolist()),
+    ("03.2", lambda: solved("03.2")),
+    ("03.2", lambda: lambda pixel, camera: ray(pixel, camera).numpy().round(4).tolist()),
+    ("03.3", lambda: solved("03.3")),
+    ("03.3", lambda: lambda a, e, r: i3d.orbit_cameras(e, a, radius=r).positions[0]),
+    ("03.4", lambda: solved("03.4")),
+    ("03.4", lambda: lambda p, q: np.float32(torch.linalg.matrix_rank(torch.stack([p, q]), rtol=1e-4) == 1)),
+    ("03.5", lambda: solved("03.5")),
+    ("03.5", lambda: lambda position: pose(position).numpy()),
 ]
 
 WRONG: list[tuple[str, Callable[[], Any], str]] = [
@@ -184,4 +250,42 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("02.5", lambda: lambda box, ratio: frame(box, sides(box)[1] / ratio, 0.2, 0.2), "middle"),
     ("02.5", lambda: lambda box, ratio: box, "a square"),
     ("02.5", lambda: lambda box, ratio: frame(box, 7.0), "side must be"),
+    ("03.1", lambda: lambda points, camera: pixels(points, camera, down=-1), "downwards"),
+    ("03.1", lambda: lambda points, camera: pixels(points, camera, right=-1), "Left and right"),
+    ("03.1", lambda: lambda points, camera: pixels(points, camera, -1, -1), "Both signs"),
+    ("03.1", lambda: lambda points, camera: pixels(points, camera, middle=0), "must be added"),
+    ("03.1", lambda: lambda points, camera: pixels(points, camera).flip(1), "(row, column)"),
+    ("03.1", lambda: lambda points, camera: pixels(points, camera) + 0.5, "too much"),
+    ("03.1", lambda: lambda points, camera: pixels(points, camera) - 0.5, "too little"),
+    ("03.1", lambda: undivided, "divide by the depth"),
+    ("03.1", lambda: by_pose, "c2w"),
+    ("03.1", lambda: lambda points, camera: points[:, :2], "must land on"),
+    ("03.2", lambda: lambda pixel, camera: ray(pixel, camera, half=0.0), "add 0.5"),
+    ("03.2", lambda: lambda pixel, camera: 2 * ray(pixel, camera), "length must be 1"),
+    ("03.2", lambda: lambda pixel, camera: -ray(pixel, camera), "away from the scene"),
+    ("03.2", lambda: lambda pixel, camera: ray(pixel, camera, down=1), "downwards"),
+    ("03.2", lambda: lambda pixel, camera: ray(pixel, camera, turn=camera.c2w[0, :3, :3].T), "transposed"),
+    ("03.2", lambda: lambda pixel, camera: ray(pixel, camera, turn=torch.eye(3)), "camera's axes"),
+    ("03.2", lambda: lambda pixel, camera: ray(pixel[::-1], camera), "must have the direction"),
+    ("03.3", lambda: stands, "radians"),
+    ("03.3", lambda: lambda a, e, r: in_degrees(90 - a, e, r), "swapped"),
+    ("03.3", lambda: lambda a, e, r: in_degrees(-a, e, r), "wrong way round"),
+    ("03.3", lambda: lambda a, e, r: in_degrees(a, -e, r), "is above"),
+    ("03.3", lambda: lambda a, e, r: in_degrees(a, e, r)[[0, 2, 1]], "not z"),
+    ("03.3", lambda: lambda a, e, r: in_degrees(a, e, 1.0), "must be the radius"),
+    ("03.3", lambda: lambda a, e, r: [0, 0, r], "yours gives"),
+    ("03.4", lambda: lambda p, q: alike(p, q, sign=False), "direction of travel"),
+    ("03.4", lambda: lambda p, q: alike(p, q, unit=False), "any length"),
+    ("03.4", lambda: lambda p, q: alike(p, q, part=slice(3, 6)), "Parallel lines"),
+    ("03.4", lambda: each_up_to_sign, "other sign"),
+    ("03.4", lambda: lambda p, q: True, "through one point"),
+    ("03.4", lambda: lambda p, q: p == q, "One answer"),
+    ("03.4", lambda: lambda p, q: False, "same as itself"),
+    ("03.5", lambda: lambda position: pose(position, -1), "looks away"),
+    ("03.5", lambda: lambda position: pose(position, 1, -1), "on its head"),
+    ("03.5", lambda: lambda position: pose(position) * torch.tensor([-1.0, 1, 1, 1]), "mirrored"),
+    ("03.5", lambda: lambda position: pose(position, 2), "with length 1"),
+    ("03.5", lambda: lambda position: pose(position, 1, 2), "right angles"),
+    ("03.5", lambda: lambda position: pose(position, up=(0.3, 1, 0.2)), "tilted"),
+    ("03.5", lambda: lambda position: pose(position + 1), "must be the position"),
 ]

@@ -19,6 +19,7 @@ from image3d_nb.course import (
     lesson_00,
     lesson_01,
     lesson_02,
+    lesson_03,
     lesson_04,
     lesson_07,
     lesson_08,
@@ -32,7 +33,7 @@ from image3d_nb.errors import InputError
 from tests import course_answers, course_answers_01_03
 from tests.course_answers import cloud, square
 
-LESSONS = (lesson_00, lesson_01, lesson_02, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
+LESSONS = (lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
 RIGHT = course_answers.RIGHT + course_answers_01_03.RIGHT
 WRONG = course_answers.WRONG + course_answers_01_03.WRONG
 NUMBERS = [exercise.number for lesson in LESSONS for exercise in lesson.EXERCISES]
