@@ -44,7 +44,8 @@ def test_blocks_are_a_closed_box(shape: tuple[int, int, int]) -> None:
     filled[: shape[0], 1 : 1 + shape[1], : shape[2]] = True
     box = diagrams.blocks(filled, [1.0, 2.0, 3.0], 0.5).merged_vertices()
     report = i3d.mesh_report(box)
-    assert report.watertight and report.outward
+    assert report.watertight
+    assert report.outward
     assert report.volume == pytest.approx(np.prod(shape) / 8)
     low = np.array([0.75, 2.25, 2.75])  # half a cell below the centre of the first one
     np.testing.assert_allclose(box.bounds, [low, low + 0.5 * np.array(shape)])
@@ -68,6 +69,7 @@ def test_signed_distances_are_blue_inside_and_masks_are_red() -> None:
     across = np.linspace(-1, 1, 100)
     disc = np.hypot(*np.meshgrid(across, across)) - 0.5
     red, _, blue = np.asarray(diagrams.signed(disc)).astype(int).transpose(2, 0, 1)
-    assert (blue > red)[disc < 0].all() and (blue < red)[disc > 0].all()
+    assert (blue > red)[disc < 0].all()
+    assert (blue < red)[disc > 0].all()
     over = np.asarray(diagrams.overlay(Image.new("RGB", (100, 100), "gray"), disc < 0)).astype(int)
     np.testing.assert_array_equal(over[..., 0] > over[..., 2] + 50, disc < 0)

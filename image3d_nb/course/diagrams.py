@@ -47,14 +47,16 @@ def scatter(panels: Mapping[str, Any], outline: Any, width: int = 860) -> Image.
         outline: [n, 2], the corners of the outline.
         width: pixels.
     """
-    figure = _empty_figure(width, round(width / len(panels) * 0.8) + 30)
     closed = np.concatenate([outline, outline[:1]])
+    high, wide = np.ptp(closed, axis=0)[::-1]
+    figure, axes = _figure(width, round(width / len(panels) * high / wide) + 30)
     for place, (title, points) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), place + 1)
-        axes.plot(*closed.T, color="#444444")
-        axes.scatter(*np.asarray(points).T, s=6, color=_COLOURS[place % 4])
-        axes.set(title=title, aspect="equal")
-        axes.axis("off")
+        right = 1.15 * wide * place
+        axes.plot(closed[:, 0] + right, closed[:, 1], color="#444444")
+        axes.scatter(np.asarray(points)[:, 0] + right, np.asarray(points)[:, 1], s=6, color=_COLOURS[place % 4])
+        axes.text(closed[:, 0].mean() + right, closed[:, 1].max() + 0.08 * high, title, ha="center", fontsize=12)
+    axes.set_aspect("equal")
+    axes.axis("off")
     return _image(figure)
 
 
@@ -236,13 +238,9 @@ def curves(
 
 
 def _figure(width: int, height: int) -> tuple[Any, Any]:
-    figure = _empty_figure(width, height)
-    return figure, figure.subplots()
-
-
-def _empty_figure(width: int, height: int) -> Any:
     figures = require("matplotlib.figure", extra="notebook", who="image3d_nb.course.diagrams")
-    return figures.Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
+    figure = figures.Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
+    return figure, figure.subplots()
 
 
 def _image(figure: Any) -> Image.Image:
