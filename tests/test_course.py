@@ -17,6 +17,9 @@ from image3d_nb.course import (
     check,
     hint,
     lesson_00,
+    lesson_01,
+    lesson_02,
+    lesson_03,
     lesson_04,
     lesson_07,
     lesson_08,
@@ -27,9 +30,12 @@ from image3d_nb.course import (
     start_again,
 )  # fmt: skip
 from image3d_nb.errors import InputError
-from tests.course_answers import RIGHT, WRONG, cloud, square
+from tests import course_answers, course_answers_01_03
+from tests.course_answers import cloud, square
 
-LESSONS = (lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
+LESSONS = (lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
+RIGHT = course_answers.RIGHT + course_answers_01_03.RIGHT
+WRONG = course_answers.WRONG + course_answers_01_03.WRONG
 NUMBERS = [exercise.number for lesson in LESSONS for exercise in lesson.EXERCISES]
 
 
