@@ -24,7 +24,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, suppress
 from itertools import islice
@@ -384,7 +384,7 @@ def _index(store: _Store) -> Iterator[Row]:
 # ---------------------------------------------------------------- engines: items in, rows out in any order
 
 
-def _in_processes(maker: _Maker, items: Iterator[Row], workers: int) -> Iterator[str]:
+def _in_processes(maker: _Maker, items: Iterator[Row], workers: int) -> Generator[str]:
     if not workers:
         yield from (maker(item)["answer"] for item in items)
         return
@@ -469,7 +469,7 @@ def _serve(out: str, settings: str) -> None:
         answers.flush()
 
 
-def _with_ray(maker: _Maker, total: int, workers: int | None, address: str | None) -> Iterator[str]:
+def _with_ray(maker: _Maker, total: int, workers: int | None, address: str | None) -> Generator[str]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = require("ray", "batch", "image3d_nb.generate_many")
     require("ray.data", "batch", "image3d_nb.generate_many")

@@ -96,13 +96,20 @@ class Evaluation:
         atomic_write({path: text.encode()})
 
 
-class _Made(NamedTuple):
+class Files(NamedTuple):
     """The files of one object: splats, mesh, and the sheet of the four views, where they are."""
 
     splats: Path | None
     mesh: Path | None
     views: Path | None
     convention: str
+
+    def load(self) -> Gaussians | Mesh:
+        """The splats, or the mesh if there are none."""
+        file = self.splats or self.mesh
+        if file is None:
+            raise InputError("a result must have a file of splats or a mesh; this one has none")
+        return load(file, self.convention)
 
 
 def evaluate(
@@ -118,8 +125,9 @@ def evaluate(
 ) -> Evaluation:
     """Measure objects against the truth of the same name. Nothing is aligned or scaled: both share one world.
 
-    Against images: renders from their cameras. Against an object: renders of both from ``views`` cameras around them at
-    elevation 15 degrees, on white; against a mesh also surface points, of the made mesh or of ``to_mesh`` of the splats.
+    Against images: renders from their cameras. Against an object: renders of both, on white, from ``views`` cameras
+    around them at elevation 15 degrees; against a mesh also surface points, of the made mesh or of ``to_mesh`` of the
+    splats.
     ``view_consistency`` needs no truth but the four views that a result keeps.
 
     Args:
@@ -148,7 +156,7 @@ def evaluate(
     for what, folder in (("made", made), ("truth", truth)):
         if not Path(folder).is_dir():
             raise InputError(f"{what} must be a folder; {folder} is not")
-    objects, true = dict(_made(Path(made))), dict(_true(Path(truth)))
+    objects, true = dict(results_in(Path(made))), dict(_true(Path(truth)))
     names = sorted(set(objects) & set(true))
     if not names:
         some = ", ".join(sorted(objects)[:3]) or "none", ", ".join(sorted(true)[:3]) or "none"
@@ -162,7 +170,8 @@ def evaluate(
     return Evaluation(rows, sorted(set(objects) - set(true)), sorted(set(true) - set(objects)), versions() | how)
 
 
-def _made(folder: Path) -> Iterator[tuple[str, _Made]]:
+def results_in(folder: Path) -> Iterator[tuple[str, Files]]:
+    """Name and files of each object in a folder: of results, to any depth, or else of files of splats or meshes."""
     names = {}
     if (folder / "results.csv").is_file():  # of a batch, whose folders have numbers for names
         with (folder / "results.csv").open(encoding="utf-8", newline="") as stream:
@@ -175,10 +184,10 @@ def _made(folder: Path) -> Iterator[tuple[str, _Made]]:
         convention = record.get("settings", {}).get("convention", "3dgs")
         splats, mesh = (next((f for f in files if f.suffix in kinds), None) for kinds in (SPLATS, MESHES))
         views = inside / "views.png" if (inside / "views.png").is_file() else None
-        yield names.get(inside.name, inside.name), _Made(splats, mesh, views, convention)
+        yield names.get(inside.name, inside.name), Files(splats, mesh, views, convention)
     for file in sorted(folder.iterdir()) if not results else ():
         if file.suffix.lower() in SPLATS + MESHES:
-            yield file.stem, _Made(file, file, None, "3dgs")
+            yield file.stem, Files(file, file, None, "3dgs")
 
 
 def _true(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -188,13 +197,10 @@ def _true(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _measure(
-    made: _Made, truth: Path, views: int, size: int, points: int, threshold: float,
+    made: Files, truth: Path, views: int, size: int, points: int, threshold: float,
     weights: str | os.PathLike[str] | None,
 ) -> Scores:  # fmt: skip
-    file = made.splats or made.mesh
-    if file is None:
-        raise InputError(f"a result must have a file of splats or a mesh; {made} has none")
-    obj = load(file, made.convention)
+    obj = made.load()
     true: Gaussians | Mesh | None = None
     if truth.is_dir():
         images, cameras = _views_of(truth)
@@ -232,13 +238,13 @@ def _views_of(folder: Path) -> tuple[Tensor, Cameras]:
             files = [folder / frame["file_path"] for frame in stored["frames"]]
             files = [file if file.suffix else file.with_suffix(".png") for file in files]  # NeRF's have none
             c2w = torch.tensor([frame["transform_matrix"] for frame in stored["frames"]], dtype=torch.float32)
-            across = float(stored["camera_angle_x"])  # radians
+            across: float | None = float(stored["camera_angle_x"])  # radians
         except (ValueError, KeyError, TypeError) as error:
             needed = "camera_angle_x and frames of file_path and transform_matrix"
             raise InputError(f"{folder / TRANSFORMS} must have {needed}; got {error!r}") from error
     else:
         files = sorted(file for file in folder.iterdir() if file.suffix.lower() in VIEWS)
-        across = c2w = None
+        across, c2w = None, torch.empty(0)
     opened = [load_image(file) for file in files]
     sizes = {image.size for image in opened}
     if len(sizes) != 1:

@@ -261,7 +261,7 @@ class Spread(NamedTuple):
     sd: float  # standard deviation, n - 1 in the denominator; NaN for one number
     low: float  # 95 % interval of the mean; NaN for one number
     high: float
-    count: int
+    objects: int
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -271,7 +271,7 @@ def spread(values: Sequence[float]) -> Spread:
         values: one or more numbers.
 
     Raises:
-        InputError: none.
+        InputError: there is none.
 
     Example:
         >>> spread([1.0, 2.0, 3.0]).mean

@@ -32,7 +32,7 @@ def main() -> None:
             cluster = Cluster(initialize_head=True, head_node_args={**node(), **QUIET})
             second = cluster.add_node(**node())
             break
-        except Exception:  # noqa: BLE001 -- Ray raises no narrower one
+        except Exception:
             ray.shutdown()
             if attempt == 4:
                 raise
