@@ -70,18 +70,11 @@ def standings(votes: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Standin
     sd = again.std(0).clip(1e-9)
     half = np.quantile(np.abs((again - score) / sd).max(1), LEVEL) * sd
     wins, ties = counts[0], counts[1] + counts[1].T
-    table = [
-        Standing(
-            name,
-            float(score[k]),
-            float(score[k] - half[k]),
-            float(score[k] + half[k]),
-            int(wins[k].sum()),
-            int(wins[:, k].sum()),
-            int(ties[k].sum()),
-        )  # fmt: skip
-        for k, name in enumerate(names)
-    ]
+    table = []
+    for k, name in enumerate(names):
+        middle, reach = float(score[k]), float(half[k])
+        won, lost, tied = (int(each) for each in (wins[k].sum(), wins[:, k].sum(), ties[k].sum()))
+        table.append(Standing(name, middle, middle - reach, middle + reach, won, lost, tied))
     return sorted(table, key=lambda standing: -standing.score)
 
 
