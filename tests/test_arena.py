@@ -176,7 +176,7 @@ def test_a_page_collects_votes_by_keys_and_buttons(wide_page: Page, tmp_path: Pa
     wait_for("Pair 3 of 4")
     wide_page.click("button.tie")
     wait_for("Pair 4 of 4")
-    wide_page.fill("input", "anna 0 1")  # digits in a name are no votes
+    wide_page.fill(".foot input", "anna 0 1")  # digits in a name are no votes
     wait_for("Pair 4 of 4")
     wide_page.click("button.skip")
     wait_for("That was the last")
