@@ -167,7 +167,6 @@ def test_a_page_collects_votes_by_keys_and_buttons(wide_page: Page, tmp_path: Pa
     left, right = wide_page.evaluate("document.getElementById('view').arenaViewers.map((viewer) => viewer.camera)")
     assert left["azimuth"] == pytest.approx(right["azimuth"])
     harness.wait_until(wide_page, "document.getElementById('view').arenaViewers[0].camera.azimuth !== 0")  # it turns
-    wide_page.screenshot(path="/tmp/b15_arena.png")
     wide_page.keyboard.press("1")
     wait_for("Pair 2 of 4")
     wide_page.keyboard.press("2")

@@ -257,3 +257,53 @@ def test_local_kills_of_workers_and_driver(model: Path, tmp_path: Path) -> None:
     again.workers()[-1].kill()
     assert again.process.wait(300) == 0
     assert_each_exactly_once(out, COUNT)
+
+
+@contextlib.contextmanager
+def ray_cluster() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address of a cluster of two nodes, and its program, which removes the second at a line of input."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    program = subprocess.Popen(
+        [sys.executable, "-m", "tests.ray_cluster"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+    )  # fmt: skip
+    assert program.stdin is not None
+    assert program.stdout is not None
+    try:
+        yield program.stdout.readline().strip(), program
+    finally:
+        program.stdin.close()
+        program.wait(120)
+
+
+def actors() -> list[psutil.Process]:
+    """Ray's actors that hold a pipeline: Ray names their processes."""
+    found = []
+    for each in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "ray::" in each.name() + " ".join(each.cmdline()) and "_Maker" in " ".join(each.cmdline()):
+                found.append(each)
+    return found
+
+
+def test_ray_kills_of_an_actor_a_node_and_the_driver(model: Path, tmp_path: Path) -> None:
+    images, out = draw(tmp_path / "in", COUNT), tmp_path / "out"
+    with ray_cluster() as (address, program):
+        assert address
+        assert program.stdin is not None
+        assert program.stdout is not None
+        first = Driver(images, out, model, "--engine", "ray", "--address", address)
+        first.wait_for(15)
+        for each in actors()[:1]:
+            each.kill()
+        first.wait_for(30)
+        program.stdin.write("\n")
+        program.stdin.flush()
+        assert program.stdout.readline() == "removed\n"
+        first.wait_for(45)
+        first.process.kill()
+        first.process.wait()
+        assert first.made() < COUNT
+        again = Driver(images, out, model, "--engine", "ray", "--address", address)
+        assert again.process.wait(300) == 0
+    assert_each_exactly_once(out, COUNT)

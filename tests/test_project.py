@@ -85,7 +85,7 @@ def test_environment_is_in_step_with_pyproject() -> None:
 
 
 def test_extras_are_the_documented_ones() -> None:
-    assert set(EXTRAS) == {"notebook", "cuda", "heif", "rembg", "spz", "test"}
+    assert set(EXTRAS) == {"notebook", "batch", "cuda", "heif", "rembg", "spz", "test"}
 
 
 MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage", "pyyaml": "yaml"}
