@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -276,12 +278,12 @@ def ray_cluster() -> Iterator[tuple[str, subprocess.Popen[str]]]:
         program.wait(120)
 
 
-def actors() -> list[psutil.Process]:
-    """Ray's actors that hold a pipeline: Ray names their processes."""
+def actors(cluster: int) -> list[psutil.Process]:
+    """Actors that hold a pipeline, below the program of a cluster: Ray writes the class into a process's title."""
     found = []
-    for each in psutil.process_iter():
+    for each in psutil.Process(cluster).children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if "ray::" in each.name() + " ".join(each.cmdline()) and "_Maker" in " ".join(each.cmdline()):
+            if "_Maker" in " ".join(each.cmdline()):
                 found.append(each)
     return found
 
@@ -294,8 +296,7 @@ def test_ray_kills_of_an_actor_a_node_and_the_driver(model: Path, tmp_path: Path
         assert program.stdout is not None
         first = Driver(images, out, model, "--engine", "ray", "--address", address)
         first.wait_for(15)
-        for each in actors()[:1]:
-            each.kill()
+        actors(program.pid)[0].kill()
         first.wait_for(30)
         program.stdin.write("\n")
         program.stdin.flush()
