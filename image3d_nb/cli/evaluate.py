@@ -30,13 +30,15 @@ def add(commands: Commands) -> None:
     parser.add_argument("--threshold", type=float, default=0.01, metavar="X", help="of the F-score (default: 0.01)")
     parser.add_argument("--lpips", metavar="FILE", help='weights: the state dict of lpips.LPIPS(net="alex")')
     parser.add_argument("--quiet", action="store_true", help="show no progress")
-    parser.set_defaults(run=run, go_on="")
+    parser.set_defaults(run=lambda arguments: run(arguments, parser), go_on="")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Measure, print the table, and write the report."""
     from ..evaluation import evaluate
 
+    if arguments.out is not None and arguments.out.suffix.lower() not in (".json", ".csv", ".md"):
+        parser.error(f"the report's name must end in .json, .csv or .md; got {arguments.out.name!r}")
     try:
         with Progress("evaluate", {}, quiet=arguments.quiet) as progress:
             result = evaluate(
