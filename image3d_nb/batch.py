@@ -137,7 +137,7 @@ class _Store:
         return f"{self.root}/{name}"
 
     def prepare(self, stack: ExitStack) -> None:
-        """Lock the folder for one run at a time, and remove what crashed processes left half-made."""
+        """Lock the folder for one run at a time, and sweep it before and after."""
         from filelock import FileLock, Timeout
 
         try:
@@ -150,6 +150,11 @@ class _Store:
             raise InputError(f"out must not be in use by another run; {self.root} is") from None
         except OSError as error:
             raise InputError(f"out must be a folder that can be written; {self.root}: {error}") from error
+        self.sweep()
+        stack.callback(self.sweep)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half-made."""
         for left in Path(self.path("objects")).glob(".*-*") if self.local else ():
             shutil.rmtree(left, ignore_errors=True)
 
@@ -464,9 +469,10 @@ def _serve(out: str, settings: str) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print must not stand between the answers
     maker = _Maker(out, GenerateSettings(**json.loads(settings)))
-    for line in sys.stdin.buffer:
-        answers.write(maker(json.loads(line))["answer"].encode() + b"\n")
-        answers.flush()
+    with suppress(BrokenPipeError):  # the parent has ended
+        for line in sys.stdin.buffer:
+            answers.write(maker(json.loads(line))["answer"].encode() + b"\n")
+            answers.flush()
 
 
 def _with_ray(maker: _Maker, total: int, workers: int | None, address: str | None) -> Generator[str]:
