@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from image3d_nb import generator, load_image, load_pipeline, sample
+from image3d_nb.metrics import spread
 from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.training.evaluate import evaluate, evaluate_steps
 from image3d_nb.training.lgm import tiny_lgm
@@ -62,8 +63,8 @@ def compare_steps(pipe: LGMFullPipeline, objects: int) -> None:
     print(f"\n{'one step or many (test)':28} {'dB':>6} {'pooled':>6} {'SSIM':>6}")
     for name, score in scores.items():
         print(f"{name:28} {score.psnr:6.2f} {score.pooled:6.2f} {score.ssim:6.3f}")
-    for name, spread in variety.items():
-        print(f"standard deviation of a side's pixel over 4 seeds, {name}: {spread:.4f}")
+    for name, varied in variety.items():
+        print(f"standard deviation of a side's pixel over 4 seeds, {name}: {varied:.4f}")
 
 
 def main() -> None:
@@ -84,12 +85,15 @@ def main() -> None:
         started = time.monotonic()
         count = max(chosen.objects // 2, 1) if split == "ten" else chosen.objects
         scores = evaluate(pipe, split, count, direct=direct, prepared=split != "ten", flipped=True)
-        print(f"\n{split:22} {'dB':>6} {'spread':>6} {'pooled':>6} {'SSIM':>6} {'sharp':>6} {'IoU':>6}  bars for dB")
+        heads = f"{'dB':>6} {'spread':>6} {'pooled':>6} {'SSIM':>6} {'sharp':>6} {'IoU':>6}  {'95 % of dB':15}"
+        print(f"\n{split:22} {heads}  bars for dB")
         for name, score in scores.items():
             numbers = (
                 f"{score.psnr:6.2f} {score.spread:6.2f} {score.pooled:6.2f} {score.ssim:6.3f} {score.sharpness:6.2f}"
             )
-            print(f"{name:22} {numbers} {score.iou:6.3f}  {bars(score.psnr, BARS.get((split, name)))}".rstrip())
+            _mean, _sd, low, high, _count = spread(score.each)
+            interval, above = f"{low:6.2f} to {high:5.2f}", bars(score.psnr, BARS.get((split, name)))
+            print(f"{name:22} {numbers} {score.iou:6.3f}  {interval}  {above}".rstrip())
         if split == "test":
             print(f"SSIM of true views{'':21} {bars(scores['true views'].ssim, (SSIM_BAR,))}")
         gain = scores["whole way"].psnr - scores["copied front"].psnr

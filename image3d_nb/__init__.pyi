@@ -2,10 +2,13 @@
 from . import course as course
 from . import errors as errors
 from . import metrics as metrics
+from .arena import blind_test as blind_test
+from .batch import generate_many as generate_many
 from .cameras import Cameras as Cameras
 from .cameras import orbit_cameras as orbit_cameras
 from .cameras import plucker_rays as plucker_rays
 from .conversion import convert as convert
+from .evaluation import evaluate as evaluate
 from .gaussians import Gaussians as Gaussians
 from .generate import GenerateSettings as GenerateSettings
 from .generate import generate_one as generate_one

@@ -5,7 +5,11 @@ Shapes: ... any leading dimensions, H W pixels, N M points, F faces.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import functools
+import math
+import os
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -82,6 +86,65 @@ def ssim(image: Tensor, truth: Tensor) -> Tensor:
     score = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     score = score / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
     return score.mean((-3, -2, -1)).reshape(image.shape[:-2]).mean(-1)
+
+
+def lpips(image: Tensor, truth: Tensor, weights: str | os.PathLike[str]) -> Tensor:
+    """Learned perceptual distance of each image, on AlexNet's features.
+
+    Args:
+        image: [..., 3, H, W] in [0, 1], at least 64 pixels high and wide.
+        truth: the same shape, in [0, 1].
+        weights: a .pth or .safetensors file of the state dict of ``lpips.LPIPS(net="alex")`` (package lpips 0.1), which
+            has AlexNet's weights, too: ``net.slice1.0.weight`` to ``lin4.model.1.weight``.
+
+    Returns:
+        [...], lower is better; 0 for equal images.
+
+    Raises:
+        InputError: the shapes differ, an image is too small, or the file is not such a state dict.
+
+    Source:
+        Zhang et al. 2018, The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (arXiv 1801.03924),
+        equation 1.
+    """
+    _pair(image, truth)
+    if min(image.shape[-2:]) < 64:
+        raise InputError(f"lpips needs images of at least 64 x 64 pixels; got {tuple(image.shape[-2:])}")
+    network = _lpips_weights(os.fspath(weights))
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])  # of [-1, 1]
+    x = torch.stack([image, truth]).float().reshape(-1, *image.shape[-3:])  # [2 n, 3, H, W]
+    x = (2 * x - 1 - shift[:, None, None].to(x.device)) / scale[:, None, None].to(x.device)
+    total = torch.zeros((), device=x.device)
+    for k, (layer, stride, padding) in enumerate(_ALEXNET):
+        if k in (1, 2):
+            x = F.max_pool2d(x, 3, 2)
+        kernel, bias = (network[f"net.slice{k + 1}.{layer}.{part}"].to(x.device) for part in ("weight", "bias"))
+        x = F.conv2d(x, kernel, bias, stride, padding).relu()  # [2 n, C, h, w]
+        unit = x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
+        a, b = unit.chunk(2)  # [n, C, h, w] each
+        total = total + F.conv2d((a - b).square(), network[f"lin{k}.model.1.weight"].to(x.device)).mean((1, 2, 3))
+    return total.reshape(image.shape[:-3])
+
+
+_ALEXNET = ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1))
+"""Number in AlexNet's list of layers, stride and padding of each convolution; pooling stands before the 2nd and 3rd."""
+
+
+@functools.lru_cache(maxsize=1)
+def _lpips_weights(path: str) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path) if path.endswith(".safetensors") else torch.load(path, "cpu", weights_only=True)
+        wanted = {f"net.slice{k + 1}.{layer}.weight" for k, (layer, *_) in enumerate(_ALEXNET)} | {
+            "lin4.model.1.weight"
+        }
+        missing = sorted(wanted - set(state))
+    except Exception as error:
+        raise InputError(f"weights must be a .pth or .safetensors file of tensors; {path}: {error}") from error
+    if missing:
+        raise InputError(f'weights must be the state dict of lpips.LPIPS(net="alex"); {path} has no {missing[0]}')
+    return {name: value.float() for name, value in state.items()}
 
 
 def view_consistency(gaussians: Gaussians, views: Tensor, cameras: Cameras | None = None) -> float:
@@ -189,6 +252,41 @@ def f_score(points: Points, truth: Points, threshold: float) -> float:
         raise InputError(f"threshold must be above 0; got {threshold}")
     precision, recall = ((distance <= threshold).mean() for distance in _nearest(points, truth))
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+
+
+class Spread(NamedTuple):
+    """How numbers are distributed."""
+
+    mean: float
+    sd: float  # standard deviation, n - 1 in the denominator; NaN for one number
+    low: float  # 95 % interval of the mean; NaN for one number
+    high: float
+    objects: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean, standard deviation, and 95 % interval of the mean by Student's t.
+
+    Args:
+        values: one or more numbers.
+
+    Raises:
+        InputError: there is none.
+
+    Example:
+        >>> spread([1.0, 2.0, 3.0]).mean
+        2.0
+    """
+    from scipy.stats import t
+
+    if not len(values):
+        raise InputError("spread must be given at least one number; got none")
+    mean, count = float(np.mean(values)), len(values)
+    if count == 1:
+        return Spread(mean, math.nan, math.nan, math.nan, 1)
+    sd = float(np.std(values, ddof=1))
+    half = float(t.ppf(0.975, count - 1)) * sd / math.sqrt(count)
+    return Spread(mean, sd, mean - half, mean + half, count)
 
 
 def _nearest(points: Points, truth: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

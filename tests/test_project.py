@@ -30,6 +30,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 TESTED = ("notebook", "test")  # the extras that make test installs
 
+
 def python_files() -> list[Path]:
     folders = ("image3d_nb", "tests", "tools", "benchmarks")
     found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -84,7 +85,7 @@ def test_environment_is_in_step_with_pyproject() -> None:
 
 
 def test_extras_are_the_documented_ones() -> None:
-    assert set(EXTRAS) == {"notebook", "cuda", "heif", "rembg", "spz", "test"}
+    assert set(EXTRAS) == {"notebook", "batch", "cuda", "heif", "rembg", "spz", "test"}
 
 
 MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage", "pyyaml": "yaml"}

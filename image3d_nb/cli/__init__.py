@@ -9,10 +9,13 @@ import argparse
 from collections.abc import Sequence
 
 from .. import __version__
-from . import computer, convert, generate, inspect, view
+from . import batch, computer, convert, evaluate, generate, inspect, view
 from ._console import STOPPED, complain
 
-_COMMANDS = (generate.add, convert.add, inspect.add, view.add, computer.add_doctor, computer.add_verify_weights)
+_COMMANDS = (
+    generate.add, batch.add, convert.add, inspect.add, view.add, evaluate.add, computer.add_doctor,
+    computer.add_verify_weights,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

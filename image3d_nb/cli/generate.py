@@ -35,6 +35,14 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, default=Path("out"), metavar="DIR", help="folder of the results (default: out)"
     )
+    add_settings(parser)
+    parser.add_argument("--force", action="store_true", help="make existing objects again")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.set_defaults(run=lambda arguments: generate(arguments, parser), go_on=_GO_ON)
+
+
+def add_settings(parser: argparse.ArgumentParser, formats: tuple[str, ...] = USUAL_FORMATS) -> None:
+    """Add the options that :func:`settings_of` reads."""
     parser.add_argument("--model", default="tiny", help='"tiny", a folder, or a hub repository (default: tiny)')
     parser.add_argument("--lgm", metavar="LGM", help="the second half, if MODEL is only the first")
     parser.add_argument("--revision", metavar="COMMIT", help="of the repository MODEL (default: its main branch)")
@@ -42,8 +50,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--candidates", type=int, default=1, metavar="N", help="make N, write the best (default: 1)")
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's)")
     parser.add_argument("--guidance", type=float, metavar="X", help="guidance scale; 1 is none (default: the model's)")
-    formats = f"any of {','.join(FORMATS)} (default: {','.join(USUAL_FORMATS)})"
-    parser.add_argument("--formats", type=_names, default=USUAL_FORMATS, metavar="A,B", help=formats)
+    which = f"any of {','.join(FORMATS)} (default: {','.join(formats)})"
+    parser.add_argument("--formats", type=_names, default=formats, metavar="A,B", help=which)
     parser.add_argument("--convention", choices=CONVENTIONS, default="3dgs", help="world of the splats in files")
     parser.add_argument(
         "--elevation", type=float, default=0.0, metavar="DEG", help="of the image's camera (default: 0)"
@@ -56,9 +64,6 @@ def add(commands: Commands) -> None:
         "--no-prepare", action="store_true", help="the image already is a square with a white background"
     )
     parser.add_argument("--refine", action="store_true", help="sharpen the object's front from the image")
-    parser.add_argument("--force", action="store_true", help="make existing objects again")
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
-    parser.set_defaults(run=lambda arguments: generate(arguments, parser), go_on=_GO_ON)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -66,16 +71,21 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip().removeprefix(".") for name in text.split(","))
 
 
-def generate(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Make all objects; an image that fails does not stop the others."""
+def settings_of(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> GenerateSettings:
+    """The settings that the options give; wrong ones end the program with code 2."""
     names = (
         "model", "lgm", "revision", "seed", "candidates", "steps", "guidance", "formats", "convention", "elevation",
         "background", "device", "refine", "memory",
     )  # fmt: skip
     try:
-        settings = GenerateSettings(**{k: getattr(arguments, k) for k in names}, prepare=not arguments.no_prepare)
+        return GenerateSettings(**{k: getattr(arguments, k) for k in names}, prepare=not arguments.no_prepare)
     except InputError as error:
-        parser.error(str(error))  # exits with code 2
+        parser.error(str(error))
+
+
+def generate(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Make all objects; an image that fails does not stop the others."""
+    settings = settings_of(arguments, parser)
     jobs = list(_with_folders(dict.fromkeys(arguments.images), arguments.out))
     failed = 0
     gc.disable()  # while the libraries load: a collection would free nothing and take a tenth of the time

@@ -26,26 +26,26 @@ from .scene import Scene, View, as_colour, frame, make_scene, payload
 from .sheets import image_bytes, png_bytes
 from .stills import still
 
-_SOURCES = Path(__file__).parent / "js"
+SOURCES = Path(__file__).parent / "js"
 MODULES = (
     "gl", "data", "camera", "sort", "splat_shaders", "splats", "surfaces", "lines", "draw", "pick", "controls",
     "viewer", "mount",
 )  # fmt: skip
 """The viewer's files, each after those that it imports."""
-STARTERS = ("page", "widget")
-"""The last file: one starts the viewer in a page, the other in a notebook's widget."""
+STARTERS = ("page", "widget", "arena")
+"""The last file: it starts the viewer in a page or in a notebook's widget, or two viewers for a blind test."""
 STILL_SIZE = 512  # pixels; the image that browsers without WebGL2 show
 
 
 def viewer_script(starter: str = "page") -> str:
     """Join the viewer's ES modules and one of :data:`STARTERS` into one module."""
-    return "\n".join(_joined((_SOURCES / f"{name}.js").read_text("utf-8")) for name in (*MODULES, starter))
+    return "\n".join(_joined((SOURCES / f"{name}.js").read_text("utf-8")) for name in (*MODULES, starter))
 
 
 def viewer_style(page: bool = True) -> str:
     """The viewer's style sheet; for a page, with the page's own."""
     names = ("page.css", "viewer.css") if page else ("viewer.css",)
-    return "\n".join((_SOURCES / name).read_text("utf-8") for name in names)
+    return "\n".join((SOURCES / name).read_text("utf-8") for name in names)
 
 
 def _joined(source: str) -> str:
@@ -157,10 +157,10 @@ def scene_page(
         picture = png_bytes(still(scene, STILL_SIZE, colour, view, light))
     options = {**dataclasses.asdict(view), "background": colour, "turning": turn, "light": light, "embedded": embedded}
     script, style = viewer_script(), viewer_style()
-    template = Template((_SOURCES / "page.html").read_text("utf-8"))
+    template = Template((SOURCES / "page.html").read_text("utf-8"))
     return template.substitute(
         title=html.escape(title),
-        policy=_policy(script, style),
+        policy=page_policy(script, style),
         kind="embedded" if embedded else "standalone",
         style=style,
         script=script,
@@ -175,8 +175,8 @@ def _webp(png: bytes) -> str:
     return base64.b64encode(image_bytes(Image.open(io.BytesIO(png)), "WEBP", quality=80)).decode("ascii")
 
 
-def _policy(script: str, style: str) -> str:
-    # The page may fetch nothing and run only this script: an injected one would have another hash.
+def page_policy(script: str, style: str) -> str:
+    """The content security policy of a page that fetches nothing and runs only this script."""
     return (
         f"default-src 'none'; script-src '{_hash(script)}'; worker-src blob:; style-src '{_hash(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
