@@ -18,6 +18,7 @@ from image3d_nb.course import (
     hint,
     lesson_00,
     lesson_04,
+    lesson_05,
     lesson_07,
     lesson_08,
     lesson_09,
@@ -27,9 +28,12 @@ from image3d_nb.course import (
     start_again,
 )  # fmt: skip
 from image3d_nb.errors import InputError
-from tests.course_answers import RIGHT, WRONG, cloud, square
+from tests import course_answers, course_answers_networks
+from tests.course_answers import cloud, square
 
-LESSONS = (lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
+RIGHT = course_answers.RIGHT + course_answers_networks.RIGHT
+WRONG = course_answers.WRONG + course_answers_networks.WRONG
+LESSONS = (lesson_00, lesson_04, lesson_05, lesson_07, lesson_08, lesson_09, lesson_11)
 NUMBERS = [exercise.number for lesson in LESSONS for exercise in lesson.EXERCISES]
 
 
