@@ -19,9 +19,11 @@ from image3d_nb.course import (
     lesson_00,
     lesson_04,
     lesson_05,
+    lesson_06,
     lesson_07,
     lesson_08,
     lesson_09,
+    lesson_10,
     lesson_11,
     progress,
     solution,
@@ -33,7 +35,7 @@ from tests.course_answers import cloud, square
 
 RIGHT = course_answers.RIGHT + course_answers_networks.RIGHT
 WRONG = course_answers.WRONG + course_answers_networks.WRONG
-LESSONS = (lesson_00, lesson_04, lesson_05, lesson_07, lesson_08, lesson_09, lesson_11)
+LESSONS = (lesson_00, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08, lesson_09, lesson_10, lesson_11)
 NUMBERS = [exercise.number for lesson in LESSONS for exercise in lesson.EXERCISES]
 
 

@@ -79,7 +79,7 @@ def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str 
         width: pixels.
     """
     numbers = np.asarray(values, np.float64)
-    figure, axes = _figure(width, round(width * len(rows) / len(columns)) + 40)
+    figure, axes = _figure(width, round(0.8 * width * len(rows) / len(columns)) + 40)
     axes.imshow(numbers, cmap="Blues", vmin=0, vmax=1.6 * numbers.max())
     for row, column in np.ndindex(*numbers.shape):
         axes.text(column, row, f"{numbers[row, column]:.0%}", ha="center", va="center", fontsize=12)
