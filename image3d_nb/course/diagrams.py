@@ -144,10 +144,8 @@ def plane(panels: Mapping[str, Any], marks: Mapping[str, Any], width: int = 860)
     """
     figure, _ = _figure(width, round(width / len(panels)) + 40)
     figure.clear()
-    corners = [
-        *(np.asarray(points) for points in panels.values()),
-        np.asarray([*marks.values()], np.float64).reshape(-1, 2),
-    ]
+    places = np.asarray([*marks.values()], np.float64).reshape(-1, 2)
+    corners = [*(np.asarray(points) for points in panels.values()), places]
     reach = 1.15 * float(np.abs(np.concatenate(corners)).max())
     for place, (title, points) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), place + 1)
