@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+import image3d_nb as i3d
 from image3d_nb.course import diagrams
+
+SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+
+
+def cube() -> i3d.Mesh:
+    return diagrams.blocks(np.ones((1, 1, 1)), [0, 0, 0], 0.5)
 
 
 def test_sketches_are_as_wide_as_asked_for() -> None:
     steps = [("one", "3 x 3"), ("two", "2 x 2")]
     made = [diagrams.flow(steps), diagrams.curves({"a": ([0, 1], [1, 0])}), diagrams.over_image(np.zeros((4, 6)))]
-    assert [image.width for image in made] == [860, 640, 560]
+    made += [diagrams.pinhole(), diagrams.scatter({"a": SQUARE / 2, "b": SQUARE}, SQUARE)]
+    made += [diagrams.wireframe(cube(), i3d.orbit_cameras(20, 30, size=50), width=300)]
+    assert [image.width for image in made] == [860, 640, 560, 860, 860, 300]
     assert all(image.mode == "RGB" and np.asarray(image).std() > 5 for image in made)
 
 
@@ -58,3 +69,40 @@ def test_points_stand_in_panels_side_by_side(marks: dict[str, tuple[float, float
     orange = (pixels[..., 0] > pixels[..., 2] + 80).sum()
     assert made.width == 860
     assert (orange > 0) == bool(marks)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 4)])
+def test_blocks_are_a_closed_box(shape: tuple[int, int, int]) -> None:
+    filled = np.zeros((4, 5, 6), bool)
+    filled[: shape[0], 1 : 1 + shape[1], : shape[2]] = True
+    box = diagrams.blocks(filled, [1.0, 2.0, 3.0], 0.5).merged_vertices()
+    report = i3d.mesh_report(box)
+    assert report.watertight
+    assert report.outward
+    assert report.volume == pytest.approx(np.prod(shape) / 8)
+    low = np.array([0.75, 2.25, 2.75])  # half a cell below the centre of the first one
+    np.testing.assert_allclose(box.bounds, [low, low + 0.5 * np.array(shape)])
+
+
+def test_dots_stand_where_the_points_are() -> None:
+    points = np.array([[0.0, 0.1, 0.2], [0.3, 0.0, 0.0]])
+    dots = diagrams.dots(points, [1.0, 0.5, 0.0], radius=0.02)
+    np.testing.assert_allclose(dots.means, points, atol=1e-6)
+    torch.testing.assert_close(dots.rgb, torch.tensor([[1.0, 0.5, 0.0]] * 2))
+    assert dots.scales.unique().tolist() == pytest.approx([0.02])
+
+
+def test_a_wireframe_marks_a_face() -> None:
+    camera = i3d.orbit_cameras(20, 30, radius=1.2, size=50)
+    plain, marked = (np.asarray(diagrams.wireframe(cube(), camera, m)).astype(int) for m in ([], [0]))
+    assert 100 < (np.abs(plain - marked).max(-1) > 50).sum() < 0.3 * plain.shape[0] * plain.shape[1]
+
+
+def test_signed_distances_are_blue_inside_and_masks_are_red() -> None:
+    across = np.linspace(-1, 1, 100)
+    disc = np.hypot(*np.meshgrid(across, across)) - 0.5
+    red, _, blue = np.asarray(diagrams.signed(disc)).astype(int).transpose(2, 0, 1)
+    assert (blue > red)[disc < 0].all()
+    assert (blue < red)[disc > 0].all()
+    over = np.asarray(diagrams.overlay(Image.new("RGB", (100, 100), "gray"), disc < 0)).astype(int)
+    np.testing.assert_array_equal(over[..., 0] > over[..., 2] + 50, disc < 0)

@@ -99,6 +99,7 @@ LOADED_BY_NAME = {
 
 COMES_WITH = {
     "IPython": "jupyterlab and ipywidgets",
+    "triton": "torch for CUDA",
 }
 """Imported, and brought along by a declared package."""
 

@@ -1,4 +1,4 @@
-"""Sketches for the lessons, drawn with matplotlib: each function returns a PIL image for ``show``."""
+"""Sketches for the lessons, for ``show``: most return a PIL image, drawn with matplotlib; a few a cloud or a mesh."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from .._optional import require
+from ..cameras import Cameras
+from ..gaussians import SH_C0, Gaussians
+from ..mesh import Mesh
 
 DPI = 100
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito 2008: distinct to colour-blind eyes
@@ -32,6 +36,149 @@ def flow(steps: Sequence[tuple[str, str]], width: int = 860) -> Image.Image:
         if place:
             start, end = (place - 0.09, 0.68), (place + 0.09, 0.68)
             axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "#444444"})
+    return _image(figure)
+
+
+def scatter(panels: Mapping[str, Any], outline: Any, width: int = 860) -> Image.Image:
+    """Points in the plane, one panel beside the other, each with the same closed outline.
+
+    Args:
+        panels: title -> points [N, 2].
+        outline: [n, 2], the corners of the outline.
+        width: pixels.
+    """
+    closed = np.concatenate([outline, outline[:1]])
+    high, wide = np.ptp(closed, axis=0)[::-1]
+    figure, axes = _figure(width, round(width / len(panels) * high / wide) + 30)
+    for place, (title, points) in enumerate(panels.items()):
+        right = 1.15 * wide * place
+        axes.plot(closed[:, 0] + right, closed[:, 1], color="#444444")
+        axes.scatter(np.asarray(points)[:, 0] + right, np.asarray(points)[:, 1], s=6, color=_COLOURS[place % 4])
+        axes.text(closed[:, 0].mean() + right, closed[:, 1].max() + 0.08 * high, title, ha="center", fontsize=12)
+    axes.set_aspect("equal")
+    axes.axis("off")
+    return _image(figure)
+
+
+def signed(values: Any, spacing: float = 0.1) -> Image.Image:
+    """A slice through signed distances: blue inside (below 0), orange outside, a darker line every ``spacing``.
+
+    Args:
+        values: [H, W].
+        spacing: between the lines, in the unit of the values.
+    """
+    values = np.asarray(values, np.float64)
+    bands = np.abs((values / spacing + 0.5) % 1 - 0.5) * spacing  # distance from the nearest line
+    edge = np.maximum(np.abs(np.gradient(values)).max(), 1e-9)
+    tone = np.where(values[..., None] < 0, (0.34, 0.71, 0.91), (0.96, 0.8, 0.55))
+    tone = tone * np.where(bands < 0.6 * edge, 0.6, 1.0)[..., None]
+    return Image.fromarray((255 * tone).astype(np.uint8))
+
+
+def dots(points: Any, colors: Any = (0.0, 0.45, 0.7), radius: float = 0.006) -> Gaussians:
+    """Points as small round Gaussians, to be turned in a viewer or rendered.
+
+    Args:
+        points: [N, 3], world units.
+        colors: [N, 3], or one colour [3], in [0, 1].
+        radius: standard deviation of each, world units.
+    """
+    means = torch.as_tensor(np.asarray(points), dtype=torch.float32)
+    shades = torch.as_tensor(np.asarray(colors), dtype=torch.float32).expand(len(means), 3)
+    upright = torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(len(means), 1)
+    sizes = torch.full((len(means), 3), radius)
+    return Gaussians(means, upright, sizes, torch.full((len(means),), 0.99), ((shades - 0.5) / SH_C0)[:, None])
+
+
+def blocks(filled: Any, origin: Any, cell: float, color: Sequence[float] = (0.93, 0.8, 0.15)) -> Mesh:
+    """The filled cells of a voxel grid as cubes, each side in its own shade.
+
+    Args:
+        filled: [X, Y, Z] bool.
+        origin: [3], centre of the first cell, world units.
+        cell: side of a cube, world units.
+        color: of the brightest side, in [0, 1].
+    """
+    padded = np.pad(np.asarray(filled, bool), 1)
+    corners, shades = [], []
+    for axis in range(3):
+        for side, shade in ((1, (0.8, 1.0, 0.92)[axis]), (-1, (0.62, 0.5, 0.7)[axis])):
+            places = np.argwhere(padded & ~np.roll(padded, -side, axis)) - 1.0
+            first, second = np.roll(np.eye(3), -1 - axis, axis=0)[:2] / 2  # axis, first, second are right-handed
+            centre = places + 0.5 * side * np.eye(3)[axis]
+            turn = ((-1, -1), (1, -1), (1, 1), (-1, 1))[::side]
+            corners.append(np.stack([centre + a * first + b * second for a, b in turn], 1))
+            shades.append(np.full(len(places), shade))
+    vertices = np.concatenate(corners).reshape(-1, 3) * cell + origin
+    quads = np.arange(len(vertices)).reshape(-1, 4)
+    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    return Mesh(vertices, faces, vertex_colors=np.repeat(np.concatenate(shades), 4)[:, None] * np.asarray(color))
+
+
+def wireframe(mesh: Mesh, camera: Cameras, marked: Sequence[int] = (), width: int = 560) -> Image.Image:
+    """The triangles of a mesh with their edges, seen by one camera.
+
+    Args:
+        mesh: with vertex colours, or none (grey).
+        camera: one camera.
+        marked: indices of faces that are drawn in orange, on top of the others.
+        width: pixels.
+    """
+    figure, axes = _figure(width, round(width * camera.height / camera.width))
+    seen = mesh.vertices @ camera.viewmats[0, :3, :3].numpy().T + camera.viewmats[0, :3, 3].numpy()
+    pixels = (seen @ camera.Ks[0].numpy().T)[:, :2] / seen[:, 2:]
+    triangles = pixels[mesh.faces]  # [F, 3, 2]
+    across, down = (triangles[:, 1:] - triangles[:, :1]).transpose(1, 0, 2)
+    order = np.argsort(-seen[mesh.faces, 2].mean(1))
+    order = order[(across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0])[order] < 0]  # those that face the camera
+    colors = np.full((len(seen), 3), 0.8) if mesh.vertex_colors is None else mesh.vertex_colors
+    collection = require("matplotlib.collections", extra="notebook", who="image3d_nb.course.diagrams").PolyCollection
+    fill = colors[mesh.faces[order]].mean(1)
+    axes.add_collection(collection(triangles[order], facecolors=fill, edgecolors="#333333", linewidths=0.4))
+    chosen = list(marked)
+    axes.add_collection(collection(triangles[chosen], facecolors=_COLOURS[1], edgecolors="black", linewidths=2))
+    axes.set(xlim=(0, camera.width), ylim=(camera.height, 0), aspect="equal")
+    axes.axis("off")
+    return _image(figure)
+
+
+def overlay(image: Any, mask: Any) -> Image.Image:
+    """An image in grey with a mask over it in red.
+
+    Args:
+        image: a PIL image.
+        mask: [H, W] bool.
+    """
+    grey = np.asarray(image.convert("L"), np.float64)[..., None]
+    red = np.asarray(mask, bool)[..., None]
+    return Image.fromarray((0.5 * grey + np.where(red, (127, 20, 20), (110, 110, 110))).clip(0, 255).astype(np.uint8))
+
+
+def pinhole(width: int = 860) -> Image.Image:
+    """A pinhole camera from the side: a point, its ray, the image plane, and the two similar triangles.
+
+    Args:
+        width: pixels.
+    """
+    figure, axes = _figure(width, round(0.42 * width))
+    axes.axis("off")
+    axes.set(xlim=(-0.45, 5.2), ylim=(-0.75, 2.35), aspect="equal")
+    axes.fill([0, 4.2, 4.2], [0, 0, 1.8], color=_COLOURS[0], alpha=0.15)
+    axes.fill([0, 1.6, 1.6], [0, 0, 1.8 * 1.6 / 4.2], color=_COLOURS[1], alpha=0.4)
+    axes.plot([0, 5], [0, 0], color="#444444", linewidth=1)
+    axes.plot([0, 4.2], [0, 1.8], color=_COLOURS[0], linewidth=2)
+    axes.plot([1.6, 1.6], [-0.55, 1.5], color=_COLOURS[1], linewidth=3)
+    axes.plot([4.2, 4.2], [0, 1.8], "--", color="#444444", linewidth=1.5)
+    axes.plot([0, 4.2], [0, 1.8], "o", color="black", markersize=7)
+    for x, y, text, side in (
+        (-0.1, 0.2, "camera", "center"), (1.6, 1.6, "image plane", "center"), (4.28, 1.8, "point", "left"),
+        (4.28, 0.85, "y: how far\nfrom the axis", "left"), (5.0, -0.18, "axis", "center"),
+        (1.68, 0.25, "f y / z", "left"), (2.9, -0.62, "z: depth, along the axis", "center"),
+        (0.8, -0.4, "f: focal length", "center"),
+    ):  # fmt: skip
+        axes.text(x, y, text, ha=side, va="center", fontsize=11)
+    for end, height in ((1.6, -0.25), (4.2, -0.5)):
+        axes.annotate("", (end, height), (0, height), arrowprops={"arrowstyle": "<->", "color": "#444444"})
     return _image(figure)
 
 

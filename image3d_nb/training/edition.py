@@ -20,7 +20,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context, parent_process
@@ -48,7 +47,7 @@ from .views import predict_views, tiny_unet, train_views, views_loss
 PLAN = "plan.json"
 CHOICE = "choice.json"
 FIGURES = "figures.md"
-VIEWS_DONE = "views.done"
+VIEWS_DONE, BF16 = "views.done", "bf16.json"
 POOL_ASSEMBLIES = 0.4
 """Share of random solids and chimeras in a pool: with many objects, families do not suffer from them."""
 HOLD, BRANCH = 0.6, 0.8
@@ -190,8 +189,11 @@ def _kept(folder: Path, plan: Plan) -> Plan:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / PLAN
     if not file.is_file():
-        with ProcessPoolExecutor(1, get_context("spawn")) as other:  # a process that used a card cannot be copied
-            plan = replace(plan, bf16=other.submit(faster_in_bf16, plan.device).result())
+        if torch.device(plan.device).type == "cpu":
+            plan = replace(plan, bf16=faster_in_bf16(plan.device))
+        else:  # the pool's processes are copies of this one, which must not have used the card then
+            _side_by_side({"bf16": _bf16_stage}, folder, plan)
+            plan = replace(plan, bf16=json.loads((folder / BF16).read_text(encoding="utf-8")))
         atomic_write({file: json.dumps(asdict(plan), indent=1).encode()})
     kept = Plan(**json.loads(file.read_text(encoding="utf-8")))
     if replace(plan, bf16=kept.bf16) != kept:
@@ -251,6 +253,10 @@ def _die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def _bf16_stage(folder: Path, plan: Plan) -> None:
+    atomic_write({folder / BF16: json.dumps(faster_in_bf16(plan.device)).encode()})
 
 
 def _views_stage(folder: Path, plan: Plan) -> None:
