@@ -21,21 +21,27 @@ from image3d_nb.course import (
     lesson_02,
     lesson_03,
     lesson_04,
+    lesson_05,
+    lesson_06,
     lesson_07,
     lesson_08,
     lesson_09,
+    lesson_10,
     lesson_11,
     progress,
     solution,
     start_again,
 )  # fmt: skip
 from image3d_nb.errors import InputError
-from tests import course_answers, course_answers_01_03
+from tests import course_answers, course_answers_01_03, course_answers_networks
 from tests.course_answers import cloud, square
 
-LESSONS = (lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
-RIGHT = course_answers.RIGHT + course_answers_01_03.RIGHT
-WRONG = course_answers.WRONG + course_answers_01_03.WRONG
+LESSONS = (
+    lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08, lesson_09,
+    lesson_10, lesson_11,
+)  # fmt: skip
+RIGHT = course_answers.RIGHT + course_answers_01_03.RIGHT + course_answers_networks.RIGHT
+WRONG = course_answers.WRONG + course_answers_01_03.WRONG + course_answers_networks.WRONG
 NUMBERS = [exercise.number for lesson in LESSONS for exercise in lesson.EXERCISES]
 
 

@@ -38,6 +38,39 @@ def test_an_ellipse_lies_around_its_mean(mean: tuple[int, int]) -> None:
     assert (rows.mean() < plain.shape[0] / 2) == (mean[1] < 10)
 
 
+def test_a_table_is_darker_where_its_numbers_are_larger() -> None:
+    made = np.asarray(diagrams.matrix([[0.9, 0.1], [0.1, 0.1]], ["a", "b"], ["c", "d"], width=400)).astype(int)
+    dark = made.sum(-1) < 400
+    rows, columns = np.nonzero(dark & (made[..., 2] > made[..., 0] + 60))  # blue
+    assert made.shape[1] == 400
+    assert (rows.mean() < made.shape[0] / 2, columns.mean() < 250) == (True, True)
+
+
+def test_blocks_of_a_unet_are_as_high_as_their_images_and_coloured_by_attention() -> None:
+    made = np.asarray(diagrams.staircase([("down", 32, 64, False), ("mid", 64, 16, True)])).astype(int)
+    blue = (made[..., 2] > made[..., 0] + 80).any(1).sum()
+    orange = (made[..., 0] > made[..., 2] + 80).any(1).sum()
+    assert made.shape[1] == 860
+    assert blue / orange == pytest.approx(4, rel=0.15)
+
+
+@pytest.mark.parametrize("spread", [None, {"one": 0.5, "two": 0.5}])
+def test_bars_are_as_long_as_their_values(spread: dict[str, float] | None) -> None:
+    made = np.asarray(diagrams.bars({"one": 4.0, "two": 1.0}, spread=spread)).astype(int)
+    blue = (made[..., 2] > made[..., 0] + 60).sum(1)
+    half = made.shape[0] // 2
+    assert blue[:half].max() > 3 * blue[half:].max() > 0
+
+
+@pytest.mark.parametrize("marks", [{}, {"A": (0.5, 0.5)}])
+def test_points_stand_in_panels_side_by_side(marks: dict[str, tuple[float, float]]) -> None:
+    made = diagrams.plane({"left": np.array([[0.5, 0.5]] * 3), "right": np.array([[-0.5, -0.5]])}, marks)
+    pixels = np.asarray(made).astype(int)
+    orange = (pixels[..., 0] > pixels[..., 2] + 80).sum()
+    assert made.width == 860
+    assert (orange > 0) == bool(marks)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 4)])
 def test_blocks_are_a_closed_box(shape: tuple[int, int, int]) -> None:
     filled = np.zeros((4, 5, 6), bool)

@@ -10,13 +10,29 @@ from collections import Counter
 from typing import Any
 
 from ..errors import InputError
-from . import lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11
+from . import (
+    lesson_00,
+    lesson_01,
+    lesson_02,
+    lesson_03,
+    lesson_04,
+    lesson_05,
+    lesson_06,
+    lesson_07,
+    lesson_08,
+    lesson_09,
+    lesson_10,
+    lesson_11,
+)  # fmt: skip
 from ._exercise import Exercise, Unanswered, Verdict, Wrong
 from ._progress import Progress, keep, kept
 
 __all__ = ["Note", "Progress", "Verdict", "check", "hint", "progress", "solution", "start_again"]
 
-_LESSONS = (lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
+_LESSONS = (
+    lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08, lesson_09,
+    lesson_10, lesson_11,
+)  # fmt: skip
 _EXERCISES: dict[str, Exercise] = {exercise.number: exercise for lesson in _LESSONS for exercise in lesson.EXERCISES}
 _hints_given: Counter[str] = Counter()
 

@@ -215,6 +215,101 @@ def over_image(
     return _image(figure)
 
 
+def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str = "", width: int = 480) -> Image.Image:
+    """A table of numbers as squares, the darker the larger, with the numbers written on them.
+
+    Args:
+        values: [R, C], shown as per cent.
+        rows: label of each row.
+        columns: label of each column.
+        title: written above.
+        width: pixels.
+    """
+    numbers = np.asarray(values, np.float64)
+    figure, axes = _figure(width, round(0.8 * width * len(rows) / len(columns)) + 40)
+    axes.imshow(numbers, cmap="Blues", vmin=0, vmax=1.6 * numbers.max())
+    for row, column in np.ndindex(*numbers.shape):
+        axes.text(column, row, f"{numbers[row, column]:.0%}", ha="center", va="center", fontsize=12)
+    axes.set(title=title, xticks=range(len(columns)), yticks=range(len(rows)))
+    axes.set_xticklabels(columns, fontsize=11)
+    axes.set_yticklabels(rows, fontsize=11)
+    return _image(figure)
+
+
+def staircase(blocks: Sequence[tuple[str, int, int, bool]], width: int = 860) -> Image.Image:
+    """The blocks of a U-Net from left to right: higher is a larger image, wider is more channels.
+
+    Args:
+        blocks: for each its name, its channels, the height of its images in pixels, and whether its views exchange
+            numbers (drawn in the second colour).
+        width: pixels.
+    """
+    figure, axes = _figure(width, 280)
+    axes.axis("off")
+    most = max(high for _, _, high, _ in blocks)
+    left = 0.0
+    for name, channels, high, joint in blocks:
+        wide, tall = 0.35 + channels / 160, high / most
+        axes.add_patch(_rectangle((left, -tall / 2), wide, tall, _COLOURS[int(joint)]))
+        axes.text(left + wide / 2, 0.62, name, ha="center", va="bottom", fontsize=10)
+        axes.text(left + wide / 2, -0.58, f"{channels} x\n{high} x {high}", ha="center", va="top", fontsize=9)
+        left += wide + 0.45
+    axes.set(xlim=(-0.2, left), ylim=(-1.0, 0.85))
+    return _image(figure)
+
+
+def bars(
+    values: Mapping[str, float], *, spread: Mapping[str, float] | None = None, x: str = "", width: int = 640
+) -> Image.Image:
+    """Horizontal bars, with intervals if there are any.
+
+    Args:
+        values: label -> length of the bar.
+        spread: label -> half the length of its interval; None draws none.
+        x: label of the horizontal axis.
+        width: pixels.
+    """
+    figure, axes = _figure(width, 70 + 44 * len(values))
+    names = list(values)
+    errors = None if spread is None else [spread[name] for name in names]
+    style = {"capsize": 5, "elinewidth": 2}
+    axes.barh(names, [values[name] for name in names], xerr=errors, color=_COLOURS[0], alpha=0.75, error_kw=style)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelsize=11)
+    axes.set(xlabel=x)
+    axes.grid(axis="x", alpha=0.3)
+    return _image(figure)
+
+
+def plane(panels: Mapping[str, Any], marks: Mapping[str, Any], width: int = 860) -> Image.Image:
+    """Points in the plane, one panel beside the other, each with the same marked places.
+
+    Args:
+        panels: title -> points [N, 2].
+        marks: label -> place [2], drawn as a cross with its label.
+        width: pixels.
+    """
+    figure, _ = _figure(width, round(width / len(panels)) + 40)
+    figure.clear()
+    places = np.asarray([*marks.values()], np.float64).reshape(-1, 2)
+    corners = [*(np.asarray(points) for points in panels.values()), places]
+    reach = 1.15 * float(np.abs(np.concatenate(corners)).max())
+    for place, (title, points) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        axes.scatter(*np.asarray(points).T, s=7, color=_COLOURS[0], alpha=0.6)
+        for label, (across, up) in marks.items():
+            axes.plot(across, up, "x", color=_COLOURS[1], markersize=11, markeredgewidth=3)
+            axes.text(across, up + 0.12 * reach, label, ha="center", fontsize=11, weight="bold")
+        axes.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        axes.grid(alpha=0.3)
+    return _image(figure)
+
+
+def _rectangle(corner: tuple[float, float], wide: float, tall: float, colour: str) -> Any:
+    patches = require("matplotlib.patches", extra="notebook", who="image3d_nb.course.diagrams")
+    return patches.Rectangle(corner, wide, tall, facecolor=colour, edgecolor="#333333", alpha=0.8)
+
+
 def curves(
     lines: Mapping[str, tuple[Any, Any]], *, x: str = "", y: str = "", title: str = "", width: int = 640
 ) -> Image.Image:

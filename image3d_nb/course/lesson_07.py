@@ -46,6 +46,13 @@ def views_psnr(answer: Any) -> None:
     """A function (gaussians, views) that gives four decibels, one a view."""
     cloud, views = _scene()
     perfect = tensor_of(call(answer, cloud, views), (4,))
+    drawn = of_type(render(cloud, orbit_cameras(size=32)), Tensor, "a tensor").permute(0, 3, 1, 2)
+    wanted = psnr(drawn, views).double()
+    need(not torch.allclose(perfect, -wanted, rtol=0.05), "The sign is wrong: a smaller error must give more decibels.")
+    bels = torch.allclose(perfect, wanted / 10, rtol=0.05)
+    need(not bels, "The factor 10 is missing: decibels are 10 times the logarithm.")
+    alike = torch.allclose(perfect, torch.ones(4).double(), atol=0.05)
+    need(not alike, "Equal images give about 1 here, so this is a similarity such as SSIM; decibels are asked for.")
     if float(perfect.abs().max()) < 0.1:
         need(False, "Equal images give about 0 here, so this is an error; in decibels it is -10 log10 of that.")
     lowest = float(perfect.min())
@@ -56,15 +63,18 @@ def views_psnr(answer: Any) -> None:
     found = tensor_of(call(answer, cloud, damaged), (4,))
     others = bool((found[[0, 1, 3]] > 45).all())
     need(others, "Only view 2 has a fault, but other numbers changed, too: compare each view with its own render.")
-    wanted = psnr(views[2], damaged[2])
-    say = f"View 2 is replaced by grey here and must give {wanted:.1f} dB; yours gives {found[2]:.1f}."
-    need(abs(found[2] - wanted) < 0.5, say)
+    expected = psnr(views[2], damaged[2])
+    say = f"View 2 is replaced by grey here and must give {expected:.1f} dB; yours gives {found[2]:.1f}."
+    need(abs(found[2] - expected) < 0.5, say)
 
 
 def quaternions(answer: Any) -> None:
     """A function that gives the unit quaternions [B, N, 4] of LGM's raw maps [B, V, 14, h, w]."""
     maps = torch.randn(2, 4, 14, 3, 5, generator=generator())
     unit = tensor_of(call(answer, maps), (2, 60, 4))
+    early = F.normalize(maps[:, :, 7:11].double(), dim=2).reshape(2, -1, 4)
+    say = "The lengths were right, but the reshape after them tore the quaternions: bring the channels to the end."
+    need(not torch.allclose(unit, early, atol=1e-4), say)
     off = (unit.norm(dim=-1) - 1).abs().max()
     need(off < 1e-4, f"Each quaternion must have length 1; one of them is off by {off:.2g}.")
     raw = maps[:, :, 7:11].double().permute(0, 1, 3, 4, 2).flatten(1, 3)  # [2, 60, 4]
