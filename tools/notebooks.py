@@ -1,8 +1,9 @@
 """Run notebooks from top to bottom and store them trimmed.
 
-    python tools/notebooks.py run [FILE ...]      execute, trim, write
+    python tools/notebooks.py run [FILE ...]      write the head, execute, trim, write
     python tools/notebooks.py trim [FILE ...]     trim what is stored, without a kernel
-    python tools/notebooks.py check [FILE ...]    say which stored notebooks are not trimmed; exit code 1 if any
+    python tools/notebooks.py head [FILE ...]     write first cell and badges (for another REPO_URL), without a kernel
+    python tools/notebooks.py check [FILE ...]    say which are not trimmed or have an old head; exit code 1 if any
 
 Without files: all of notebooks/. What stays in a trimmed notebook: sources, tags, execution counts 1..n, text and PNG
 of at most 860 px. What goes: HTML, widgets, JPEG, tracebacks, timestamps, ids of hosted services, kernel versions.
@@ -28,6 +29,10 @@ from nbclient import NotebookClient
 from PIL import Image, ImageChops
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where the project is published: the one setting for all first cells and badges (then: tools/notebooks.py head). As
+# long as the address is open, it is one that nobody can register: no account's name may hold an underscore.
+REPO_URL = "https://github.com/image3d_nb/image3d_nb"
+BRANCH = "main"
 MAX_PIXELS = 860  # longest side of a stored image: the width of a notebook's column
 FULL_COLOUR = 512  # longest side of an image that keeps all its colours; larger ones over MAX_FILE get a palette
 MAX_FILE = 80_000  # bytes
@@ -67,6 +72,55 @@ def read(path: Path) -> nbformat.NotebookNode:
 def text_of(notebook: nbformat.NotebookNode) -> str:
     """The one way a notebook is written: sorted keys, an indent of 1, a newline at the end."""
     return nbformat.writes(notebook, version=nbformat.NO_CONVERT) + "\n"
+
+
+def first_cell(repo_url: str = REPO_URL) -> str:
+    """The code cell that brings the package where it is missing: at most eight lines, the same in every notebook.
+
+    Where the package is missing, it installs a wheel that lies beside the notebook, else the checkout around it, else what
+    the repository holds. The
+    extra "colab" fits what Colab and Kaggle have; it replaces none of their packages.
+    """
+    return f"""\
+from importlib.util import find_spec
+from pathlib import Path
+if not find_spec("image3d_nb"):  # on Colab, on Kaggle, or in a fresh environment
+    near = [file.as_uri() for file in Path.cwd().glob("image3d_nb-*.whl")] or [
+        path.as_uri() for path in Path.cwd().parents if (path / "image3d_nb").is_dir()] or [
+        "git+{repo_url}"]
+    %pip install -q "image3d-nb[colab] @ {{near[0]}}"
+import image3d_nb as i3d"""
+
+
+def badges(path: Path, repo_url: str = REPO_URL) -> str:
+    """The line below a lesson's title: links that open it on Colab and on Kaggle. Text, so that no picture is fetched.
+
+    Args:
+        path: of the notebook, below this checkout.
+        repo_url: an address on GitHub.
+    """
+    file = f"blob/{BRANCH}/{path.resolve().relative_to(ROOT).as_posix()}"
+    colab = f"https://colab.research.google.com/github/{repo_url.removeprefix('https://github.com/')}/{file}"
+    return f"[Open in Colab]({colab}) · [Open in Kaggle](https://kaggle.com/kernels/welcome?src={repo_url}/{file})"
+
+
+def write_head(notebook: nbformat.NotebookNode, path: Path, repo_url: str = REPO_URL) -> nbformat.NotebookNode:
+    """Write the badges below the title and the first code cell, in place; writing them twice changes nothing.
+
+    Raises:
+        ValueError: the notebook does not begin with a title, or its first code cell installs nothing.
+    """
+    title = notebook.cells[0]
+    if title.cell_type != "markdown" or not title.source.startswith("# "):
+        raise ValueError(f"{path} must begin with a title, '# ...'")
+    first, _, rest = title.source.partition("\n")
+    rest = re.sub(r"\A\s*\[Open in Colab\]\([^\n]*\n*", "", rest).lstrip("\n")
+    title.source = "\n\n".join(part for part in (first, badges(path, repo_url), rest) if part)
+    code = next((cell for cell in notebook.cells if cell.cell_type == "code"), None)
+    if code is None or "pip install" not in code.source:
+        raise ValueError(f"the first code cell of {path} must be the one that installs the package")
+    code.source = first_cell(repo_url)
+    return notebook
 
 
 def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
@@ -141,9 +195,9 @@ def _trim_outputs(outputs: Iterable[Any], count: int) -> list[nbformat.NotebookN
 
 
 def _trim_bundle(data: dict[str, Any]) -> dict[str, str]:
-    """One picture or text in several types: keep text and PNG; a JPEG without a PNG twin becomes a PNG."""
+    """One picture or text in several types: keep text and PNG; a JPEG or GIF without a PNG twin becomes a PNG."""
     kept = {kind: "".join(data[kind]) for kind in KEPT_TYPES if kind in data}
-    picture = kept.get("image/png") or data.get("image/jpeg")
+    picture = kept.get("image/png") or data.get("image/jpeg") or data.get("image/gif")  # a GIF: its first frame
     if picture:
         kept["image/png"] = _small_png("".join(picture))
     return kept
@@ -180,6 +234,16 @@ def _small_png(encoded: str) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def has_head(path: Path) -> bool:
+    """Whether first cell and badges are those that :func:`write_head` writes."""
+    try:
+        notebook = read(path)
+        before = text_of(notebook)
+        return text_of(write_head(notebook, path)) == before
+    except ValueError:
+        return False
+
+
 def is_trimmed(path: Path) -> bool:
     """Whether trimming the file would change nothing. A notebook with a cell that was never run is not trimmed."""
     try:
@@ -191,6 +255,8 @@ def is_trimmed(path: Path) -> bool:
 def run_and_store(path: Path) -> None:
     """Execute a notebook, trim it and write it back; on an error the file stays as it was."""
     notebook = read(path)
+    if ROOT / "notebooks" in path.resolve().parents:
+        write_head(notebook, path)
     start = time.perf_counter()
     execute(notebook, path.parent)
     path.write_text(text_of(trim(notebook)), encoding="utf-8")
@@ -206,10 +272,17 @@ def trim_and_store(path: Path) -> None:
         print(f"{path}: trimmed")
 
 
+def head_and_store(path: Path) -> None:
+    """Write first cell and badges into a stored notebook; one that has them is not touched."""
+    if not has_head(path):
+        path.write_text(text_of(trim(write_head(read(path), path))), encoding="utf-8")
+        print(f"{path}: first cell and badges")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(description="Run notebooks from top to bottom and store them trimmed.")
-    parser.add_argument("action", choices=("run", "trim", "check"))
+    parser.add_argument("action", choices=("run", "trim", "head", "check"))
     parser.add_argument("files", nargs="*", type=Path, help="notebooks; all of notebooks/ when none is named")
     chosen = parser.parse_args(arguments)
     files = chosen.files or all_notebooks()
@@ -217,12 +290,13 @@ def main(arguments: list[str] | None = None) -> int:
         untrimmed = [path for path in files if not is_trimmed(path)]
         for path in untrimmed:
             print(f"{path}: not as `python tools/notebooks.py run` stores it")
-        return 1 if untrimmed else 0
+        headless = [path for path in files if ROOT / "notebooks" in path.resolve().parents and not has_head(path)]
+        for path in headless:
+            print(f"{path}: first cell or badges are not those of `python tools/notebooks.py head`")
+        return 1 if untrimmed or headless else 0
+    do = {"run": run_and_store, "trim": trim_and_store, "head": head_and_store}[chosen.action]
     for path in files:
-        if chosen.action == "run":
-            run_and_store(path)
-        else:
-            trim_and_store(path)
+        do(path)
     return 0
 
 

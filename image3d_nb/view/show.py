@@ -22,7 +22,7 @@ from .sheets import GAP, as_images, check_captions, png_bytes, sheet
 from .stills import still
 
 VIEWER_SIZE = 512  # pixels
-MAX_PNG = 512  # pixels, of a viewer; a notebook stores the PNG, so it stays small
+MAX_PNG = 640  # pixels, of a viewer; a notebook stores the PNG, so it stays small
 LEAST, MOST = 160, 860  # pixels: height of an image and width of all of them, where the caller gives no size
 
 
