@@ -14,6 +14,7 @@ from ..cameras import LGM_FOVY, LGM_RADIUS, Cameras
 from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
+from . import frusta
 from ._panel import display_bundle, live_bundle
 from .page import viewer_script, viewer_style
 from .scene import Scene, View, as_colour, frame, make_scene, payload
@@ -213,6 +214,13 @@ class MeshViewer(_Viewer):
         if not isinstance(mesh, Mesh | Cameras):
             raise InputError(f"MeshViewer must be given a Mesh or Cameras; got {type(mesh).__name__}")
         return make_scene(mesh, "MeshViewer", **self._beside)
+
+    def _drawn(self) -> Scene:
+        scene = self._shown
+        if not self.wireframe or scene.mesh is None:
+            return scene
+        edges = frusta.edges(scene.mesh)
+        return dataclasses.replace(scene, lines=edges if scene.lines is None else scene.lines + edges)
 
     def _light(self) -> bool:
         return self.light
