@@ -29,7 +29,7 @@ from .stills import draw
 NEAR, FAR = 1 / 150, 100.0  # clipping planes, in distances from the camera to what it looks at
 DOT = 0.01  # width of a splat's dot, in distances from the camera to what it looks at
 MIN_OPACITY = 0.1  # fainter Gaussians would look solid as dots
-MAX_STILL = 512  # pixels; a notebook stores the PNG, so it stays small
+MAX_STILL = 640  # pixels; a notebook stores the PNG, so it stays small
 
 
 def preview_mesh(

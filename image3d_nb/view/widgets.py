@@ -23,7 +23,7 @@ from .stills import still
 
 anywidget: Any = require("anywidget", extra="notebook", who="image3d_nb.SplatViewer")
 
-STILL_SIZE = 512  # pixels, at most; it is stored in the notebook
+STILL_SIZE = 640  # pixels, at most; it is stored in the notebook
 
 
 class _Number(traitlets.TraitType):  # traitlets 5.7 (Colab) takes no subscript
@@ -74,6 +74,10 @@ class _Viewer(anywidget.AnyWidget):
         )  # fmt: skip
         display_bundle(self)
 
+    def __repr__(self) -> str:
+        shown = self._shown.gaussians if self._shown.gaussians is not None else self._shown.mesh
+        return f"{type(self).__name__}({'cameras' if shown is None else repr(shown)})"
+
     def picture(self) -> Any:
         """Draw what the viewer shows now with the CPU renderer: a PIL image."""
         x, y, z = self.target
@@ -94,7 +98,8 @@ class _Viewer(anywidget.AnyWidget):
         """The live widget, and a PNG of it for places where no widget runs."""
         data, metadata = live_bundle(self, getattr(super(), "_repr_mimebundle_", None), **kwargs)
         self._still = png_bytes(self.picture())
-        return {**data, "image/png": base64.b64encode(self._still).decode("ascii")}, metadata
+        png = base64.b64encode(self._still).decode("ascii")
+        return {**data, "image/png": png, "text/plain": repr(self)}, metadata
 
 
 class SplatViewer(_Viewer):
