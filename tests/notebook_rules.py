@@ -26,7 +26,9 @@ FIGURE_FROM_AFAR = re.compile(r"!\[[^\]]*\]\(https?:|<(img|script|iframe|video)[
 LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)|(?:src|href)=[\"']([^\"']+)[\"']")
 MACHINE_PATH = re.compile(r"(/home/|/root/|/Users/|[A-Z]:\\Users|" + re.escape(str(ROOT)) + ")")
 WITHOUT_ALT = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])[^>]*>", re.I)
-SCORE = re.compile(r"\b([5-9]|\d\d)\.\d+ ?(dB|decibels)|\bSSIM (of )?0\.\d|\b\d[\d,.]* ?million (weights|numbers|parameters)")
+SCORE = re.compile(
+    r"\b([5-9]|\d\d)\.\d+ ?(dB|decibels)|\bSSIM (of )?0\.\d|\b\d[\d,.]* ?million (weights|numbers|parameters)"
+)
 CHECK = re.compile(r"\bcheck\(\s*[\"'](\d\d)\.(\d+)[\"']")
 
 Rule = Callable[[NotebookNode, Path], Iterator[str]]
@@ -210,17 +212,18 @@ def answers_are_folded(notebook: NotebookNode, path: Path) -> Iterator[str]:
 
 
 def exercises(notebook: NotebookNode, path: Path) -> Iterator[str]:
-    asked = _exercises(notebook)
+    asked = exercise_numbers(notebook)
     if not 3 <= len(asked) <= 6 or asked != {f"{path.name[:2]}.{k}" for k in range(1, len(asked) + 1)}:
         yield f"it must have three to six exercises, checked as {path.name[:2]}.1, .2, ...; got {sorted(asked)}"
     solution = path.parent / "solutions" / path.name
     if not solution.is_file():
         yield f"its answers must be in solutions/{path.name}"
-    elif _exercises(tool.read(solution)) != asked:
-        yield f"solutions/{path.name} must answer {sorted(asked)}; it answers {sorted(_exercises(tool.read(solution)))}"
+    elif exercise_numbers(tool.read(solution)) != asked:
+        answered = sorted(exercise_numbers(tool.read(solution)))
+        yield f"solutions/{path.name} must answer {sorted(asked)}; it answers {answered}"
 
 
-def _exercises(notebook: NotebookNode) -> set[str]:
+def exercise_numbers(notebook: NotebookNode) -> set[str]:
     return {f"{lesson}.{k}" for cell in notebook.cells for lesson, k in CHECK.findall(cell.source)}
 
 

@@ -3,9 +3,9 @@
     python tools/colab.py FOLDER
 
 tests/colab_pins.txt names the versions. The folder also gets all dependencies of the package and of its extra "colab",
-installed beside those versions (pip fails if one would have to move), but not the package itself. torch is the one of the
-environment that runs this, linked: a second copy would say no more. `python-3.13.json` in the folder is pip's report of what
-it would install on Colab's own Python, without installing it.
+installed beside those versions (pip fails if one would have to move), but not the package itself. torch is the one of
+the environment that runs this, linked: a second copy would say no more. `python-3.13.json` in the folder is pip's
+report of what it would install on Colab's own Python, without installing it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ROOT / "tests" / "colab_pins.txt"
-TORCH = "torch==2.11.0"  # Colab's own, on its Python
 LINKED = ("torch", "torchgen", "functorch", "torch-*.dist-info")
 BUILD = "hatchling"  # so that the package builds without a network
 OTHER_PYTHON = ("--python-version", "3.13", "--only-binary", ":all:", "--implementation", "cp")
-PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
 def pins() -> list[str]:
@@ -47,12 +46,19 @@ def make(home: Path) -> None:
         for found in here.glob(pattern):
             (home / there / found.name).symlink_to(found)
     _pip(python, "install", *_constrained(home, "pins.txt", pins()), *pins(), *requirements(), BUILD)
+    ask_for_python_3_13(home)
+
+
+def ask_for_python_3_13(home: Path) -> None:
+    """Let pip resolve everything but torch, which Colab has, for Colab's own Python, in the versions that are here."""
+    python = home / "bin" / "python"
     frozen = subprocess.run([python, "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
     fixed = [line for line in frozen.splitlines() if "==" in line and not line.startswith("torch==")]
     _pip(
         python, "install", "--dry-run", "--report", str(home / "python-3.13.json"), "--target", str(home / "nowhere"),
         *OTHER_PYTHON, *(f"--platform={name}" for name in PLATFORMS),
-        *_constrained(home, "frozen.txt", [*fixed, TORCH]), *pins(), *requirements(),
+        *_constrained(home, "frozen.txt", fixed), *pins(),
+        *(line for line in requirements() if not line.startswith("torch")),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     python tools/notebooks.py run [FILE ...]      write the head, execute, trim, write
     python tools/notebooks.py trim [FILE ...]     trim what is stored, without a kernel
-    python tools/notebooks.py head [FILE ...]     write first cell, badges and the link to the next lesson, without a kernel
+    python tools/notebooks.py head [FILE ...]     write first cell, badges and the last line's links, without a kernel
     python tools/notebooks.py map                 write the lessons' table, pictures and links into notebooks/*.md
     python tools/notebooks.py check [FILE ...]    say which are not trimmed or have an old head; exit code 1 if any
 
@@ -81,16 +81,15 @@ def text_of(notebook: nbformat.NotebookNode) -> str:
 def first_cell(repo_url: str = REPO_URL) -> str:
     """The code cell that brings the package where it is missing: at most eight lines, the same in every notebook.
 
-    Where the package is missing, it installs a wheel that lies beside the notebook, else the checkout around it, else what
-    the repository holds. The
+    It installs a wheel that lies beside the notebook, else the checkout around it, else what the repository holds. The
     extra "colab" fits what Colab and Kaggle have; it replaces none of their packages.
     """
     return f"""\
 from importlib.util import find_spec
 from pathlib import Path
 if not find_spec("image3d_nb"):  # on Colab, on Kaggle, or in a fresh environment
-    near = [file.as_uri() for file in Path.cwd().glob("image3d_nb-*.whl")] or [
-        path.as_uri() for path in Path.cwd().parents if (path / "image3d_nb").is_dir()] or [
+    near = [p.as_uri() for p in Path.cwd().glob("image3d_nb-*.whl")] or [
+        p.as_uri() for p in Path.cwd().parents if (p / "image3d_nb").is_dir()] or [
         "git+{repo_url}"]
     %pip install -q "image3d-nb[colab] @ {{near[0]}}"
 import image3d_nb as i3d"""
@@ -180,8 +179,8 @@ def needs_of(path: Path) -> str:
 def map_files() -> dict[Path, bytes]:
     """All that ``map`` writes: README.md, GLOSSARY.md and TEACHING.md of notebooks/, and a picture a lesson.
 
-    The table stands between two marks in README.md. A lesson is linked as ``[04]``: what that means stands at the end of
-    each file.
+    The table stands between two marks in README.md. A lesson is linked as ``[04]``; the end of each file says where
+    that leads.
     """
     folder = ROOT / "notebooks"
     files, rows = {}, ["| | lesson | what you need |", "|---|---|---|"]
@@ -189,11 +188,13 @@ def map_files() -> dict[Path, bytes]:
         files[folder / "pictures" / f"{path.stem}.png"] = first_picture(path)
         picture = f'<img src="pictures/{path.stem}.png" width="240" alt="First picture of lesson {path.name[:2]}">'
         rows.append(f"| {picture} | [{path.name[:2]}] **{title_of(path)}** | {needs_of(path)} |")
+    table = "\n".join([TABLE[0], *rows, TABLE[1]])
     links = "\n".join(f"[{path.name[:2]}]: {path.name}" for path in lessons())
     for name in ("README.md", "GLOSSARY.md", "TEACHING.md"):
         text = (folder / name).read_text(encoding="utf-8")
-        table = "\n".join([TABLE[0], *rows, TABLE[1]])
-        text = re.sub(rf"{TABLE[0]}.*{TABLE[1]}", lambda _: table, text, flags=re.S)
+        before, mark, after = text.partition(TABLE[0])
+        if mark:
+            text = before + table + after.partition(TABLE[1])[2]
         text = text.partition(LINKS)[0].rstrip() + f"\n\n{LINKS}\n{links}\n"
         files[folder / name] = text.encode()
     return files

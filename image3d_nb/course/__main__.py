@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser(
         "grade", help="run notebooks and print which exercises are right",
-        description="Run every notebook below FOLDER and print which exercises are right. Their code runs with your rights.",
+        description="Run every notebook below FOLDER, with your rights, and print which exercises are right.",
     )  # fmt: skip
     one.add_argument("folder", type=Path, help="of notebooks, in sub-folders if you like")
     one.add_argument("--cell-seconds", type=float, default=CELL_SECONDS, help="for each cell (default %(default)g)")

@@ -119,7 +119,7 @@ def header_of(data):
         elif words[:1] == ["property"] and element == "vertex":
             names.append(words[-1])
     return count, names""",
-        "With the header alone you know what a file can hold: no rot_0, no orientations; f_rest_0, a colour that shines.",
+        "The header alone says what a file can hold: without rot_0, for example, no orientations.",
     ),
     Exercise(
         "09.4", small_sphere,

@@ -90,7 +90,7 @@ def live_bundle(widget: Any, method: Any, **options: Any) -> tuple[dict[str, Any
 
 
 def allow_custom_widgets() -> None:
-    """On Colab, turn on the manager that shows widgets of other packages; anywidget does so itself, pythreejs does not."""
+    """On Colab, turn on the manager for widgets of other packages: anywidget does so itself, pythreejs does not."""
     colab = sys.modules.get("google.colab")
     if colab is not None:
         colab.output.enable_custom_widget_manager()
