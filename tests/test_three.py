@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+import types
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,22 @@ def test_mesh_arrays_arrive() -> None:
     assert np.array_equal(arrays["color"], np.asarray(mesh.vertex_colors, np.float32))
     assert np.allclose(arrays["normal"], mesh.vertex_normals())
     assert shown.material.wireframe
+
+
+def test_the_still_of_a_wireframe_shows_edges_alone() -> None:
+    edges = png_of(preview_mesh(square(), wireframe=True, size=96)).mean(-1)
+    filled = png_of(preview_mesh(square(), size=96)).mean(-1)
+    white = filled.max()
+    assert (edges < white / 2).any()
+    assert (edges == white).sum() > (filled == white).sum()  # one looks through the faces
+
+
+def test_colab_is_told_of_custom_widgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    output = types.SimpleNamespace(enable_custom_widget_manager=lambda: told.append("yes"))
+    monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(output=output))
+    preview_mesh(square(), size=32)
+    assert told == ["yes"]
 
 
 def test_texture_lies_with_its_lowest_row_first() -> None:
