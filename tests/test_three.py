@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import image3d_nb as i3d
+from image3d_nb._optional import require
 from image3d_nb.cameras import orbit_cameras
 from image3d_nb.errors import InputError
 from image3d_nb.mesh import Mesh
@@ -88,6 +89,8 @@ def test_colab_is_told_of_custom_widgets(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(output=output))
     preview_mesh(square(), size=32)
     assert told == ["yes"]
+    with pytest.raises(ImportError, match=r"\[colab\]"):
+        require("no_such_package", extra="notebook", who="a preview")
 
 
 def test_texture_lies_with_its_lowest_row_first() -> None:
