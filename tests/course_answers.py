@@ -394,7 +394,7 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("09.2", lambda: lambda colour, alpha: bytes(4), "must be"),
     ("09.2", lambda: lambda colour, alpha: bytes(3), "four bytes"),
     ("09.2", lambda: lambda colour, alpha: (*colour, alpha), "must return bytes"),
-    ("09.3", lambda: lambda data: header_with(data, r"property \S+ (\S+)", cut=False), "follows end_header"),
+    ("09.3", lambda: lambda data: header_with(data, r"^property \S+ (\S+)", cut=False), "follows end_header"),
     ("09.3", lambda: lambda data: header_with(data, r"property \S+ (\S+)"), "no property"),
     ("09.3", lambda: lambda data: header_with(data, r"^property.* (\S+)$"), "another element"),
     ("09.3", lambda: lambda data: header_by_pattern(data)[::-1], "a pair"),

@@ -65,7 +65,8 @@ def ply_header(answer: Any) -> None:
         (f"{_HEAD}{_FACES}element vertex 3\n{columns}", b"", 3),
     ):
         found = call(answer, f"{head}end_header\n".encode() + body)
-        if not isinstance(found, tuple | list) or len(found) != 2 or isinstance(found[1], str):
+        pair = isinstance(found, tuple | list) and len(found) == 2
+        if not pair or not isinstance(found[1], tuple | list | np.ndarray):
             raise Wrong("Your function must return a pair: the number of vertices, and the names of their properties.")
         names = list(found[1])
         need("body" not in names, "What follows end_header is data, even if it looks like a line of the header.")
