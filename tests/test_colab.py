@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import importlib.metadata
 import io
 import json
@@ -10,8 +11,10 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import venv
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
@@ -88,9 +91,10 @@ def run(notebook: NotebookNode, kernel: str, folder: Path) -> NotebookNode:
 
 
 def pictures(notebook: NotebookNode) -> list[bool]:
-    """For each code cell, whether it left a PNG."""
+    """For each code cell, whether it left a PNG, or a GIF, which is stored as a PNG."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [any("image/png" in output.get("data", {}) for output in cell.outputs) for cell in cells]
+    kinds = {"image/png", "image/gif"}
+    return [any(kinds & set(output.get("data", {})) for output in cell.outputs) for cell in cells]
 
 
 # ---------------------------------------------------------------- the environment
@@ -132,15 +136,28 @@ print("found", image3d_nb.__file__)
 """
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of this repository's last commit on a web server of this machine."""
+    folder = tmp_path_factory.mktemp("published")
+    subprocess.run(["git", "clone", "-q", "--bare", str(ROOT), str(folder / "repository.git")], check=True)
+    subprocess.run(["git", "update-server-info"], cwd=folder / "repository.git", check=True)
+    files = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/repository.git"
+        server.shutdown()
+
+
 @pytest.mark.parametrize("source", ["wheel", "checkout", "repository"])
-def test_the_first_cell_installs(source: str, wheel: Path, tmp_path: Path) -> None:
+def test_the_first_cell_installs(source: str, wheel: Path, published: str, tmp_path: Path) -> None:
     python, folder, cell = beside_colab(tmp_path / "home"), tmp_path, tool.first_cell()
     if source == "wheel":
         (folder / wheel.name).write_bytes(wheel.read_bytes())
     elif source == "checkout":
         folder = ROOT / "notebooks"
     else:
-        cell = tool.first_cell(ROOT.as_uri())  # git+file://: the same way as git+https://
+        cell = tool.first_cell(published)
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))}
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # "0" switches isolation off: pip reads it backwards
     done = subprocess.run(
