@@ -187,7 +187,7 @@ def test_gaussians_become_html_png_and_text() -> None:
 
 def test_stored_png_stays_small() -> None:
     bundle = mimebundle(some(), size=900)
-    assert image_in(bundle).size == (512, 512)
+    assert image_in(bundle).size == (640, 640)
     assert 'width="900"' in bundle["text/html"]
 
 
