@@ -30,7 +30,7 @@ demo: $(VENV)/.installed
 	@echo "Look at what came out: open $$(find out -name '*.html' | sort | head -n 1) in a browser (it needs no network)."
 
 # One worker a core; a file's tests stay together, because they share a model or a server.
-test: lint $(VENV)/.programs $(VENV)/.readers
+test: lint $(VENV)/.programs $(VENV)/.readers $(VENV)/colab/.installed
 	@$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(NBVAL) tests notebooks
 
@@ -70,6 +70,12 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "Installing image3d-nb and what its tests need"
 	@$(PIP) install -c constraints.txt -e ".[notebook,test]"
 	@touch $@ $(VENV)/.installed
+
+# Colab's versions of what a notebook needs; torch is linked from $(VENV).
+$(VENV)/colab/.installed: pyproject.toml tests/colab_pins.txt tools/colab.py $(VENV)/.installed-test
+	@echo "Making $(VENV)/colab, an environment like Colab's"
+	@$(BIN)/python tools/colab.py $(VENV)/colab
+	@touch $@
 
 # What pip cannot bring: a browser, and programs that read our files without our code.
 PROGRAMS := chromium node npm assimp admesh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
 
 
@@ -26,4 +27,6 @@ def require(module: str, extra: str, who: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != package:  # a dependency of the package is missing
             raise
+        if extra == "notebook" and "google.colab" in sys.modules:
+            extra = "colab"  # "notebook" would replace Colab's ipywidgets
         raise ImportError(f'{who} needs {package}: pip install "image3d-nb[{extra}]"') from error

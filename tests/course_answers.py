@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -138,6 +139,20 @@ def over(colours: np.ndarray, opacities: np.ndarray) -> np.ndarray:
     return total + light
 
 
+def header_with(data: bytes, pattern: str, cut: bool = True) -> tuple[int, list[str]]:
+    """A header as one regular expression reads it: more or less wrong."""
+    text = (data.partition(b"end_header")[0] if cut else data).decode("latin-1")
+    return int(re.findall(r"element vertex (\d+)", text)[0]), re.findall(pattern, text, re.M)
+
+
+def header_by_pattern(data: bytes) -> tuple[np.int64, tuple[str, ...]]:
+    """Right, and written in another way."""
+    header = data.partition(b"end_header")[0].decode()
+    part = re.search(r"^element vertex (\d+)\n((?:property .*\n)*)", header, re.M)
+    assert part
+    return np.int64(part[1]), tuple(line.split()[-1] for line in part[2].splitlines())
+
+
 def forgotten(gaussians: i3d.Gaussians) -> None:
     gaussians.prune(min_opacity=0.5)  # without return
 
@@ -239,7 +254,7 @@ RIGHT: list[tuple[str, Callable[[], Any]]] = [
     ("08.5", lambda: stl(60.0)),
     ("09.1", lambda: lambda logit: 1 / (1 + np.exp(-logit))),
     ("09.2", lambda: lambda colour, alpha: bytes(np.rint(255 * np.array([*colour, alpha])).astype(np.uint8))),
-    ("09.3", lambda: over),
+    ("09.3", lambda: solved("09.3")["header_of"]),
     ("09.4", lambda: spz(0.4)),
     ("11.1", lambda: lambda average, weights, decay: decay * average + (1 - decay) * weights),
     ("11.2", lambda: lambda seen, settings: settings.rate_at(seen)),
@@ -271,7 +286,7 @@ RIGHT: list[tuple[str, Callable[[], Any]]] = [
     ("08.5", lambda: str(stl(60.0, rings(2)))),
     ("09.1", lambda: lambda logit: torch.sigmoid(torch.tensor(logit))),
     ("09.2", lambda: lambda colour, alpha: [int(255 * value + 0.5) for value in (*colour, alpha)]),
-    ("09.3", lambda: lambda c, a: torch.from_numpy(over(c, a)).float()),
+    ("09.3", lambda: header_by_pattern),
     ("09.4", lambda: str(spz(0.3, 100))),
     ("11.1", lambda: lambda average, weights, decay: torch.lerp(weights, average, decay).numpy()),
     ("11.2", lambda: lambda seen, settings: np.float32(settings.rate_at(seen))),
@@ -383,9 +398,13 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("09.2", lambda: lambda colour, alpha: bytes(4), "must be"),
     ("09.2", lambda: lambda colour, alpha: bytes(3), "four bytes"),
     ("09.2", lambda: lambda colour, alpha: (*colour, alpha), "must return bytes"),
-    ("09.3", lambda: lambda c, a: over(c[::-1], a[::-1]), "the nearest"),
-    ("09.3", lambda: lambda c, a: over(c, a) - np.prod(1 - a), "falls on white"),
-    ("09.3", lambda: lambda c, a: c, "One colour"),
+    ("09.3", lambda: lambda data: header_with(data, r"^property \S+ (\S+)", cut=False), "follows end_header"),
+    ("09.3", lambda: lambda data: header_with(data, r"property \S+ (\S+)"), "no property"),
+    ("09.3", lambda: lambda data: header_with(data, r"^property.* (\S+)$"), "another element"),
+    ("09.3", lambda: lambda data: header_by_pattern(data)[::-1], "a pair"),
+    ("09.3", lambda: lambda data: (header_by_pattern(data)[0], ["x", "y", "z"]), "in this order"),
+    ("09.3", lambda: lambda data: (str(header_by_pattern(data)[0]), header_by_pattern(data)[1]), "the text"),
+    ("09.3", lambda: lambda data: (1, header_by_pattern(data)[1]), "you count 1"),
     ("09.4", lambda: spz(0.8), "one is 0.8"),
     ("09.4", lambda: spz(0.4, 20), "at least 100"),
     ("09.4", lambda: Path("nowhere.spz"), "there is none"),

@@ -17,6 +17,7 @@ import notebooks as tool  # tools/notebooks.py
 ROOT = Path(__file__).resolve().parent.parent
 MAX_BYTES = 1_500_000
 MAX_LINES = 15
+MAX_WIDTH = 88  # characters of a code line: GitHub cuts off what is longer
 TAGS = {"nbval-check-output", "nbval-skip", "raises-exception"}
 OPENING = ("What you'll do", "What you'll learn", "What you'll need")
 CLOSING = ("Check yourself", "Exercises", "What breaks", "Further reading")
@@ -24,6 +25,10 @@ INSTALL = re.compile(r"[!%]\s*(pip|conda|mamba|uv)\b|['\"]-m['\"],\s*['\"]pip['\
 FIGURE_FROM_AFAR = re.compile(r"!\[[^\]]*\]\(https?:|<(img|script|iframe|video)[^>]+src=[\"']?(https?:)?//", re.I)
 LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)|(?:src|href)=[\"']([^\"']+)[\"']")
 MACHINE_PATH = re.compile(r"(/home/|/root/|/Users/|[A-Z]:\\Users|" + re.escape(str(ROOT)) + ")")
+WITHOUT_ALT = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])[^>]*>", re.I)
+SCORE = re.compile(
+    r"\b([5-9]|\d\d)\.\d+ ?(dB|decibels)|\bSSIM (of )?0\.\d|\b\d[\d,.]* ?million (weights|numbers|parameters)"
+)
 CHECK = re.compile(r"\bcheck\(\s*[\"'](\d\d)\.(\d+)[\"']")
 
 Rule = Callable[[NotebookNode, Path], Iterator[str]]
@@ -69,6 +74,9 @@ def small(notebook: NotebookNode, path: Path) -> Iterator[str]:
         lines = len(cell.source.splitlines())
         if lines > MAX_LINES:
             yield f"a code cell has at most {MAX_LINES} lines; cell [{k}] has {lines}"
+        for line in cell.source.splitlines():
+            if len(line) > MAX_WIDTH:
+                yield f"a code line has at most {MAX_WIDTH} characters; cell [{k}] has {len(line)}: {line.strip()}"
 
 
 def no_widget_state(notebook: NotebookNode, path: Path) -> Iterator[str]:
@@ -162,6 +170,19 @@ def _is_public(dotted: str) -> bool:
     return hasattr(home, last) or (is_package and importlib.util.find_spec(f"{home.__name__}.{last}") is not None)
 
 
+def head(notebook: NotebookNode, path: Path) -> Iterator[str]:
+    if not tool.has_head(path):
+        yield "badges, first cell or last line are old: run `python tools/notebooks.py head`"
+
+
+def texts_for_all(notebook: NotebookNode, path: Path) -> Iterator[str]:
+    text = prose(notebook)
+    for found in WITHOUT_ALT.finditer(text):
+        yield f"a picture in a text needs a description for those who do not see it: {found[0]}"
+    for found in SCORE.finditer(text):
+        yield f"a number that depends on the model's weights is printed by a cell, not written: {found[0]}"
+
+
 def headings(notebook: NotebookNode, path: Path) -> Iterator[str]:
     first = notebook.cells[0]
     opening = prose(NotebookNode(cells=[c for c in notebook.cells[:2] if c.cell_type == "markdown"]))
@@ -191,17 +212,18 @@ def answers_are_folded(notebook: NotebookNode, path: Path) -> Iterator[str]:
 
 
 def exercises(notebook: NotebookNode, path: Path) -> Iterator[str]:
-    asked = _exercises(notebook)
+    asked = exercise_numbers(notebook)
     if not 3 <= len(asked) <= 6 or asked != {f"{path.name[:2]}.{k}" for k in range(1, len(asked) + 1)}:
         yield f"it must have three to six exercises, checked as {path.name[:2]}.1, .2, ...; got {sorted(asked)}"
     solution = path.parent / "solutions" / path.name
     if not solution.is_file():
         yield f"its answers must be in solutions/{path.name}"
-    elif _exercises(tool.read(solution)) != asked:
-        yield f"solutions/{path.name} must answer {sorted(asked)}; it answers {sorted(_exercises(tool.read(solution)))}"
+    elif exercise_numbers(tool.read(solution)) != asked:
+        answered = sorted(exercise_numbers(tool.read(solution)))
+        yield f"solutions/{path.name} must answer {sorted(asked)}; it answers {answered}"
 
 
-def _exercises(notebook: NotebookNode) -> set[str]:
+def exercise_numbers(notebook: NotebookNode) -> set[str]:
     return {f"{lesson}.{k}" for cell in notebook.cells for lesson, k in CHECK.findall(cell.source)}
 
 
@@ -225,7 +247,7 @@ def stands_alone(notebook: NotebookNode, path: Path) -> Iterator[str]:
 
 EVERY: tuple[Rule, ...] = (
     name, stored_as_run, small, no_widget_state, tags, checked_cells_have_output, errors_are_expected, public_names,
-    links, stands_alone,
+    links, stands_alone, head, texts_for_all,
 )  # fmt: skip
 LESSON: tuple[Rule, ...] = (
     *EVERY, asserts_and_checks, shows_often, installs_first, headings, answers_are_folded, exercises,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import io
 import os
 import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +17,10 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 import notebooks as tool
+from image3d_nb import course
 from tests import notebook_rules as rules
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,13 +55,17 @@ def cell(source: str, *tags: str, text: str = "") -> NotebookNode:
     return new_code_cell(source, outputs=outputs, execution_count=1, metadata={"tags": list(tags)} if tags else {})
 
 
+def store(path: Path, notebook: NotebookNode) -> None:
+    path.write_text(tool.text_of(tool.trim(notebook)), encoding="utf-8")
+
+
 def lesson(folder: Path) -> tuple[Path, NotebookNode]:
     """A smallest lesson in order, with its solution, in a temporary folder."""
     checks = [cell(f'i3d.course.check("03.{k}", {k})', "nbval-check-output", text="right\n") for k in (1, 2, 3)]
     notebook = new_notebook(
         cells=[
             new_markdown_cell("# Cameras\n**What you'll do** a\n\n**What you'll learn** b\n\n**What you'll need** c"),
-            cell("%pip install -q image3d-nb"),
+            cell(tool.first_cell()),
             cell("import image3d_nb as i3d\nassert 1 + 1 == 2\nprint(2)", text="2\n"),
             new_markdown_cell("## Check yourself\n<details>five answers</details>\n## Exercises"),
             *checks,
@@ -63,9 +73,10 @@ def lesson(folder: Path) -> tuple[Path, NotebookNode]:
         ]
     )
     path = folder / "03_cameras.ipynb"
+    tool.write_head(notebook, path)
     (folder / "solutions").mkdir(exist_ok=True)
-    for target in (path, folder / "solutions" / path.name):
-        target.write_text(tool.text_of(tool.trim(notebook)), encoding="utf-8")
+    store(folder / "solutions" / path.name, tool.write_head(copy.deepcopy(notebook), folder / "solutions" / path.name))
+    store(path, notebook)
     return path, notebook
 
 
@@ -94,7 +105,13 @@ BROKEN: dict[str, tuple[Callable[[NotebookNode], None], str]] = {
     "exercises": (replace("03.3", "03.7"), "exercises"),
     "solution": (replace('check("03.3"', 'print("03.3"'), "exercises"),
     "installs late": (append(cell("!pip install x", text="x")), "only that one"),
-    "installs nothing": (replace("%pip install -q image3d-nb", "1"), "only that one"),
+    "installs nothing": (replace("%pip install", "%time"), "only that one"),
+    "old first cell": (replace("[colab]", "[notebook]"), "badges, first cell"),
+    "old badges": (replace("colab.research", "colab.elsewhere"), "badges, first cell"),
+    "wide line": (append(cell("x = 1  # " + "x" * 80, text="x")), "at most 88 characters"),
+    "no description": (append(new_markdown_cell("![](pictures/a.png)")), "needs a description"),
+    "no description in HTML": (append(new_markdown_cell('<img src="a.png">')), "needs a description"),
+    "a score": (append(new_markdown_cell("It reaches 21.6 dB.")), "depends on the model's weights"),
     "private": (append(cell("from image3d_nb import _files", text="x")), "not public"),
     "private attribute": (append(cell("i3d._HOME", text="x")), "not public"),
     "unknown name": (append(cell("i3d.no_such_name", text="x")), "not public"),
@@ -112,6 +129,23 @@ BROKEN: dict[str, tuple[Callable[[NotebookNode], None], str]] = {
     "lone raises": (append(cell("1", "raises-exception", text="x")), "alone passes"),
     "large": (append(cell("1", text="x" * 1_500_000)), "under 1500000 bytes"),
 }
+
+
+def test_most_pictures_are_large() -> None:
+    widths = []
+    for path in LESSONS:
+        for each in rules.code_cells(tool.read(path)):
+            for output in each.outputs:
+                png = output.get("data", {}).get("image/png")
+                if png:
+                    widths.append(Image.open(io.BytesIO(base64.b64decode(png))).width)
+    assert statistics.median(widths) >= 560
+
+
+def test_there_are_exercises_enough() -> None:
+    asked = {number for path in LESSONS for number in rules.exercise_numbers(tool.read(path))}
+    assert asked == set(course.progress().numbers)
+    assert len(asked) >= min(45, 4 * len(LESSONS))
 
 
 def test_a_lesson_in_order_has_no_complaints(tmp_path: Path) -> None:

@@ -278,7 +278,12 @@ def test_widgets_hold_what_they_are_told() -> None:
         viewer.update(torus("grey"))
     mesh = i3d.MeshViewer(torus("coloured"), light=False, wireframe=True, size=64)
     assert (mesh.light, mesh.wireframe) == (False, True)
-    assert np.array_equal(np.asarray(mesh.picture()), look(torus("coloured"), 64, light=False))
+    edged = np.asarray(mesh.picture()).astype(int)
+    mesh.wireframe = False
+    plain = np.asarray(mesh.picture()).astype(int)
+    assert np.array_equal(plain, look(torus("coloured"), 64, light=False))
+    assert (edged - plain).mean() < -5  # dark edges over the surface
+    assert repr(mesh) == f"MeshViewer({torus('coloured')!r})"
     assert i3d.MeshViewer(orbit_cameras()).radius > 3
 
 

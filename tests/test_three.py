@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+import types
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import image3d_nb as i3d
+from image3d_nb._optional import require
 from image3d_nb.cameras import orbit_cameras
 from image3d_nb.errors import InputError
 from image3d_nb.mesh import Mesh
@@ -71,6 +73,24 @@ def test_mesh_arrays_arrive() -> None:
     assert np.array_equal(arrays["color"], np.asarray(mesh.vertex_colors, np.float32))
     assert np.allclose(arrays["normal"], mesh.vertex_normals())
     assert shown.material.wireframe
+
+
+def test_the_still_of_a_wireframe_shows_edges_alone() -> None:
+    edges = png_of(preview_mesh(square(), wireframe=True, size=96)).mean(-1)
+    filled = png_of(preview_mesh(square(), size=96)).mean(-1)
+    white = filled.max()
+    assert (edges < white / 2).any()
+    assert (edges == white).sum() > (filled == white).sum()  # one looks through the faces
+
+
+def test_colab_is_told_of_custom_widgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    output = types.SimpleNamespace(enable_custom_widget_manager=lambda: told.append("yes"))
+    monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(output=output))
+    preview_mesh(square(), size=32)
+    assert told == ["yes"]
+    with pytest.raises(ImportError, match=r"\[colab\]"):
+        require("no_such_package", extra="notebook", who="a preview")
 
 
 def test_texture_lies_with_its_lowest_row_first() -> None:

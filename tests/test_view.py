@@ -11,13 +11,14 @@ import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import image3d_nb as i3d
 from image3d_nb import view
 from image3d_nb.cameras import orbit_cameras
 from image3d_nb.errors import InputError
@@ -26,6 +27,9 @@ from image3d_nb.io import splat
 from image3d_nb.rendering import render
 from image3d_nb.view import mimebundle, render_turntable, save_html, show, turntable_frames, viewer_page
 from tests.viewer_scenes import some, square, unpacked
+
+if TYPE_CHECKING:
+    from image3d_nb.pipelines.lgm import LGMFullPipeline
 
 SOURCES = Path(view.__file__).parent / "js"
 HOSTILE = '</title></script><script>alert(1)</script>"\' onload="alert(2)" <img src=x onerror=alert(3)> $script ${x}'
@@ -177,7 +181,7 @@ def test_gaussians_become_html_png_and_text() -> None:
 
 def test_stored_png_stays_small() -> None:
     bundle = mimebundle(some(), size=900)
-    assert image_in(bundle).size == (512, 512)
+    assert image_in(bundle).size == (640, 640)
     assert 'width="900"' in bundle["text/html"]
 
 
@@ -362,3 +366,10 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         render_turntable(some(), path, frames=2, size=16)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_saved_notebook_in_use_stays_small(tiny_pipe: LGMFullPipeline) -> None:
+    made = tiny_pipe(i3d.load_image(i3d.sample("mug")), generator=i3d.generator(0)).gaussians
+    assert len(made) == 16_384
+    assert sum(map(len, mimebundle(made).values())) <= 300_000  # 286 kB; the aim is 250
+    assert sum(map(len, mimebundle(i3d.to_mesh(made)).values())) <= 900_000

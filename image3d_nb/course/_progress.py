@@ -22,9 +22,14 @@ def path() -> Path:
 
 
 def kept() -> dict[str, bool]:
+    """The results in the learner's own file."""
+    return read(path())
+
+
+def read(file: Path) -> dict[str, bool]:
     """Exercise -> whether its last answer was right. A missing or damaged file counts as empty."""
     try:
-        found = json.loads(path().read_text("utf-8"))
+        found = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return {key: value for key, value in found.items() if isinstance(value, bool)} if isinstance(found, dict) else {}

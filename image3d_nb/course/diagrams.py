@@ -332,10 +332,42 @@ def curves(
     return _image(figure)
 
 
-def _figure(width: int, height: int) -> tuple[Any, Any]:
+def surface_in_grid(volume: Any, vertices: Any, faces: Any, title: str = "", width: int = 560) -> Image.Image:
+    """A small grid of numbers in space, and the triangles between them, with their edges.
+
+    Args:
+        volume: [X, Y, Z]; points below 0 are drawn filled, the others as rings. At most 5 points a side.
+        vertices: [V, 3], in cells: the first point of the grid is at 0, its neighbour at 1.
+        faces: [F, 3].
+        title: written above.
+        width: pixels; the height is the same.
+    """
+    numbers, corners = np.asarray(volume), np.asarray(vertices, np.float64)
+    figure, axes = _figure(width, width, projection="3d")
+    axes.set_axis_off()
+    axes.set_box_aspect(numbers.shape, zoom=1.15)
+    axes.view_init(elev=22, azim=35)
+    places = np.argwhere(np.ones(numbers.shape, bool))
+    for start in places:
+        for end in start + np.eye(3, dtype=int):
+            if (end < numbers.shape).all():
+                axes.plot(*np.stack([start, end], 1), color="#bbbbbb", linewidth=0.8)
+    inside = numbers[tuple(places.T)] < 0
+    axes.scatter(*places[inside].T, s=70, color=_COLOURS[0], depthshade=False)
+    axes.scatter(*places[~inside].T, s=30, facecolors="white", edgecolors="#777777", depthshade=False)
+    if len(corners):
+        axes.plot_trisurf(
+            *corners.T, triangles=np.asarray(faces), color=_COLOURS[1], alpha=0.45, edgecolor=_COLOURS[1], linewidth=2,
+        )  # fmt: skip
+        axes.scatter(*corners.T, s=25, color=_COLOURS[1], marker="s", depthshade=False)
+    axes.set_title(title, fontsize=11)
+    return _image(figure)
+
+
+def _figure(width: int, height: int, **options: Any) -> tuple[Any, Any]:
     figures = require("matplotlib.figure", extra="notebook", who="image3d_nb.course.diagrams")
     figure = figures.Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
-    return figure, figure.subplots()
+    return figure, figure.subplots(subplot_kw=options)
 
 
 def _image(figure: Any) -> Image.Image:

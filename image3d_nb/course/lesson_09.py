@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..gaussians import Gaussians
-from ._exercise import Exercise, array_of, call, file_of, need, number_of
-from .lesson_04 import over
+from ._exercise import Exercise, Wrong, array_of, call, file_of, need, number_of
 
 REACH = 0.5
 """World units from the origin."""
@@ -51,6 +50,35 @@ def _bytes_of(result: Any) -> bytes:
     return bytes(values.astype(np.uint8))
 
 
+_NAMES = ["x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "rot_0"]
+_HEAD = "ply\nformat binary_little_endian 1.0\n"
+_FACES = "element face 5\nproperty list uchar int vertex_indices\nproperty uchar flags\n"
+
+
+def ply_header(answer: Any) -> None:
+    """A function from the bytes of a .ply to the number of its vertices and the names of their properties."""
+    columns = "".join(f"property float {name}\n" for name in _NAMES)
+    for head, body, wanted in (
+        (f"{_HEAD}element vertex 12\n{columns}", bytes(range(256)), 12),
+        (f"{_HEAD}comment property float mood\nelement vertex 7\n{columns}", b"", 7),
+        (f"{_HEAD}element vertex 7\n{columns}{_FACES}", b"\nproperty float body\n", 7),
+        (f"{_HEAD}{_FACES}element vertex 3\n{columns}", b"", 3),
+    ):
+        found = call(answer, f"{head}end_header\n".encode() + body)
+        pair = isinstance(found, tuple | list) and len(found) == 2
+        if not pair or not isinstance(found[1], tuple | list | np.ndarray):
+            raise Wrong("Your function must return a pair: the number of vertices, and the names of their properties.")
+        names = list(found[1])
+        need("body" not in names, "What follows end_header is data, even if it looks like a line of the header.")
+        need("mood" not in names, "A line that begins with `comment` is for people: it declares no property.")
+        strangers = [name for name in names if name not in _NAMES]
+        need(not strangers, f"Only properties of the vertices count; {strangers} belong to another element.")
+        need(names == _NAMES, f"The names must be {_NAMES}, in this order; yours are {names}.")
+        need(not isinstance(found[0], str), f"The number of vertices must be a number; it is the text {found[0]!r}.")
+        count = number_of(found[0])
+        need(count == wanted, f"A header with `element vertex {wanted}` has {wanted} vertices; you count {count:g}.")
+
+
 def small_sphere(answer: Any) -> None:
     """The path of an .spz whose Gaussians lie near the origin."""
     _, held = file_of(answer, ".spz", Gaussians)
@@ -78,17 +106,21 @@ def rgba(colour, opacity):
         "Whoever truncates instead of rounding makes every colour half a step darker, each time a file is saved.",
     ),
     Exercise(
-        "09.3", over,
-        ("Keep two things: the colour so far, and how much light is still let through.",
-         "total += light * opacity * colour; light *= 1 - opacity; and at the end, total + light."),
+        "09.3", ply_header,
+        ("The header is text up to end_header. Walk through its lines, and remember the element you are in.",
+         "data.partition(b'end_header')[0].decode().splitlines(), then line.split()[0] says what the line is."),
         """\
-def blended(colours, opacities):
-    total, light = np.zeros(3), 1.0
-    for colour, opacity in zip(colours, opacities):
-        total = total + light * opacity * np.asarray(colour)
-        light = light * (1 - opacity)
-    return total + light""",
-        "This is the sum that every viewer of splats computes for every pixel.",
+def header_of(data):
+    count, names, element = 0, [], ""
+    for line in data.partition(b"end_header")[0].decode("ascii").splitlines():
+        words = line.split()
+        if words[:1] == ["element"]:
+            element = words[1]
+            count = int(words[2]) if element == "vertex" else count
+        elif words[:1] == ["property"] and element == "vertex":
+            names.append(words[-1])
+    return count, names""",
+        "The header alone says what a file can hold: without rot_0, for example, no orientations.",
     ),
     Exercise(
         "09.4", small_sphere,

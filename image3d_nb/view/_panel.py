@@ -80,6 +80,13 @@ def live_bundle(widget: Any, method: Any, **options: Any) -> tuple[dict[str, Any
     return shown if isinstance(shown, tuple) else (shown, {})
 
 
+def allow_custom_widgets() -> None:
+    """On Colab, turn on the manager for widgets of other packages: anywidget does so itself, pythreejs does not."""
+    colab = sys.modules.get("google.colab")
+    if colab is not None:
+        colab.output.enable_custom_widget_manager()
+
+
 def in_notebook() -> bool:
     """Whether a notebook's kernel runs this code."""
     if "IPython" not in sys.modules:  # a kernel has loaded it before any cell runs

@@ -23,6 +23,7 @@ TOWARDS_EYE = 0.998  # as in js/lines.js
 # sRGB, distinct to most eyes on white and on black. Source: Okabe and Ito 2008, without black and yellow.
 _COLOURS = np.array([(213, 94, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233)]) / 255
 _AXIS_COLOURS = np.array([(0.84, 0.15, 0.16), (0.17, 0.63, 0.17), (0.12, 0.38, 0.85)], np.float32)  # x y z
+_EDGE_COLOUR = np.array((20, 24, 32), np.float32) / 255  # as in js/draw.js
 _RAY_FADE = 0.55  # of a camera's colour towards grey
 
 Floats = NDArray[np.floating]
@@ -69,6 +70,13 @@ def rays(cameras: Cameras, side: int) -> Lines:
     ends = np.stack([np.stack((_positions(cameras), end), 1) for end in through], 1)  # [V, side^2, 2, 3]
     pale = _colors(len(cameras)) * (1 - _RAY_FADE) + 0.6 * _RAY_FADE
     return _lines(ends, np.repeat(pale[:, None], len(through), 1))
+
+
+def edges(mesh: Mesh) -> Lines:
+    """The edges of a mesh's triangles, each once."""
+    pairs = np.unique(np.sort(mesh.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)  # [E, 2]
+    ends = np.asarray(mesh.vertices, np.float32)[pairs]  # [E, 2, 3]
+    return Lines(ends, np.broadcast_to(_EDGE_COLOUR, (len(ends), 3)))
 
 
 def axes(matrices: Floats, length: float) -> Lines:

@@ -23,7 +23,7 @@ from .sheets import PIXELATED, as_images, check_captions, image_bytes, png_bytes
 from .stills import draw
 from .turntable import turntable_frames
 
-STILL_WIDTH = 512  # pixels; a notebook stores the PNG, so it stays small
+STILL_WIDTH = 640  # pixels; a notebook stores the PNG, so it stays small
 STILL_COLUMNS = 6
 WEBP_QUALITY = 85
 Images = Any  # whatever as_images takes

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from .._optional import require
@@ -22,7 +24,8 @@ from .sheets import GAP, as_images, check_captions, png_bytes, sheet
 from .stills import still
 
 VIEWER_SIZE = 512  # pixels
-MAX_PNG = 512  # pixels, of a viewer; a notebook stores the PNG, so it stays small
+MANY_BYTES = 60_000  # of a PNG in a notebook; a larger one gets a palette
+MAX_PNG = 640  # pixels, of a viewer; a notebook stores the PNG, so it stays small
 LEAST, MOST = 160, 860  # pixels: height of an image and width of all of them, where the caller gives no size
 
 
@@ -94,7 +97,8 @@ def mimebundle(
         title = title or type(obj).__name__
         png = png_bytes(still(scene, min(size, MAX_PNG), colour, view, light))
         page = scene_page(scene, view, title, background=colour, turn=turn, light=light, embedded=True, picture=png)
-        return {**_png_bundle(png, repr(obj)), "text/html": _iframe(page, title, size)}
+        kept = _small_png(Image.open(io.BytesIO(png)))
+        return {**_png_bundle(kept, repr(obj)), "text/html": _iframe(page, title, size)}
     if not isinstance(obj, Image.Image | list | tuple) and not hasattr(obj, "ndim"):
         raise InputError(
             f"show must be given Gaussians, a Mesh, Cameras, an image or several; got {type(obj).__name__}"
@@ -104,13 +108,26 @@ def mimebundle(
     columns = columns or len(images)
     whole = sheet(images, columns, captions, size or _usual_width(images, columns), checkerboard)
     sizes = ", ".join(sorted({f"{image.width} x {image.height}" for image in images}))
-    return _png_bundle(png_bytes(whole), f"{len(images)} picture{'s' * (len(images) > 1)}, {sizes} pixels")
+    return _png_bundle(_small_png(whole), f"{len(images)} picture{'s' * (len(images) > 1)}, {sizes} pixels")
 
 
 def _usual_width(images: Sequence[Image.Image], columns: int) -> int:
     height = max(LEAST, *(image.height for image in images))
     widest = height * max(image.width / image.height for image in images)
     return min(MOST, round(min(columns, len(images)) * (widest + GAP) - GAP))
+
+
+def _small_png(image: Image.Image) -> bytes:
+    """A PNG; above MANY_BYTES with a palette of 256 colours, in which white stays white."""
+    content = png_bytes(image)
+    if len(content) <= MANY_BYTES:
+        return content
+    colours = image.convert("RGB")
+    chosen = colours.quantize(255)
+    chosen.putpalette([*(chosen.getpalette() or [])[:765], 255, 255, 255])
+    white = (np.asarray(colours) == 255).all(-1)
+    chosen.paste(255, mask=Image.fromarray(white.astype(np.uint8) * 255))
+    return png_bytes(chosen)
 
 
 def _png_bundle(png: bytes, text: str) -> dict[str, str]:

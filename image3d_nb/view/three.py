@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import GREY, Mesh
 from . import frusta
-from ._panel import check_size, object_scene, with_still
+from ._panel import allow_custom_widgets, check_size, object_scene, with_still
 from .scene import Scene, View, as_colour, frame, make_scene
 from .sheets import as_images
 from .stills import draw
@@ -29,7 +29,7 @@ from .stills import draw
 NEAR, FAR = 1 / 150, 100.0  # clipping planes, in distances from the camera to what it looks at
 DOT = 0.01  # width of a splat's dot, in distances from the camera to what it looks at
 MIN_OPACITY = 0.1  # fainter Gaussians would look solid as dots
-MAX_STILL = 512  # pixels; a notebook stores the PNG, so it stays small
+MAX_STILL = 640  # pixels; a notebook stores the PNG, so it stays small
 
 
 def preview_mesh(
@@ -194,6 +194,7 @@ def _preview(
     colour = as_colour(background)
     view = _around_origin(frame(scene, *first))
     seen_from = dataclasses.replace(view, target=(0.0, 0.0, 0.0)).cameras(size)  # checks the angles
+    allow_custom_widgets()
     three, paint = _three(), _hex(colour)
     parts: list[Any] = [] if scene.lines is None else _lines(scene.lines)
     for mesh, lit in scene.surfaces(light):
@@ -212,6 +213,9 @@ def _preview(
         camera=camera, scene=three.Scene(children=[*parts, camera], background=paint),
         controls=[three.OrbitControls(controlling=camera)], width=size, height=size, antialias=True, clearColor=paint,
     )  # fmt: skip
+
+    if wireframe and scene.mesh is not None:  # three.js draws edges alone
+        scene = dataclasses.replace(scene, mesh=None, lines=frusta.edges(scene.mesh))
 
     def still() -> Image.Image:
         return as_images(draw(scene, view.cameras(min(size, MAX_STILL)), colour, light))[0]

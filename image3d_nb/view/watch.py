@@ -52,7 +52,8 @@ def watch(pipe: Any, *, size: int = 128, every: int | None = None) -> Watch:
     watching = Watch(pipe.picture_size, size, every)
     if in_notebook():
         display = require("IPython.display", extra="notebook", who="image3d_nb.watch").display
-        watching.handle = display(watching.widget, display_id=True)
+        data, metadata = watching.widget._repr_mimebundle_()
+        watching.handle = display(data, metadata=metadata, raw=True, display_id=True)
     return watching
 
 
@@ -114,7 +115,8 @@ class Watch:
         left = "" if last or step == 0 else f", about {spent / step * (self._total - self._done):.0f} s left"
         self._say(f"step {self._done} of {self._total}, t = {float(timestep):.0f}{left}")
         if last and self.handle is not None:
-            self.handle.update(self.widget)  # a saved notebook keeps the last views
+            data, metadata = self.widget._repr_mimebundle_()
+            self.handle.update(data, metadata=metadata, raw=True)  # a saved notebook keeps the last views
         return {}
 
     def _show_views(self, pipe: Any, latents: Any) -> None:

@@ -14,6 +14,7 @@ from ..cameras import LGM_FOVY, LGM_RADIUS, Cameras
 from ..errors import InputError
 from ..gaussians import Gaussians
 from ..mesh import Mesh
+from . import frusta
 from ._panel import display_bundle, live_bundle
 from .page import viewer_script, viewer_style
 from .scene import Scene, View, as_colour, frame, make_scene, payload
@@ -22,7 +23,7 @@ from .stills import still
 
 anywidget: Any = require("anywidget", extra="notebook", who="image3d_nb.SplatViewer")
 
-STILL_SIZE = 512  # pixels, at most; it is stored in the notebook
+STILL_SIZE = 640  # pixels, at most; it is stored in the notebook
 
 
 class _Number(traitlets.TraitType):  # traitlets 5.7 (Colab) takes no subscript
@@ -77,6 +78,10 @@ class _Viewer(anywidget.AnyWidget):
         )  # fmt: skip
         display_bundle(self)
 
+    def __repr__(self) -> str:
+        shown = self._shown.gaussians if self._shown.gaussians is not None else self._shown.mesh
+        return f"{type(self).__name__}({'cameras' if shown is None else repr(shown)})"
+
     def picture(self) -> Any:
         """Draw what the viewer shows now with the CPU renderer: a PIL image."""
         x, y, z = self.target
@@ -105,7 +110,8 @@ class _Viewer(anywidget.AnyWidget):
         """The live widget, and a PNG of it for places where no widget runs."""
         data, metadata = live_bundle(self, getattr(super(), "_repr_mimebundle_", None), **kwargs)
         self._still = png_bytes(self.picture())
-        return {**data, "image/png": base64.b64encode(self._still).decode("ascii")}, metadata
+        png = base64.b64encode(self._still).decode("ascii")
+        return {**data, "image/png": png, "text/plain": repr(self)}, metadata
 
 
 class SplatViewer(_Viewer):
@@ -209,6 +215,13 @@ class MeshViewer(_Viewer):
             mesh, radius, beside, elevation=elevation, azimuth=azimuth, size=size, background=background,
             light=light, wireframe=wireframe, turning=turning,
         )  # fmt: skip
+
+    def _drawn(self) -> Scene:
+        scene = self._shown
+        if not self.wireframe or scene.mesh is None:
+            return scene
+        edges = frusta.edges(scene.mesh)
+        return dataclasses.replace(scene, lines=edges if scene.lines is None else scene.lines + edges)
 
     def _light(self) -> bool:
         return self.light
