@@ -428,9 +428,7 @@ def _stacked_textures(textures: Sequence[NDArray[np.uint8]], uvs: Sequence[Float
     """
     for some in uvs:
         if len(some) and (some.min() < 0 or some.max() > 1):
-            raise InputError(
-                f"uvs must be in [0, 1] to stack textures; got {some.min():.4g} to {some.max():.4g}"
-            )
+            raise InputError(f"uvs must be in [0, 1] to stack textures; got {some.min():.4g} to {some.max():.4g}")
     width = max(texture.shape[1] for texture in textures) + 2
     height = sum(texture.shape[0] + 2 for texture in textures)
     rows, stacked, top = [], [], 0
