@@ -54,7 +54,7 @@ def shap_e() -> ShapEPipeline:
         num_hidden_layers=2, patch_size=16,
     )  # fmt: skip
     prior = PriorTransformer(
-        num_attention_heads=2, attention_head_dim=8, embedding_dim=8, num_embeddings=8, embedding_proj_dim=16,
+        num_attention_heads=2, attention_head_dim=8, embedding_dim=8, num_embeddings=32, embedding_proj_dim=16,
         time_embed_dim=32, num_layers=1, clip_embed_dim=16, additional_embeddings=0, time_embed_act_fn="gelu",
         norm_in_type="layer", embedding_proj_norm_type="layer", encoder_hid_proj_type=None, added_emb_type=None,
     )  # fmt: skip
@@ -263,25 +263,19 @@ def test_shap_e_makes_a_closed_mesh(shap_e: ShapEPipeline, mug: Image.Image) -> 
     one, same, other = (shap_e(mug, generator=generator(seed), resolution=24, exact=True) for seed in (0, 0, 1))
     assert is_whole(one.mesh)
     np.testing.assert_array_equal(one.mesh.vertices, same.mesh.vertices)
-    assert one.mesh.vertices.shape != other.mesh.vertices.shape or (one.mesh.vertices != other.mesh.vertices).any()
+    assert not np.array_equal(one.mesh.vertex_colors, other.mesh.vertex_colors)
     assert isinstance(one.gaussians, Gaussians)
 
 
-def test_shap_es_grid_is_the_renderers(shap_e: ShapEPipeline, mug: Image.Image) -> None:
-    """The surface lies where diffusers' own renderer, given the same latent, has a distance of 0; z is up."""
-    torch.manual_seed(1)
-    latents = torch.randn(1, 8, 8)
-    latents[:, 32:] = 0
-    mesh = shap_e.extract(torch.cat([latents] * 4, 1), resolution=40, exact=True)
+def test_shap_es_colours_are_the_renderers_at_the_vertices(shap_e: ShapEPipeline) -> None:
+    """diffusers' own renderer, given the same latent, has these colours there; its z is up, and its front is -y."""
+    renderer = shap_e.shap_e_renderer
+    mesh = shap_e.extract(torch.randn(1, 32, 8, generator=generator(1)), resolution=16, exact=True)
     own = torch.from_numpy(mesh.vertices[:, [0, 2, 1]] * np.float32([1, -1, 1]))  # (x, -z, y)
     with torch.no_grad():
-        made = shap_e.shap_e_renderer.mlp(
-            position=own[None], direction=None, ts=None, nerf_level="fine", rendering_mode="stf"
-        )
-    inner = own.abs().max(-1).values < 0.99  # elsewhere the box closes the surface
-    assert inner.any()
-    assert made.signed_distance[0, inner].abs().max() < 0.05 * made.signed_distance.abs().max() + 2e-3
+        made = renderer.mlp(position=own[None], direction=None, ts=None, nerf_level="fine", rendering_mode="stf")
     np.testing.assert_allclose(mesh.vertex_colors, made.channels[0].clamp(0, 1), atol=1e-5)
+    assert mesh.vertex_colors.std(0).max() > 0.01
 
 
 @pytest.fixture(params=["triposr", "splatter", "shap_e"])

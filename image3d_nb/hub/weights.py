@@ -184,6 +184,7 @@ KNOWN = {
 """Names that :func:`resolve` and :func:`resolve_lgm` know."""
 BARE_ROTATION = {"model_fp16_fixrot.safetensors": "normalized", "model_fp16.safetensors": "identity"}
 """LGM's published files without a configuration, the better one first, and the rotation each was trained with."""
+_VIEWS_FIRST = ("LGMFullPipeline", "MVDreamPipeline", None)
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _FILE = re.compile(r"([\w.-]+/[\w.-]+)/([\w.-]+)")
 
@@ -228,6 +229,19 @@ def resolve(name: str, revision: str | None = None, skip: Sequence[str] = ()) ->
     folder = _complete(download.fetch(name, revision, TEXTS), name)
     names = [part for part in read_json(folder / "model_index.json") if not part.startswith("_") and part not in skip]
     return _weights_of(name, folder, [f"{part}/{WEIGHTS}" for part in names])
+
+
+def is_single_image(name: str) -> bool:
+    """True for a model from one image straight to an object, by its name alone: nothing is downloaded."""
+    if name in KNOWN:
+        return KNOWN[name].checkpoint is not None or name == "openai/shap-e-img2img"
+    path = Path(name)
+    if name.endswith(CHECKPOINTS):
+        return True
+    index = path / "model_index.json"
+    if not path.is_dir():
+        return False
+    return read_json(index).get("_class_name") not in _VIEWS_FIRST if index.is_file() else True
 
 
 def resolve_lgm(name: str, revision: str | None = None) -> Path:

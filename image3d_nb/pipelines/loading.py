@@ -265,6 +265,11 @@ def build(
     for file in files:
         state |= _read(file, dtype, unused)
     network.load_state_dict(state, assign=True)
+    for name, buffer in network.named_buffers():
+        if buffer.device.type == "meta":  # no file holds it: diffusers' PriorTransformer, mask of later tokens
+            assert name == "causal_attention_mask", name
+            mask = torch.full(buffer.shape, -10000.0, dtype=dtype).triu_(1)
+            network.register_buffer(name, mask, persistent=False)
     return network.eval()
 
 

@@ -95,7 +95,8 @@ class TripoSRPipeline(SingleImagePipeline):
 
         Returns:
             :class:`~image3d_nb.pipelines.single_image.ObjectOutput` with ``.mesh``, ``.gaussians``, ``.input``;
-            the same with lists for a list of images; or the tuple. The mesh is in this project's world, and its vertex colours are sRGB.
+            the same with lists for a list of images; or the tuple. The mesh is in this project's world, and its vertex
+            colours are sRGB.
 
         Raises:
             InputError: an argument is out of its range or of the wrong kind, or the density reaches the threshold
