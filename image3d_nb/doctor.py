@@ -54,7 +54,9 @@ def examine() -> dict[str, Any]:
     Returns:
         Plain values that JSON can hold: "ready" (the tiny model ran), "machine", "packages" (rows of name, wants,
         found, extra, fits), "devices" (rows of name, about, free_memory), "choice" (device, dtype and memory mode that
-        suit LGM-full), "seconds" ("tiny": of one object), "models" (rows of name, seconds, memory, fits; estimated), "cache" (of weights: folder, free bytes, has_full, offline)
+        suit LGM-full), "seconds" ("tiny": of one object),
+        "models" (rows of name, seconds, memory, fits; estimated),
+        "cache" (of weights: folder, free bytes, has_full, offline)
         and "findings" (rows of level, what, remedy; the gravest first).
     """
     found: dict[str, Any] = {"machine": _machine(), "packages": packages(), "cache": _cache()}

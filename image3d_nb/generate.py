@@ -148,7 +148,8 @@ def generate_one(
         The record, as in ``result.json``: schema_version, input (name, sha256 of the file or, without a file, of the
         pixels, width, height), model (name, sha256, licence, commit on the hub; also lgm_sha256 and lgm_commit for a
         separate LGM), versions, platform, seed, settings, steps and guidance as used, warnings (about the
-        prepared image), gaussians (number), native ("gaussians" or "mesh"), faces (number, of a native mesh), seconds (per stage, and in total), peak_memory (bytes, of the process so
+        prepared image), gaussians (number), native ("gaussians" or
+        "mesh"), faces (of a native mesh), seconds (per stage, and in total), peak_memory (bytes, of the process so
         far), files (name: bytes, sha256), finished (UTC).
 
     Raises:
@@ -391,7 +392,7 @@ def _write_files(
     from .io import save
     from .rendering import render
     from .view import render_turntable, save_html
-    from .view.sheets import png_bytes, sheet
+    from .view.sheets import as_images, png_bytes, sheet
 
     native = getattr(result, "native", "gaussians")
 
@@ -421,7 +422,7 @@ def _write_files(
     report("files", 0, len(settings.formats))
     views = getattr(result, "images", None)
     if views is None:  # the model makes none: look at the object from the four sides
-        views = list(render(getattr(result, native), orbit_cameras(size=256)).clamp(0, 1).cpu().numpy())
+        views = as_images(render(getattr(result, native), orbit_cameras(size=256)).clamp(0, 1))
     images = {"input.png": result.input, "views.png": sheet(views, columns=4)}
     atomic_write({folder / file: png_bytes(image) for file, image in images.items()})
     for done, kind in enumerate(settings.formats, 1):
