@@ -22,6 +22,7 @@ from image3d_nb.course import (
     lesson_08,
     lesson_09,
     lesson_11,
+    lesson_12,
     progress,
     solution,
     start_again,
@@ -29,7 +30,7 @@ from image3d_nb.course import (
 from image3d_nb.errors import InputError
 from tests.course_answers import RIGHT, WRONG, cloud, square
 
-LESSONS = (lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
+LESSONS = (lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11, lesson_12)
 NUMBERS = [exercise.number for lesson in LESSONS for exercise in lesson.EXERCISES]
 
 
@@ -142,7 +143,7 @@ def test_a_file_is_looked_into(tmp_path: Path) -> None:
 
 def test_an_unknown_number_hears_what_exists() -> None:
     for number in ("00.9", "99.1", "", "00"):
-        with pytest.raises(InputError, match=r"00\.1, .*11\.5; got"):
+        with pytest.raises(InputError, match=r"00\.1, .*12\.4; got"):
             check(number, 1)
 
 

@@ -321,3 +321,27 @@ def test_a_folder_for_text_alone(whole: Path, tmp_path: Path) -> None:
     assert isinstance(load_pipeline(model, lgm=whole), LGMFullPipeline)
     with pytest.raises(WeightsError, match="pass lgm='ashawkey/LGM'"):
         LGMFullPipeline.from_pretrained(model)
+
+
+def test_a_sentence_becomes_an_object(whole: Path, tmp_path: Path) -> None:
+    """MVDream's layout with LGM, and the tokenizer of the folder: other words make another object."""
+    model = Path(shutil.copytree(whole, tmp_path / "text"))
+    index = json.loads((model / "model_index.json").read_text())
+    for name in ("lgm", "image_encoder", "feature_extractor"):
+        del index[name]
+    (model / "model_index.json").write_text(json.dumps(index))
+    config = MINI | {"image_size": mini_pipeline().unet.config.image_size, "ip_dim": 0, "condition": "frame"}
+    fill(MultiViewUNetModel(**config)).save_pretrained(model / "unet")
+    pipe = load_pipeline(model, lgm=whole, dtype=torch.float32)
+    assert pipe.tokenizer is not None
+    pipe.set_progress_bar_config(disable=True)
+
+    def made(text: str) -> torch.Tensor:
+        return pipe(text, generator=generator(0), num_inference_steps=2).gaussians.means
+
+    red = made("a red mug")
+    assert torch.equal(red, made("a red mug"))
+    assert not torch.equal(red, made("a blue hat"))
+    assert pipe("a red mug", generator=generator(0), num_inference_steps=1).input is None
+    with pytest.raises(InputError, match="text only"):
+        pipe(image=Image.new("RGB", (64, 64), "red"))
