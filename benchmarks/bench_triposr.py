@@ -97,8 +97,12 @@ def triposr(folder: Path) -> None:
         distance = float(cKDTree(truth[0]).query(mesh[0])[0].max()) / 1.74
     color_s, _ = cpu_seconds(lambda: network.query(triplane, torch.from_numpy(mesh[0]).float()))
     whole, plain = network_s + near_s + mesh_s + color_s, network_s + plain_s + mesh_s + color_s
-    print(f"network {network_s:.1f} s; grid: all points {plain_s:.1f}, near the surface {near_s:.2f}, mesh {mesh_s:.2f},")
-    print(f"colours of {len(mesh[0]):,} vertices {color_s:.2f}; bfloat16 is {bfloat16_speedup():.2f} times as fast here")
+    print(
+        f"network {network_s:.1f} s; grid: all points {plain_s:.1f}, near the surface {near_s:.2f}, mesh {mesh_s:.2f},"
+    )
+    print(
+        f"colours of {len(mesh[0]):,} vertices {color_s:.2f}; bfloat16 is {bfloat16_speedup():.2f} times as fast here"
+    )
     print(f"grid {plain_s / near_s:.1f} times as fast (at least 8)")
     print(f"image to mesh {plain / whole:.2f} times as fast: {whole:.1f} of {plain:.1f} s (at least 1.7)")
     print(f"largest distance of the meshes {distance:.1e} of the box (at most 1e-4), equal bits: {same}")

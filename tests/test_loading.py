@@ -14,16 +14,19 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from image3d_nb import generator, load_pipeline
 from image3d_nb.errors import InputError, WeightsError
 from image3d_nb.hub.weights import resolve
+from image3d_nb.models.mv_unet import MultiViewUNetModel
 from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.pipelines.loading import load_component, load_lgm, load_network
 from image3d_nb.pipelines.mvdream import MVDreamPipeline
 
-from .test_parity import mini_pipeline, synthetic_ball
+from .seeded import fill
+from .test_parity import CONFIGS, mini_pipeline, synthetic_ball
 
 NETWORKS = ("lgm", "unet", "vae", "text_encoder", "image_encoder")
 
@@ -330,7 +333,7 @@ def test_a_sentence_becomes_an_object(whole: Path, tmp_path: Path) -> None:
     for name in ("lgm", "image_encoder", "feature_extractor"):
         del index[name]
     (model / "model_index.json").write_text(json.dumps(index))
-    config = MINI | {"image_size": mini_pipeline().unet.config.image_size, "ip_dim": 0, "condition": "frame"}
+    config = CONFIGS["MINI"] | {"image_size": mini_pipeline().unet.config.image_size, "ip_dim": 0, "condition": "frame"}
     fill(MultiViewUNetModel(**config)).save_pretrained(model / "unet")
     pipe = load_pipeline(model, lgm=whole, dtype=torch.float32)
     assert pipe.tokenizer is not None

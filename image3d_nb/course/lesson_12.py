@@ -39,7 +39,7 @@ def fits(answer: Any) -> None:
     cases = [
         (model, want, True, "A model that has all that is needed must suit."),
         (model | {"commercial": False}, want, False, "Look at the licence: this model forbids commercial use."),
-        (model | {"commercial": False}, want | {"commercial": False}, True, "Without commercial use the licence allows it."),
+        (model | {"commercial": False}, want | {"commercial": False}, True, "Without commercial use it is allowed."),
         (model | {"memory_gb": 8.3}, want, False, "8.3 GB do not fit into 8 GB."),
         (model | {"memory_gb": 8.0}, want, True, "8.0 GB fit into 8 GB."),
         (model | {"gives": "Gaussians"}, want, False, "It must give a mesh; this model gives Gaussians."),
