@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -143,8 +142,9 @@ def test_other_keys_are_named(kind: str, tmp_path: Path) -> None:
     last = [name for name in state if name.endswith(("decoder.layers.18.bias", "encoder.dec.32x32_aux_norm.bias"))]
     name = last[0] if last else next(name for name in state if name.endswith("proj_out.bias"))
     renamed = {("strange" if key == name else key): tensor for key, tensor in state.items()}
-    with pytest.raises(WeightsError, match=rf"{re.escape(name)}.*strange"):
+    with pytest.raises(WeightsError, match="strange") as error:
         load_pipeline(write(tmp_path / "a", kind, renamed))
+    assert name in str(error.value)
     with pytest.raises(WeightsError, match="other.weight"):
         load_pipeline(write(tmp_path / "b", kind, {"other.weight": torch.zeros(1)}))
     with pytest.raises(WeightsError, match="shape"):

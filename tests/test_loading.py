@@ -26,6 +26,7 @@ from image3d_nb.pipelines.loading import load_component, load_lgm, load_network
 from image3d_nb.pipelines.mvdream import MVDreamPipeline
 
 from .seeded import fill
+from .small import small_tokenizer
 from .test_parity import CONFIGS, mini_pipeline, synthetic_ball
 
 NETWORKS = ("lgm", "unet", "vae", "text_encoder", "image_encoder")
@@ -327,12 +328,14 @@ def test_a_folder_for_text_alone(whole: Path, tmp_path: Path) -> None:
 
 
 def test_a_sentence_becomes_an_object(whole: Path, tmp_path: Path) -> None:
-    """MVDream's layout with LGM, and the tokenizer of the folder: other words make another object."""
+    """MVDream's layout with LGM, and a tokenizer built here: other words make another object."""
     model = Path(shutil.copytree(whole, tmp_path / "text"))
     index = json.loads((model / "model_index.json").read_text())
     for name in ("lgm", "image_encoder", "feature_extractor"):
         del index[name]
+    index["tokenizer"] = ["transformers", "CLIPTokenizer"]
     (model / "model_index.json").write_text(json.dumps(index))
+    small_tokenizer().save_pretrained(model / "tokenizer")
     config = CONFIGS["MINI"] | {"image_size": mini_pipeline().unet.config.image_size, "ip_dim": 0, "condition": "frame"}
     fill(MultiViewUNetModel(**config)).save_pretrained(model / "unet")
     pipe = load_pipeline(model, lgm=whole, dtype=torch.float32)

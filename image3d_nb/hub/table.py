@@ -12,7 +12,6 @@ from typing import overload
 from .weights import KNOWN
 
 _SECONDS: dict[str, float] = {}
-_TIMES_WORK = 3.0  # networks reach a third of the speed of one large matrix product
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def estimated_seconds(name: str, speed: float | None = None) -> float:
         name: a key of :data:`image3d_nb.hub.weights.KNOWN`.
         speed: billions of multiplications and additions a second; None measures it.
     """
-    return KNOWN[name].work * _TIMES_WORK / (measured_speed() if speed is None else speed)
+    return KNOWN[name].work / (measured_speed() if speed is None else speed)
 
 
 @functools.cache
