@@ -145,7 +145,7 @@ def test_other_keys_are_named(kind: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="strange") as error:
         load_pipeline(write(tmp_path / "a", kind, renamed))
     assert name in str(error.value)
-    with pytest.raises(WeightsError, match="other.weight"):
+    with pytest.raises(WeightsError, match="other"):
         load_pipeline(write(tmp_path / "b", kind, {"other.weight": torch.zeros(1)}))
     with pytest.raises(WeightsError, match="shape"):
         load_pipeline(write(tmp_path / "c", kind, state | {name: torch.zeros(77)}))

@@ -79,7 +79,9 @@ def _fetch(url: str, timeout: float, deadline: float, max_bytes: int) -> bytes:
         ) from error
     except (requests.RequestException, HTTPError, ValueError) as error:  # ValueError: the URL cannot be parsed
         reason = f"{type(error).__name__}: {str(error)[-120:]}"
-        raise DownloadError(f"{url} must be reachable; it is not ({reason}): check the URL and the network") from error
+        raise DownloadError(
+            f"{url} must be reachable; it is not ({reason}): check the URL and the network"
+        ) from error
     raise DownloadError(f"{url} must lead to an image in {_REDIRECTS} redirects; there are more")
 
 

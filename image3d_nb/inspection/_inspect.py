@@ -73,7 +73,9 @@ def _unreadable(path: Path, error: str) -> Finding:
     return Finding("unreadable", "blocks", error, "get the file again, or write it again with the program it is from")
 
 
-def _splats(gaussians: Gaussians, suffix: str, turns: bool, header: Header | None, about: dict[str, Any]) -> Inspection:
+def _splats(
+    gaussians: Gaussians, suffix: str, turns: bool, header: Header | None, about: dict[str, Any]
+) -> Inspection:
     from ._splats import measure, splat_findings
     from ._viewers import splat_viewers
 
