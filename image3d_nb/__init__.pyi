@@ -12,6 +12,7 @@ from .evaluation import evaluate as evaluate
 from .gaussians import Gaussians as Gaussians
 from .generate import GenerateSettings as GenerateSettings
 from .generate import generate_one as generate_one
+from .hub.table import list_models as list_models
 from .images import load_image as load_image
 from .images import prepare_image as prepare_image
 from .images import sample as sample
@@ -31,6 +32,9 @@ from .pipelines import generator as generator
 from .pipelines import load_pipeline as load_pipeline
 from .pipelines.lgm import LGMFullPipeline as LGMFullPipeline
 from .pipelines.mvdream import MVDreamPipeline as MVDreamPipeline
+from .pipelines.shap_e import ShapEPipeline as ShapEPipeline
+from .pipelines.splatter_image import SplatterImagePipeline as SplatterImagePipeline
+from .pipelines.triposr import TripoSRPipeline as TripoSRPipeline
 from .rendering import render as render
 from .rendering.refine import refine as refine
 from .studio import studio as studio

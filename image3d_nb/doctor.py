@@ -54,7 +54,9 @@ def examine() -> dict[str, Any]:
     Returns:
         Plain values that JSON can hold: "ready" (the tiny model ran), "machine", "packages" (rows of name, wants,
         found, extra, fits), "devices" (rows of name, about, free_memory), "choice" (device, dtype and memory mode that
-        suit LGM-full), "seconds" ("tiny": of one object), "cache" (of weights: folder, free bytes, has_full, offline)
+        suit LGM-full), "seconds" ("tiny": of one object),
+        "models" (rows of name, seconds, memory, fits; estimated),
+        "cache" (of weights: folder, free bytes, has_full, offline)
         and "findings" (rows of level, what, remedy; the gravest first).
     """
     found: dict[str, Any] = {"machine": _machine(), "packages": packages(), "cache": _cache()}
@@ -63,6 +65,7 @@ def examine() -> dict[str, Any]:
     found["devices"] = trial.get("devices", [])
     found["choice"] = _choice(trial, found["machine"]["free_memory"])
     found["seconds"] = {"tiny": trial.get("tiny")}
+    found["models"] = _models(trial, found["machine"]["free_memory"])
     findings = [
         *_package_findings(found["packages"], found["ready"]),
         *_torchvision_findings(found["ready"]),
@@ -166,11 +169,13 @@ def _trial() -> None:
     devices = _devices()
     _report({"devices": devices})
 
+    from .hub.table import measured_speed
     from .images import load_image, sample
     from .pipelines import generator, load_pipeline
     from .pipelines.memory import number_type
 
     _report({"dtype": str(number_type(devices[0]["name"])).removeprefix("torch.")})
+    _report({"speed": measured_speed()})
     pipe, image = load_pipeline(), load_image(sample("mug"))
     seconds = []
     for _ in range(2):  # the first run also loads libraries
@@ -209,6 +214,23 @@ def _choice(trial: dict[str, Any], free_memory: int | None) -> dict[str, Any] | 
     free = device["free_memory"] or free_memory
     memory = "normal" if free is None or free >= whole else "low"
     return {"device": device["name"], "dtype": dtype, "memory": memory, "needs": least, "free": free}
+
+
+def _models(trial: dict[str, Any], free_memory: int | None) -> list[dict[str, Any]]:
+    """Rows of name, seconds and memory (estimated, on the CPU) and whether it fits, for each known model."""
+    from .hub.table import estimated_seconds
+    from .hub.weights import KNOWN
+
+    if "speed" not in trial:
+        return []
+    return [
+        {
+            "name": name, "seconds": trial["tiny"] if name == "tiny" and "tiny" in trial else
+            estimated_seconds(name, trial["speed"]), "memory": known.memory,
+            "fits": free_memory is None or free_memory >= known.memory,
+        }
+        for name, known in KNOWN.items() if known.gives in ("Gaussians", "mesh", "views")
+    ]  # fmt: skip
 
 
 # ---------------------------------------------------------------- problems and remedies
@@ -283,6 +305,9 @@ def report(found: dict[str, Any]) -> str:
         lines.append(("choice", f"{choice['device']}, {choice['dtype']}, memory={choice['memory']!r} for LGM-full"))
     if seconds["tiny"] is not None:
         lines.append(("tiny", f"{seconds['tiny']:.1f} s an object"))
+    for model in found["models"]:
+        fits = "" if model["fits"] else ", more than is free"
+        lines.append(("model", f"{model['name']}: ~{model['seconds']:.2g} s, {_gb(model['memory'])}{fits} (CPU)"))
     text = [f"{name:9} {value}" for name, value in lines]
     for finding in found["findings"]:
         text += ["", f"{finding['level']}: {finding['what']}", f"  -> {finding['remedy']}"]

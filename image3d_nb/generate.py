@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._files import CONVENTIONS, atomic_write, replace, temporary_folder
 from .errors import InputError, raise_if
+from .hub.table import note_seconds
 from .hub.weights import resolve, resolve_lgm
 from .record import (
     RECORD,
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
 
     from .images import Source
     from .mesh import Mesh
-    from .pipelines.lgm import LGMFullPipeline, LGMFullPipelineOutput
+    from .pipelines.lgm import LGMFullPipelineOutput
+    from .pipelines.single_image import ObjectOutput
 
 USUAL_FORMATS = ("ply", "splat", "html", "gif")
 FORMATS = (*USUAL_FORMATS, "spz", "sog", "glb", "stl")
@@ -71,7 +73,7 @@ class GenerateSettings:
         InputError: a value is out of its range or unknown.
     """
 
-    model: str = "tiny"  # "tiny", a folder in diffusers' layout, or a hub repository
+    model: str = "tiny"  # a name of list_models(), a hub repository, a folder, or a checkpoint
     lgm: str | None = None  # the second half, if model is only the first: a folder, file or repository
     revision: str | None = None  # branch or commit of the repository; None: its main branch
     seed: int = 0  # 0 or more; the same seed gives the same object on the same machine
@@ -146,7 +148,8 @@ def generate_one(
         The record, as in ``result.json``: schema_version, input (name, sha256 of the file or, without a file, of the
         pixels, width, height), model (name, sha256, licence, commit on the hub; also lgm_sha256 and lgm_commit for a
         separate LGM), versions, platform, seed, settings, steps and guidance as used, warnings (about the
-        prepared image), gaussians (number), seconds (per stage, and in total), peak_memory (bytes, of the process so
+        prepared image), gaussians (number), native ("gaussians" or
+        "mesh"), faces (of a native mesh), seconds (per stage, and in total), peak_memory (bytes, of the process so
         far), files (name: bytes, sha256), finished (UTC).
 
     Raises:
@@ -253,7 +256,6 @@ def _make(
 ) -> Record:
     """Write all files into ``folder``; return the record's part about the run."""
     from .images.caller import warn
-    from .images.prepare import prepared
 
     start = time.perf_counter()
     report("load", 0, 1)
@@ -261,10 +263,11 @@ def _make(
     pipe = _pipeline(weights, settings.device, settings.memory, stamps)
     report("load", 1, 1)
     stop()
+    _check_fit(pipe, settings)
     loaded = time.perf_counter()
     doubts: tuple[str, ...] = ()
     if settings.prepare:
-        image, doubts = prepared(image, size=max(256, pipe.picture_size), background=settings.background)
+        image, doubts = pipe.prepared(image, settings.background)
     for doubt in doubts:
         warn(doubt)
     result = _generate(pipe, image, settings, report, stop)
@@ -272,11 +275,15 @@ def _make(
     _write_files(result, folder, name, settings, report, stop)
     end = time.perf_counter()
     spans = {"load": loaded - start, "generate": generated - loaded, "files": end - generated, "total": end - start}
+    note_seconds(settings.model, generated - loaded)
+    native = getattr(result, "native", "gaussians")
     return {
-        "steps": pipe.config.default_steps if settings.steps is None else settings.steps,
-        "guidance": pipe.config.default_guidance if settings.guidance is None else settings.guidance,
+        "steps": getattr(pipe.config, "default_steps", None) if settings.steps is None else settings.steps,
+        "guidance": getattr(pipe.config, "default_guidance", None) if settings.guidance is None else settings.guidance,
         "warnings": list(doubts),
         "gaussians": len(result.gaussians),
+        "native": native,
+        **({"faces": len(result.mesh.faces)} if native == "mesh" else {}),
         "seconds": {stage: round(seconds, 3) for stage, seconds in spans.items()},
         "peak_memory": peak_memory(),
         "versions": versions(),
@@ -286,7 +293,7 @@ def _make(
     }
 
 
-def _pipeline(weights: Weights, device: str, memory: str, stamps: tuple[FileStamps, ...]) -> LGMFullPipeline:
+def _pipeline(weights: Weights, device: str, memory: str, stamps: tuple[FileStamps, ...]) -> Any:
     import torch
 
     try:
@@ -298,23 +305,56 @@ def _pipeline(weights: Weights, device: str, memory: str, stamps: tuple[FileStam
 
 
 @functools.lru_cache(maxsize=1)  # one: a large model fills the memory
-def _load_once(weights: Weights, device: str, memory: str, _stamps: tuple[FileStamps, ...]) -> LGMFullPipeline:
+def _load_once(weights: Weights, device: str, memory: str, _stamps: tuple[FileStamps, ...]) -> Any:
     from .pipelines import load_pipeline
 
     folder, lgm = weights
     pipe = load_pipeline(folder, lgm=lgm, device=device, memory=memory)
-    if not hasattr(pipe, "lgm"):
+    if not hasattr(pipe, "lgm") and not hasattr(pipe, "native"):
         raise InputError(f"model must make Gaussians; {folder} makes views only: it holds no LGM, give lgm")
     pipe.set_progress_bar_config(disable=True)  # on_step reports
     return pipe
 
 
+def _check_fit(pipe: Any, settings: GenerateSettings) -> None:
+    """Raise an InputError for settings that a model from one image straight to an object cannot use."""
+    if not hasattr(pipe, "native"):
+        return
+    usual = GenerateSettings()
+    names = {"steps", "guidance", "candidates", "refine", "elevation"} - pipe.settings
+    unused = sorted(name for name in names if getattr(settings, name) != getattr(usual, name))
+    if unused:
+        name, kind = unused[0], type(pipe).__name__
+        raise InputError(
+            f"{name} must be left at its default, {getattr(usual, name)!r}, for {settings.model}: {kind} has no such"
+            f" setting; got {getattr(settings, name)!r}"
+        )
+
+
 def _generate(
-    pipe: LGMFullPipeline, image: Image.Image, settings: GenerateSettings, report: OnStep, stop: Callable[[], None]
-) -> LGMFullPipelineOutput:
+    pipe: Any, image: Image.Image, settings: GenerateSettings, report: OnStep, stop: Callable[[], None]
+) -> LGMFullPipelineOutput | ObjectOutput:
     from .pipelines import generator
 
-    def after_step(pipe: LGMFullPipeline, step: int, _t: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
+    if hasattr(pipe, "native"):
+        options: dict[str, Any] = {"refine": settings.refine} if "refine" in pipe.settings else {}
+        if "steps" in pipe.settings:
+            options |= {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance}
+
+        def on_step(_stage: str, done: int, total: int) -> None:
+            stop()
+            if _stage == "network":  # the other stages are short beside it
+                report("generate", done, total)
+
+        with _ONE_AT_A_TIME:
+            made: ObjectOutput = pipe(
+                image, prepare=False, generator=generator(settings.seed), on_step=on_step, **options
+            )
+        if made.native == "gaussians":
+            made.gaussians = made.gaussians.to("cpu")
+        return made
+
+    def after_step(pipe: Any, step: int, _t: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
         report("generate", step + 1, len(pipe.scheduler.timesteps))
         stop()
         return {}
@@ -341,25 +381,33 @@ def _generate(
 
 
 def _write_files(
-    result: LGMFullPipelineOutput,
+    result: LGMFullPipelineOutput | ObjectOutput,
     folder: Path,
     name: str,
     settings: GenerateSettings,
     report: OnStep,
     stop: Callable[[], None],
 ) -> None:
+    from .cameras import orbit_cameras
     from .io import save
+    from .rendering import render
     from .view import render_turntable, save_html
-    from .view.sheets import png_bytes, sheet
+    from .view.sheets import as_images, png_bytes, sheet
+
+    native = getattr(result, "native", "gaussians")
 
     @functools.cache
     def mesh() -> Mesh:
         from .meshing import to_mesh
 
+        if native == "mesh":
+            return result.mesh
         return to_mesh(result.gaussians, progress=False, on_step=lambda *_: stop())
 
     def save_stl(path: Path) -> None:
-        save(dataclasses.replace(mesh(), uvs=None, texture=None), path)  # .stl has no colours; without this, save warns
+        save(
+            dataclasses.replace(mesh(), uvs=None, texture=None, vertex_colors=None), path
+        )  # .stl has no colours; without this, save warns
 
     def save_splats(path: Path) -> None:
         save(result.gaussians, path, settings.convention)
@@ -368,11 +416,14 @@ def _write_files(
         **dict.fromkeys(("ply", "splat", "spz", "sog"), save_splats),
         "glb": lambda path: save(mesh(), path),
         "stl": save_stl,
-        "html": lambda path: save_html(result.gaussians, path, title=name),
-        "gif": lambda path: render_turntable(result.gaussians, path, progress=False),
+        "html": lambda path: save_html(getattr(result, native), path, title=name),
+        "gif": lambda path: render_turntable(getattr(result, native), path, progress=False),
     }
     report("files", 0, len(settings.formats))
-    images = {"input.png": result.input, "views.png": sheet(result.images, columns=4)}
+    views = getattr(result, "images", None)
+    if views is None:  # the model makes none: look at the object from the four sides
+        views = as_images(render(getattr(result, native), orbit_cameras(size=256)).clamp(0, 1))
+    images = {"input.png": result.input, "views.png": sheet(views, columns=4)}
     atomic_write({folder / file: png_bytes(image) for file, image in images.items()})
     for done, kind in enumerate(settings.formats, 1):
         stop()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import __version__
-from .hub.weights import commit_of, model_hash
+from .hub.weights import KNOWN, commit_of, model_hash
 
 SCHEMA_VERSION = 1
 """Version of the record. It increases when a field changes its meaning or is removed."""
@@ -49,7 +49,7 @@ def model_record(name: str, weights: Path, lgm: Path | None) -> Record:
         lgm: LGM's own folder or file, if it is not in the model's folder.
     """
     record = {
-        "name": name, "sha256": _hash_once(weights, file_stamps(weights)), "licence": _licence_of(weights),
+        "name": name, "sha256": _hash_once(weights, file_stamps(weights)), "licence": _licence_of(name, weights),
         "commit": commit_of(weights),
     }  # fmt: skip
     if lgm is None:
@@ -62,11 +62,11 @@ def _hash_once(weights: Path, _stamps: FileStamps) -> str:
     return model_hash(weights)
 
 
-def _licence_of(weights: Path) -> str | None:
-    """The licence in the model card's front matter, or None."""
-    card = weights / "README.md"
+def _licence_of(name: str, weights: Path) -> str | None:
+    """The licence in the model card's front matter, or in the table of known models, or None."""
+    card = (weights.parent if weights.is_file() else weights) / "README.md"
     found = _LICENCE_LINE.search(card.read_text(encoding="utf-8")) if card.is_file() else None
-    return found[1] if found else None
+    return found[1] if found else KNOWN[name].licence if name in KNOWN else None
 
 
 def is_done(folder: Path, record: Record, wanted: Record) -> bool:

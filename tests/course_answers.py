@@ -237,6 +237,7 @@ def fitted(count: int, steps: int = 60) -> i3d.Gaussians:
     return made().detach()
 
 
+SAFE = {".json", ".txt", ".md", ".safetensors"}
 RIGHT: list[tuple[str, Callable[[], Any]]] = [
     ("00.1", lambda: i3d.prepare_image(i3d.sample("mug"), size=128, ratio=0.6)),
     ("00.2", lambda: result(0, 1)),
@@ -261,6 +262,10 @@ RIGHT: list[tuple[str, Callable[[], Any]]] = [
     ("11.3", lambda: lambda views, noise, signal: signal**0.5 * views + (1 - signal) ** 0.5 * noise),
     ("11.4", lambda: slope),
     ("11.5", lambda: lambda kernel: orthogonalize(kernel.flatten(1)).reshape(kernel.shape)),
+    ("12.1", lambda: solved("12.1")["pareto"]),
+    ("12.2", lambda: solved("12.2")["fits"]),
+    ("12.3", lambda: solved("12.3")["is_safe"]),
+    ("12.4", lambda: solved("12.4")["best_within"]),
     # the same in other forms: other packages, other types, another order of steps
     ("00.1", lambda: square(128, 76)),
     ("00.2", lambda: SimpleNamespace(gaussians=[cloud(3), cloud(4)])),
@@ -293,6 +298,10 @@ RIGHT: list[tuple[str, Callable[[], Any]]] = [
     ("11.3", lambda: lambda v, noise, signal: np.sqrt(signal) * v.numpy() + np.sqrt(1 - signal) * noise.numpy()),
     ("11.4", lambda: lambda samples, decibels: np.polyfit(np.log2(samples.numpy()), decibels.numpy(), 1)[0]),
     ("11.5", lambda: nearest_orthogonal),
+    ("12.1", lambda: lambda rows: np.array(solved("12.1")["pareto"](rows))),
+    ("12.2", lambda: lambda model, need: np.bool_(solved("12.2")["fits"](model, need))),
+    ("12.3", lambda: lambda folder: all(p.is_dir() or p.suffix.lower() in SAFE for p in folder.rglob("*"))),
+    ("12.4", lambda: lambda table, s: max((q, n) for n, (t, q) in table.items() if t <= s)[1]),
 ]
 
 WRONG: list[tuple[str, Callable[[], Any], str]] = [
@@ -426,4 +435,16 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("11.5", lambda: lambda kernel: F.normalize(kernel.flatten(1), dim=1).reshape(kernel.shape), "near 1"),
     ("11.5", lambda: lambda kernel: -orthogonalize(kernel.flatten(1)).reshape(kernel.shape), "nearest"),
     ("11.5", lambda: lambda kernel: orthogonalize(kernel.flatten(1)), "shape must be"),
+    ("12.1", lambda: lambda rows: [0, max(range(len(rows)), key=lambda i: rows[i][1])], "between them"),
+    ("12.1", lambda: lambda rows: list(range(len(rows))), "must not be in it"),
+    ("12.1", lambda: lambda rows: [], "is missing"),
+    ("12.2", lambda: lambda model, need: model["memory_gb"] <= need["memory_gb"], "licence"),
+    ("12.2", lambda: lambda model, need: model["commercial"] and model["gives"] == need["gives"], "Without commercial"),
+    ("12.2", lambda: lambda model, need: True, "licence"),
+    ("12.3", lambda: lambda folder: not any(p.suffix == ".bin" for p in folder.glob("*")), "Look into folders"),
+    ("12.3", lambda: lambda folder: all(p.suffix != ".json" for p in folder.rglob("*")), "hold no code"),
+    ("12.3", lambda: lambda folder: True, "pickle"),
+    ("12.4", lambda: lambda table, s: min(table, key=lambda n: table[n][0]), "the best is"),
+    ("12.4", lambda: lambda table, s: max(table, key=lambda n: table[n][1]), "takes 60 s"),
+    ("12.4", lambda: lambda table, s: 3, "name of a model"),
 ]

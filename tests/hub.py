@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-LARGE = (".safetensors", ".bin")  # what the hub keeps apart and names by its sha256
+LARGE = (".safetensors", ".bin", ".ckpt", ".pth")  # what the hub keeps apart and names by its sha256
 
 
 @dataclass

@@ -28,6 +28,7 @@ from image3d_nb.course import (
     lesson_09,
     lesson_10,
     lesson_11,
+    lesson_12,
     progress,
     solution,
     start_again,
@@ -38,7 +39,7 @@ from tests.course_answers import cloud, square
 
 LESSONS = (
     lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08, lesson_09,
-    lesson_10, lesson_11,
+    lesson_10, lesson_11, lesson_12,
 )  # fmt: skip
 RIGHT = course_answers.RIGHT + course_answers_01_03.RIGHT + course_answers_networks.RIGHT
 WRONG = course_answers.WRONG + course_answers_01_03.WRONG + course_answers_networks.WRONG
@@ -154,7 +155,7 @@ def test_a_file_is_looked_into(tmp_path: Path) -> None:
 
 def test_an_unknown_number_hears_what_exists() -> None:
     for number in ("00.9", "99.1", "", "00"):
-        with pytest.raises(InputError, match=r"00\.1, .*11\.5; got"):
+        with pytest.raises(InputError, match=r"00\.1, .*12\.4; got"):
             check(number, 1)
 
 

@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from image3d_nb import generator, load_pipeline
 from image3d_nb.errors import InputError, WeightsError
 from image3d_nb.hub.weights import resolve
+from image3d_nb.models.mv_unet import MultiViewUNetModel
 from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.pipelines.loading import load_component, load_lgm, load_network
 from image3d_nb.pipelines.mvdream import MVDreamPipeline
 
-from .test_parity import mini_pipeline, synthetic_ball
+from .seeded import fill
+from .small import small_tokenizer
+from .test_parity import CONFIGS, mini_pipeline, synthetic_ball
 
 NETWORKS = ("lgm", "unet", "vae", "text_encoder", "image_encoder")
 
@@ -321,3 +325,29 @@ def test_a_folder_for_text_alone(whole: Path, tmp_path: Path) -> None:
     assert isinstance(load_pipeline(model, lgm=whole), LGMFullPipeline)
     with pytest.raises(WeightsError, match="pass lgm='ashawkey/LGM'"):
         LGMFullPipeline.from_pretrained(model)
+
+
+def test_a_sentence_becomes_an_object(whole: Path, tmp_path: Path) -> None:
+    """MVDream's layout with LGM, and a tokenizer built here: other words make another object."""
+    model = Path(shutil.copytree(whole, tmp_path / "text"))
+    index = json.loads((model / "model_index.json").read_text())
+    for name in ("lgm", "image_encoder", "feature_extractor"):
+        del index[name]
+    index["tokenizer"] = ["transformers", "CLIPTokenizer"]
+    (model / "model_index.json").write_text(json.dumps(index))
+    small_tokenizer().save_pretrained(model / "tokenizer")
+    config = CONFIGS["MINI"] | {"image_size": mini_pipeline().unet.config.image_size, "ip_dim": 0, "condition": "frame"}
+    fill(MultiViewUNetModel(**config)).save_pretrained(model / "unet")
+    pipe = load_pipeline(model, lgm=whole, dtype=torch.float32)
+    assert pipe.tokenizer is not None
+    pipe.set_progress_bar_config(disable=True)
+
+    def made(text: str) -> torch.Tensor:
+        return pipe(text, generator=generator(0), num_inference_steps=2).gaussians.means
+
+    red = made("a red mug")
+    assert torch.equal(red, made("a red mug"))
+    assert not torch.equal(red, made("a blue hat"))
+    assert pipe("a red mug", generator=generator(0), num_inference_steps=1).input is None
+    with pytest.raises(InputError, match="text only"):
+        pipe(image=Image.new("RGB", (64, 64), "red"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .._files import CONVENTIONS
 from ..errors import InputError, WeightsError
 from ..generate import BACKGROUNDS, FORMATS, MEMORY, USUAL_FORMATS, GenerateSettings, generate_one, image_name
+from ..hub.weights import KNOWN
 from ._console import FAILED, Progress, complain, say, sentence
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ def add(commands: Commands) -> None:
 
 def add_settings(parser: argparse.ArgumentParser, formats: tuple[str, ...] = USUAL_FORMATS) -> None:
     """Add the options that :func:`settings_of` reads."""
-    parser.add_argument("--model", default="tiny", help='"tiny", a folder, or a hub repository (default: tiny)')
+    parser.add_argument(
+        "--model", default="tiny", metavar="MODEL",
+        help=f"{', '.join(name for name, known in KNOWN.items() if known.takes == 'image')}, another hub repository, "
+        "a folder, or a checkpoint (default: tiny)",
+    )  # fmt: skip
     parser.add_argument("--lgm", metavar="LGM", help="the second half, if MODEL is only the first")
     parser.add_argument("--revision", metavar="COMMIT", help="of the repository MODEL (default: its main branch)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
@@ -140,5 +145,6 @@ def _generate_one(image: str, folder: Path, settings: GenerateSettings, argument
     if not progress.called:
         return f"{image} -> {folder}{os.sep}: exists already (--force makes it again)"
     files = ", ".join(name for name in record["files"] if name.rpartition(".")[2] in FORMATS)
-    numbers = f"{record['gaussians']:,} Gaussians, {record['seconds']['total']:.1f} s"
+    made = f"{record['faces']:,} triangles" if "faces" in record else f"{record['gaussians']:,} Gaussians"
+    numbers = f"{made}, {record['seconds']['total']:.1f} s"
     return f"{image} -> {folder}{os.sep}: {files} ({numbers})"

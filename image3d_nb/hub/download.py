@@ -29,6 +29,8 @@ CHECKED = "image3d_nb_checked.json"
 """A file in a repository's folder of the cache: size, time and sha256 of the weight files that have been hashed."""
 PRIVATE_NAMES = ("file_download.http_get", "utils.WeakFileLock")
 """Names of huggingface_hub that this module uses though they are not public. A test says which version moves them."""
+_WEIGHTS = (".safetensors", ".ckpt", ".pth")
+_CONVERTED = (".ckpt.safetensors", ".pth.safetensors")  # made here, of a checkpoint whose hash is checked
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -89,7 +91,9 @@ def check(folder: Path, known: Mapping[str, str]) -> None:
     """
     hashes = _read_hashes(folder)
     before = dict(hashes)
-    for file in sorted(folder.rglob("*.safetensors")):
+    for file in sorted(file for suffix in _WEIGHTS for file in folder.rglob(f"*{suffix}")):
+        if file.name.endswith(_CONVERTED):
+            continue
         name = file.relative_to(folder)
         blob = file.resolve()
         digest = _hash_if_changed(blob, blob.relative_to(folder.parent.parent.resolve()).as_posix(), hashes)

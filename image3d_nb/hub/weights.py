@@ -1,6 +1,7 @@
 """Find the folder of a model by its name: "tiny", a local folder, or a repository of the hub.
 
-Only ``*.json``, ``*.txt`` and ``*.safetensors`` of a repository are downloaded: no Python, no pickles.
+Only ``*.json``, ``*.txt`` and ``*.safetensors`` of a repository are downloaded: no Python, no pickles. Of TripoSR and
+Splatter Image, which are published as nothing else, it is the checkpoint that :data:`KNOWN` names.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ TEXTS = ("*.json", "*.txt")
 WEIGHTS = "*.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 """Suffixes of files that run code when they are read. They are neither downloaded nor opened."""
+CHECKPOINTS = (".ckpt", ".pth")
+"""Of these, those of single networks: they are opened by a reader that refuses code."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,30 @@ class KnownModel:
 
     Attributes:
         what: description, for the list in an error message.
+        takes: what goes in: "image", "text".
+        gives: what comes out: "Gaussians", "mesh", "views" (four images) or "half" (needs another half).
+        parameters: of all its networks.
+        download: bytes.
+        memory: bytes that a run takes on a CPU in float32, estimated.
+        work: billions of multiplications and additions of one object with the default settings, estimated.
+        licence: of the weights, in words.
+        forbidden: what the licence forbids, in words.
         rotation: LGM's setting, which no published configuration states.
-        sha256: component -> sha256 of its one weight file.
+        checkpoint: name of its one file, if it is not in diffusers' layout.
+        sha256: component -> sha256 of its one weight file; or the checkpoint's name -> its sha256.
     """
 
     what: str
+    takes: str = "image"
+    gives: str = "Gaussians"
+    parameters: int = 0
+    download: int = 0
+    memory: int = 0
+    work: float = 0.0
+    licence: str = "see its page on the hub"
+    forbidden: str = ""
     rotation: str | None = None
+    checkpoint: str | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -48,39 +69,138 @@ _IMAGEDREAM = {
     "image_encoder": "2a56cfd4ffcf40be097c430324ec184cc37187f6dafef128ef9225438a3c03c4",
 }
 _LGM_FULL = _IMAGEDREAM | {"lgm": "79e5160e1fc45559515579a7e41ffc22606cf41c3ed8581b09dae9b4ce437099"}
+_RAIL = "OpenRAIL (Stable Diffusion's) for the first half, MIT for LGM"
+_RAIL_FORBIDS = "the uses that OpenRAIL lists: harm, deception, unlawful use"
 
+# Parameters of LGM-full are those of the files; sizes of single-file models are the files', in bytes. Work is counted
+# for one pass through each network (times steps, times 2 with guidance). Memory is measured for TripoSR and Splatter
+# Image (benchmarks/bench_triposr.py), computed from the parameters for the others.
+#
 # "identity": LGM's weights from before its rotation fix were trained as axis-aligned Gaussians; their rotation channels
 # hold noise. "normalized": the weights trained after it.
 KNOWN = {
-    "tiny": KnownModel("bundled, 64-pixel views, runs on any CPU"),
+    "tiny": KnownModel(
+        "bundled, 64-pixel views, runs on any CPU",
+        parameters=6_745_690,
+        download=0,
+        memory=900_000_000,
+        work=60.0,
+        licence="MIT",
+    ),
+    "stabilityai/TripoSR": KnownModel(
+        "TripoSR, one picture to a mesh in under a minute on a CPU",
+        gives="mesh",
+        parameters=419_275_628,
+        download=1_677_246_742,
+        memory=2_600_000_000,
+        work=1_400.0,
+        licence="MIT",
+        checkpoint="model.ckpt",
+        sha256={"model.ckpt": "429e2c6b22a0923967459de24d67f05962b235f79cde6b032aa7ed2ffcd970ee"},
+    ),
+    "szymanowiczs/splatter-image-v1": KnownModel(
+        "Splatter Image, one picture to Gaussians in seconds on a CPU",
+        parameters=56_378_736,
+        download=677_000_000,
+        memory=1_000_000_000,
+        work=110.0,
+        licence="MIT for the weights (its authors' U-Net code is non-commercial; it is not used here)",
+        checkpoint="model_latest.pth",
+    ),
+    "openai/shap-e-img2img": KnownModel(
+        "Shap-E, one picture to a mesh by diffusion",
+        gives="mesh",
+        parameters=845_000_000,
+        download=3_400_000_000,
+        memory=5_000_000_000,
+        work=52_000.0,
+        licence="MIT",
+    ),
     "dylanebert/LGM-full": KnownModel(
-        "ImageDream and LGM, 256-pixel views; needs about 10 GB of memory in float32", "identity", _LGM_FULL
+        "ImageDream and LGM, 256-pixel views; needs about 10 GB of memory in float32",
+        parameters=2_411_523_311,
+        download=4_823_313_534,
+        memory=11_600_000_000,
+        work=105_000.0,
+        licence=_RAIL,
+        forbidden=_RAIL_FORBIDS,
+        rotation="identity",
+        sha256=_LGM_FULL,
     ),
     "ashawkey/imagedream-ipmv-diffusers": KnownModel(
-        "ImageDream, one picture to four views; with lgm='ashawkey/LGM' it makes objects", sha256=_IMAGEDREAM
+        "ImageDream, one picture to four views; with lgm='ashawkey/LGM' it makes objects",
+        gives="views",
+        parameters=1_996_480_463,
+        download=3_993_000_000,
+        memory=10_000_000_000,
+        work=105_000.0,
+        licence=_RAIL,
+        forbidden=_RAIL_FORBIDS,
+        sha256=_IMAGEDREAM,
     ),
-    "dylanebert/multi-view-diffusion": KnownModel("ImageDream, the first half of LGM-full"),
-    "ashawkey/mvdream-sd2.1-diffusers": KnownModel("MVDream, a sentence to four views"),
-    "dylanebert/LGM": KnownModel("LGM, the second half of LGM-full: pass it as lgm=", "identity"),
-    "ashawkey/LGM": KnownModel("LGM, with its rotations mended: pass it as lgm="),
+    "dylanebert/multi-view-diffusion": KnownModel(
+        "ImageDream, the first half of LGM-full",
+        gives="views",
+        parameters=1_996_480_463,
+        download=3_993_000_000,
+        memory=10_000_000_000,
+        work=105_000.0,
+        licence=_RAIL,
+        forbidden=_RAIL_FORBIDS,
+    ),
+    "ashawkey/mvdream-sd2.1-diffusers": KnownModel(
+        "MVDream, a sentence to four views; with lgm='ashawkey/LGM' it makes objects",
+        takes="text",
+        gives="views",
+        parameters=1_290_000_000,
+        download=2_580_000_000,
+        memory=7_200_000_000,
+        work=85_000.0,
+        licence="OpenRAIL++ (Stable Diffusion 2.1's)",
+        forbidden=_RAIL_FORBIDS,
+    ),
+    "dylanebert/LGM": KnownModel(
+        "LGM, the second half of LGM-full: pass it as lgm=",
+        takes="views",
+        gives="half",
+        parameters=415_042_848,
+        download=830_000_000,
+        memory=3_700_000_000,
+        work=2_500.0,
+        licence="MIT",
+        rotation="identity",
+    ),
+    "ashawkey/LGM": KnownModel(
+        "LGM, with its rotations mended: pass it as lgm=",
+        takes="views",
+        gives="half",
+        parameters=415_042_848,
+        download=830_000_000,
+        memory=3_700_000_000,
+        work=2_500.0,
+        licence="MIT",
+    ),
 }
 """Names that :func:`resolve` and :func:`resolve_lgm` know."""
 BARE_ROTATION = {"model_fp16_fixrot.safetensors": "normalized", "model_fp16.safetensors": "identity"}
 """LGM's published files without a configuration, the better one first, and the rotation each was trained with."""
+_VIEWS_FIRST = ("LGMFullPipeline", "MVDreamPipeline", None)
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _FILE = re.compile(r"([\w.-]+/[\w.-]+)/([\w.-]+)")
 
 
 def resolve(name: str, revision: str | None = None, skip: Sequence[str] = ()) -> Path:
-    """Find the folder of a model in diffusers' layout, and download it if needed.
+    """Find a model's folder, or the one file of a single network, and download it if needed.
 
     Args:
-        name: "tiny", a folder that holds ``model_index.json``, or a repository "owner/name".
+        name: "tiny", a folder that holds ``model_index.json`` or one checkpoint, such a file itself, or a repository
+            "owner/name".
         revision: branch or commit of the repository; None is its main branch.
         skip: components whose weights are not needed and not downloaded.
 
     Returns:
-        The folder: the given one, the bundled one, or one in the hub's cache.
+        The folder in diffusers' layout: the given one, the bundled one, or one in the hub's cache. Of a single network
+        its file, which may be a pickle: read it with :func:`image3d_nb.pipelines.checkpoints.load_checkpoint`.
 
     Raises:
         WeightsError: there is no such model, or its files cannot be downloaded. The message names the known models.
@@ -91,17 +211,37 @@ def resolve(name: str, revision: str | None = None, skip: Sequence[str] = ()) ->
     if name == "tiny":
         return _complete(data_dir() / "models" / "tiny", name)
     if os.path.isdir(name):  # noqa: PTH112 -- pathlib raises for a name that is too long
-        return _complete(Path(name), name)
+        return _single_file(Path(name)) or _complete(Path(name), name)
     if name.endswith((".safetensors", *PICKLES)):
-        refuse_pickle(name)
-        raise WeightsError(
-            f"a model must be a folder or a repository; got the file {name!r}: pass LGM's file as lgm=, with the first"
-            " half by name, e.g. 'ashawkey/imagedream-ipmv-diffusers'"
-        )
+        if not name.endswith(CHECKPOINTS):
+            refuse_pickle(name)
+        if not os.path.isfile(name):  # noqa: PTH113 -- the same
+            raise WeightsError(f"a model's file must exist; there is no {name!r}")
+        return Path(name)
     _check_repository(name)
+    known = KNOWN.get(name)
+    if known is not None and known.checkpoint is not None:
+        file = download.fetch(name, revision, [known.checkpoint, *TEXTS]) / known.checkpoint
+        if not file.is_file():
+            raise WeightsError(f"{name!r} must hold {known.checkpoint}; it does not: choose another revision=")
+        download.check(file.parent, known.sha256)
+        return file
     folder = _complete(download.fetch(name, revision, TEXTS), name)
     names = [part for part in read_json(folder / "model_index.json") if not part.startswith("_") and part not in skip]
     return _weights_of(name, folder, [f"{part}/{WEIGHTS}" for part in names])
+
+
+def is_single_image(name: str) -> bool:
+    """True for a model from one image straight to an object, by its name alone: nothing is downloaded."""
+    if name in KNOWN:
+        return KNOWN[name].checkpoint is not None or name == "openai/shap-e-img2img"
+    path = Path(name)
+    if name.endswith(CHECKPOINTS):
+        return True
+    index = path / "model_index.json"
+    if not path.is_dir():
+        return False
+    return read_json(index).get("_class_name") not in _VIEWS_FIRST if index.is_file() else True
 
 
 def resolve_lgm(name: str, revision: str | None = None) -> Path:
@@ -162,7 +302,7 @@ def rotation_of(name: str, path: Path) -> str | None:
 def origin_of(path: Path) -> str:
     """Describe where a folder or file is from: "owner/name@commit", with a bare file's name; or the local path."""
     origin = download.hub_origin(path)
-    file = f"/{path.name}" if path.suffix == ".safetensors" else ""
+    file = f"/{path.name}" if path.suffix in (".safetensors", *CHECKPOINTS) else ""
     return f"{origin[0]}{file}@{origin[1]}" if origin else str(path)
 
 
@@ -221,6 +361,20 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{file}: the file must hold a JSON object; got {type(content).__name__}")
     return content
+
+
+def _single_file(folder: Path) -> Path | None:
+    """The one checkpoint in a folder that is not in diffusers' layout, or None."""
+    if (folder / "model_index.json").is_file():
+        return None
+    usual = [folder / model.checkpoint for model in KNOWN.values() if model.checkpoint is not None]
+    found = [file for file in usual if file.is_file()]
+    found = found or [file for file in sorted(folder.iterdir()) if file.suffix in CHECKPOINTS]
+    found = found or [file for file in (folder / "model.safetensors",) if file.is_file()]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise WeightsError(f"{folder}: a folder without model_index.json must hold one checkpoint; it holds {names}")
+    return found[0] if found else None
 
 
 def _complete(folder: Path, name: str) -> Path:

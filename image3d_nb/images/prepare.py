@@ -49,7 +49,7 @@ def remove_background(image: Source, method: str = "auto", *, mask: Source | Non
     Warns:
         UserWarning: the object may be cut out badly; the message says why and what to do.
     """
-    cut, doubts = _cut(image, method, mask)
+    cut, doubts = cut_out(image, method, mask)
     for doubt in doubts:
         warn(doubt)
     return cut
@@ -104,19 +104,19 @@ def prepared(
         return _on_square(_on_white(whole), (0, 0, *whole.size), 1.0, size), ()
     if background not in BACKGROUNDS:
         raise InputError(f"background must be one of keep, {', '.join(BACKGROUNDS)}; got {background!r}")
-    cut, doubts = _cut(image, background, mask)
-    solid = cut.getchannel("A").point(lambda value: 255 * (value >= 128))
-    box = solid.getbbox()
-    if box is None or solid.histogram()[255] < LEAST_SHARE * cut.width * cut.height:
-        raise ImageError(
-            "an image must show an object that differs from its background; this one shows none: take one with a "
-            'transparent or another background, give mask=, try background="rembg", or give a finished square with '
-            'background="keep"'
-        )
+    cut, doubts = cut_out(image, background, mask)
+    box = object_box(cut)
     return _on_square(_on_white(cut), box, ratio, size), (*doubts, *doubts_about_white(cut))
 
 
-def _cut(image: Source, method: str, mask: Source | None) -> Prepared:
+def cut_out(image: Source, method: str = "auto", mask: Source | None = None) -> Prepared:
+    """The result of :func:`remove_background`, and its warnings as sentences.
+
+    Args:
+        image: as for :func:`remove_background`.
+        method: as there.
+        mask: as there.
+    """
     if method not in BACKGROUNDS:
         raise InputError(f"method must be one of {', '.join(BACKGROUNDS)}; got {method!r}")
     loaded = load_image(image)
@@ -151,6 +151,26 @@ def _cut_by_network(opaque: Image.Image) -> Image.Image:
     except OSError as error:  # also those of requests
         raise DownloadError(f"rembg needs the weights of u2net, which cannot be downloaded: {error}") from error
     return load_image(rembg.remove(opaque, session=network)).convert("RGBA")
+
+
+def object_box(cut: Image.Image) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the object in an RGBA image, the last two exclusive.
+
+    Args:
+        cut: result of :func:`remove_background`.
+
+    Raises:
+        ImageError: fewer than one pixel in a thousand belong to an object.
+    """
+    solid = cut.getchannel("A").point(lambda value: 255 * (value >= 128))
+    box = solid.getbbox()
+    if box is None or solid.histogram()[255] < LEAST_SHARE * cut.width * cut.height:
+        raise ImageError(
+            "an image must show an object that differs from its background; this one shows none: take one with a "
+            'transparent or another background, give mask=, try background="rembg", or give a finished square with '
+            'background="keep"'
+        )
+    return box
 
 
 def _load_mask(mask: Source, size: tuple[int, int]) -> Image.Image:

@@ -14,7 +14,7 @@ of a plane, N points.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -190,7 +190,8 @@ class Backbone(nn.Module):
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """[B, C, L] and the image's tokens [B, 1+T, C'] -> [B, C, L]."""
-        x = self.proj_in(self.norm(tokens).transpose(1, 2))  # [B, L, heads * head_dim]
+        narrow = tokens.to(context.dtype)  # the blocks may be in another type than the tokens
+        x = self.proj_in(self.norm(narrow).transpose(1, 2))  # [B, L, heads * head_dim]
         for block in self.transformer_blocks:
             x = block(x, context)
         return tokens + self.proj_out(x).transpose(1, 2)
@@ -317,7 +318,8 @@ class TripoSR(ModelMixin, ConfigMixin):
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
             raise InputError(f"images must be [B, 3, {size}, {size}]; got {tuple(images.shape)}")
         mean, std = (images.new_tensor(rgb).view(3, 1, 1) for rgb in (self.config.image_mean, self.config.image_std))
-        tokens: Tensor = self.image_tokenizer["model"]((images - mean) / std)
+        images = ((images - mean) / std).to(self.backbone.proj_in.weight.dtype)
+        tokens: Tensor = self.image_tokenizer["model"](images)
         return tokens
 
     def forward(self, images: Tensor) -> Tensor:
@@ -365,3 +367,39 @@ class TripoSR(ModelMixin, ConfigMixin):
         parts = [self.decoder(self.sample(triplane, part)) for part in points.split(chunk)]
         raw = torch.cat(parts)  # [N, 4]
         return torch.exp(raw[:, 0] + self.config.density_bias), torch.sigmoid(raw[:, 1:])
+
+    def on_grid(self, triplane: Tensor, count: int) -> Callable[[Tensor], Tensor]:
+        """Prepare densities at points of a grid, which takes a half of :meth:`query`'s time for each point.
+
+        The decoder's first layer is linear, so the share of each plane in it is computed once for each point of the
+        plane, of which a grid has count^2, not count^3. The result differs from :meth:`query`'s by rounding.
+
+        Args:
+            triplane: [3, K, 2P, 2P], of one object.
+            count: R, points along each axis, from -radius to radius, both included.
+
+        Returns:
+            A function: indices [N] of points, (x R + y) R + z, to densities [N], 0 or more.
+        """
+        line = torch.linspace(-1, 1, count, device=triplane.device)
+        first, second = torch.meshgrid(line, line, indexing="ij")  # [R, R]
+        grid = torch.stack([first, second], -1).expand(3, -1, -1, -1)  # [3, R, R, 2]
+        sampled = F.grid_sample(triplane, grid, mode="bilinear", align_corners=False)  # [3, K, R, R]
+        start, *layers = (layer for layer in self.decoder.layers if isinstance(layer, nn.Linear))
+        shares = start.weight.unflatten(1, (3, -1)).transpose(0, 1)  # [3, hidden, K]
+        planes = torch.einsum("phk,pkab->pabh", shares, sampled).flatten(1, 2).contiguous()  # [3, R^2, hidden]
+        planes[0] += start.bias
+
+        def density(index: Tensor) -> Tensor:
+            index = index.to(planes.device)
+            xy, z = index // count, index % count
+            x, y = xy // count, xy % count
+            hidden = planes[0].index_select(0, xy)
+            hidden += planes[1].index_select(0, x * count + z)
+            hidden += planes[2].index_select(0, y * count + z)
+            for layer in layers[:-1]:
+                hidden = layer(F.silu(hidden, inplace=True))
+            raw = F.linear(F.silu(hidden, inplace=True), layers[-1].weight[:1], layers[-1].bias[:1])[:, 0]
+            return torch.exp(raw + self.config.density_bias)
+
+        return density

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import DiffusionPipeline
@@ -33,6 +33,7 @@ class FolderPipeline(DiffusionPipeline):
     source: Mapping[str, str] = MappingProxyType({})
     offloader: WeightOffloader | None = None
     vae: Any
+    _required_parts: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_pretrained(
@@ -101,7 +102,7 @@ class FolderPipeline(DiffusionPipeline):
             found["lgm"], source["lgm"] = load_lgm_of(
                 name, folder, index, lgm, lgm_revision, rotation, dtype, offloader
             )
-        for part in ("unet", "scheduler"):
+        for part in cls._required_parts:
             if found.get(part) is None:
                 raise WeightsError(f"{folder}: model_index.json must name a {part}; it does not, or it says null")
         pipe = cls(**found)

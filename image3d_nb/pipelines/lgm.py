@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
@@ -26,6 +27,8 @@ from ..gaussians import Gaussians
 from ..images import Source
 from ..io import save
 from ..io.ply import lgm_bytes
+from ..mesh import Mesh
+from ..meshing import to_mesh
 from ..metrics import view_consistency
 from ..models.lgm import IMAGE_MEAN, IMAGE_STD
 from ..rendering.refine import refine as sharpen
@@ -71,6 +74,11 @@ class LGMFullPipelineOutput(BaseOutput):
     input: Image.Image | Any
     faithful: str | None
     candidates: list[Candidate] | None = None
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """The object as a closed mesh, by :func:`image3d_nb.to_mesh`; made on first use, in seconds."""
+        return to_mesh(self.gaussians, progress=False)
 
 
 @dataclass

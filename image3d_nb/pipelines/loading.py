@@ -25,7 +25,12 @@ from .memory import WeightOffloader
 CLASSES = {  # class name in model_index.json -> the module that has it
     "LGM": "image3d_nb.models.lgm",
     "MultiViewUNetModel": "image3d_nb.models.mv_unet",
+    "TripoSR": "image3d_nb.models.triposr",
+    "SplatterImage": "image3d_nb.models.splatter_image",
     "AutoencoderKL": "diffusers",
+    "PriorTransformer": "diffusers",
+    "ShapERenderer": "diffusers.pipelines.shap_e",
+    "HeunDiscreteScheduler": "diffusers",
     "DDIMScheduler": "diffusers",
     "DPMSolverMultistepScheduler": "diffusers",
     "UniPCMultistepScheduler": "diffusers",
@@ -37,7 +42,9 @@ CLASSES = {  # class name in model_index.json -> the module that has it
     "CLIPFeatureExtractor": "transformers",
 }
 _RENAMED = {"CLIPFeatureExtractor": "CLIPImageProcessor"}  # transformers 5 removed the old name
-_BUILT = ("LGM", "MultiViewUNetModel", "AutoencoderKL")  # read by load_network; the others by their from_pretrained
+_BUILT = (  # read by load_network; the others by their from_pretrained
+    "LGM", "MultiViewUNetModel", "AutoencoderKL", "TripoSR", "SplatterImage", "PriorTransformer", "ShapERenderer",
+)  # fmt: skip
 _USUAL_NAMES = ("diffusion_pytorch_model.safetensors", "model.safetensors")  # files beside them are variants
 _OLD_ATTENTION = re.compile(r"(\.attentions\.\d+\.)(query|key|value|proj_attn)\.")  # of VAEs before diffusers 0.12
 _NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -133,7 +140,7 @@ def load_component(folder: Path, class_name: str, dtype: torch.dtype, offloader:
         if not issubclass(kind, torch.nn.Module):
             return kind.from_pretrained(folder, local_files_only=True)
         for file in component_files(folder):
-            with _open(file):  # raises for a truncated file
+            with opened(file):  # raises for a truncated file
                 pass
         if offloader is None:
             return _load_clip(kind, folder, dtype)
@@ -176,7 +183,7 @@ def load_network(
     Raises:
         WeightsError: files that are missing or damaged, or do not fit the configuration.
     """
-    return _build(kind, read_json(folder / "config.json"), component_files(folder), dtype, offloader)
+    return build(kind, read_json(folder / "config.json"), component_files(folder), dtype, offloader)
 
 
 def load_lgm(path: Path, dtype: torch.dtype | None = None, offloader: WeightOffloader | None = None) -> LGM:
@@ -198,7 +205,7 @@ def load_lgm(path: Path, dtype: torch.dtype | None = None, offloader: WeightOffl
     refuse_pickle(path)
     beside = path.with_name("config.json")
     config = read_json(beside) if beside.is_file() else {}
-    return _build(LGM, config if config.get("_class_name") == "LGM" else {}, [path], dtype, offloader)
+    return build(LGM, config if config.get("_class_name") == "LGM" else {}, [path], dtype, offloader)
 
 
 def component_files(folder: Path) -> list[Path]:
@@ -229,36 +236,83 @@ def component_files(folder: Path) -> list[Path]:
     )
 
 
-def _build(
+def build(
     kind: Any,
     config: Mapping[str, Any],
     files: Sequence[Path],
     dtype: torch.dtype | None,
     offloader: WeightOffloader | None = None,
+    unused: Sequence[str] = (),
 ) -> Any:
-    """Make a network whose tensors are the files': none starts random, none is copied except to another type."""
-    settings = {name: value for name, value in config.items() if not name.startswith("_")}
-    try:
-        with torch.device("meta"):  # shapes only
-            network = kind.from_config(settings)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise WeightsError(f"{files[0].parent}: config.json must describe a {kind.__name__}; {error}") from error
-    _check_names(files, {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
+    """Make a network whose tensors are the files': none starts random, none is copied except to another type.
+
+    Args:
+        kind: the class.
+        config: its configuration.
+        files: the weights.
+        dtype: type of the weights; None keeps the files'.
+        offloader: leaves the network on disk.
+        unused: parts of the names of tensors that the files hold and the network does not need.
+
+    Raises:
+        WeightsError: as for :func:`load_network`.
+    """
+    network = empty_network(kind, config, files[0].parent)
+    check_names(files[0], _shapes(files), network, unused)
     if offloader is not None:
-        return offloader.register(network.eval(), lambda: _build(kind, config, files, dtype))
+        return offloader.register(network.eval(), lambda: build(kind, config, files, dtype, None, unused))
     state: dict[str, Tensor] = {}
     for file in files:
-        state |= _read(file, dtype)
+        state |= _read(file, dtype, unused)
     network.load_state_dict(state, assign=True)
+    for name, buffer in network.named_buffers():
+        if buffer.device.type == "meta":  # no file holds it: diffusers' PriorTransformer, mask of later tokens
+            assert name == "causal_attention_mask", name
+            mask = torch.full(buffer.shape, -10000.0, dtype=dtype).triu_(1)
+            network.register_buffer(name, mask, persistent=False)
     return network.eval()
 
 
-def _check_names(files: Sequence[Path], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Compare names and shapes with the network's, before a gigabyte is read."""
+def empty_network(kind: Any, config: Mapping[str, Any], where: Path) -> Any:
+    """Make a network that has shapes and no numbers.
+
+    Args:
+        kind: the class.
+        config: its configuration.
+        where: folder of the configuration, for the message of an error.
+    """
+    settings = {name: value for name, value in config.items() if not name.startswith("_")}
+    try:
+        with torch.device("meta"):
+            return kind.from_config(settings)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise WeightsError(f"{where}: config.json must describe a {kind.__name__}; {error}") from error
+
+
+def _shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for file in files:
-        with _open(file) as weights:
-            found |= {_new_name(name): tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118 -- no dict
+        with opened(file) as weights:
+            found |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118 -- no dict
+    return found
+
+
+def check_names(
+    file: Path, found: Mapping[str, tuple[int, ...]], network: torch.nn.Module, unused: Sequence[str] = ()
+) -> None:
+    """Compare names and shapes with the network's, before a gigabyte is read.
+
+    Args:
+        file: for the message of an error.
+        found: name -> shape of each tensor in the file.
+        network: what they are for.
+        unused: see :func:`build`.
+
+    Raises:
+        WeightsError: they differ.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {_new_name(name): shape for name, shape in found.items() if not any(part in name for part in unused)}
     reshaped = [
         f"{name} {list(found[name])} instead of {list(shape)}"
         for name, shape in expected.items()
@@ -271,7 +325,7 @@ def _check_names(files: Sequence[Path], expected: Mapping[str, tuple[int, ...]])
     ]
     if any(faults):
         raise WeightsError(
-            f"{files[0]}: the weights must fit the network's configuration; {'; '.join(filter(None, faults))}: is it"
+            f"{file}: the weights must fit the network's configuration; {'; '.join(filter(None, faults))}: is it"
             " the file of another model?"
         )
 
@@ -282,17 +336,17 @@ def _examples(what: str, names: Sequence[str]) -> str:
     return f"{len(names)} {what}: {', '.join(names[:3])}{more}" if names else ""
 
 
-def _read(file: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
+def _read(file: Path, dtype: torch.dtype | None, unused: Sequence[str] = ()) -> dict[str, Tensor]:
     """Read all tensors of a file: memory-mapped, or copied if their type changes.
 
     The file is reopened now and then, which gives the pages of the map back, so that a copy never needs twice the
     memory.
     """
-    with _open(file) as weights:
-        names = list(weights.keys())
+    with opened(file) as weights:
+        names = [name for name in weights.keys() if not any(part in name for part in unused)]  # noqa: SIM118 -- no dict
     state = {}
     for start in range(0, len(names), _TENSORS_PER_OPENING):
-        with _open(file) as weights:
+        with opened(file) as weights:
             for name in names[start : start + _TENSORS_PER_OPENING]:
                 tensor = weights.get_tensor(name)
                 _check_finite(file, name, tensor)
@@ -301,7 +355,15 @@ def _read(file: Path, dtype: torch.dtype | None) -> dict[str, Tensor]:
     return state
 
 
-def _open(file: Path) -> Any:
+def opened(file: Path) -> Any:
+    """A safetensors file, to read its tensors from.
+
+    Args:
+        file: the file.
+
+    Raises:
+        WeightsError: it is not complete.
+    """
     try:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:

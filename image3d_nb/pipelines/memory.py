@@ -7,8 +7,10 @@ device, which hold no memory. A :class:`WeightOffloader` reads a network when it
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +27,26 @@ def native_bfloat16() -> bool:
     """
     asks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch has no public function for this
     return any(bool(getattr(torch.cpu, ask, lambda: False)()) for ask in asks)
+
+
+@functools.cache
+def bfloat16_speedup() -> float:
+    """How many times faster this CPU multiplies matrices in bfloat16 than in float32: measured once, in 0.1 to 0.3 s.
+
+    Returns:
+        Above 1 if bfloat16 is faster, far below 1 on a CPU that emulates it.
+    """
+    a, b = torch.ones(1024, 768), torch.ones(768, 768)  # a layer of a transformer
+
+    def seconds(dtype: torch.dtype) -> float:
+        x, y, times = a.to(dtype), b.to(dtype), []
+        for _ in range(4):  # the first one also sets up
+            start = time.perf_counter()
+            x @ y
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return seconds(torch.float32) / seconds(torch.bfloat16)
 
 
 def number_type(device: str | torch.device, small: bool = False) -> torch.dtype:

@@ -28,6 +28,7 @@ from torch import Tensor
 from ..cameras import orbit_cameras
 from ..errors import ImageError, InputError
 from ..images import Source, load_image, prepare_image
+from ..images.prepare import prepared
 from ..models.mv_unet import KeyValues
 from .base import FolderPipeline
 from .memory import channels_last
@@ -120,6 +121,7 @@ class MVDreamPipeline(FolderPipeline):
     """
 
     _optional_components: ClassVar = ["vae", "tokenizer", "text_encoder", "feature_extractor", "image_encoder"]
+    _required_parts: ClassVar = ("unet", "scheduler")
     _callback_tensor_inputs: ClassVar = ["latents", "prompt_embeds", "image_latents"]
     model_cpu_offload_seq = "text_encoder->image_encoder->unet->vae"
 
@@ -320,6 +322,21 @@ class MVDreamPipeline(FolderPipeline):
                 f"an image must be square with prepare=False; got {width} x {height} pixels: use prepare=True"
             )
         return torch.from_numpy(rgb).permute(2, 0, 1)[None].to(self._execution_device)
+
+    def prepared(self, image: Source, background: str = "auto") -> tuple[Image.Image, tuple[str, ...]]:
+        """Cut the object out and put it on the square that the model was trained on.
+
+        Args:
+            image: anything that ``load_image`` takes.
+            background: how it is cut out; as ``method`` of :func:`image3d_nb.images.remove_background`.
+
+        Returns:
+            The square (RGB), and sentences about what may be wrong with it.
+
+        Raises:
+            ImageError: the image cannot be read, or shows no object.
+        """
+        return prepared(image, size=max(256, self.picture_size), background=background)
 
     def _seen(self, square: Tensor | None) -> Image.Image | None:
         """Convert :meth:`square`'s [1, 3, H, W] in [0, 1], or None, to an image of the size of the views."""

@@ -80,9 +80,15 @@ def _card(pipe: Any, custom_pipeline: bool) -> str:
         f"| {name} | {type(part).__name__} | {sum(p.numel() for p in part.parameters()):,} | {str(part.dtype)[6:]} |\n"
         for name, part in networks.items()
     )
-    task, made = ("image-to-3d", "3D Gaussians") if "lgm" in networks else ("image-to-image", "four views")
-    if not pipe.unet.config.ip_dim and pipe.unet.config.condition == "frame":  # MVDream's input is a sentence
-        task = "text-to-3d" if "lgm" in networks else "text-to-image"
+    if hasattr(pipe, "native"):  # one network, from an image straight to an object
+        task, made = "image-to-3d", {"mesh": "a closed mesh with colours", "gaussians": "3D Gaussians"}[pipe.native]
+        how = "in one pass"
+    else:
+        task, made = ("image-to-3d", "3D Gaussians") if "lgm" in networks else ("image-to-image", "four views")
+        if not pipe.unet.config.ip_dim and pipe.unet.config.condition == "frame":  # MVDream's input is a sentence
+            task = "text-to-3d" if "lgm" in networks else "text-to-image"
+        steps, guidance = pipe.config.default_steps, pipe.config.default_guidance
+        how = f"views of {pipe.picture_size} pixels, by default {steps} denoising steps and guidance\n{guidance:g}"
     given = "".join(f"- {what}: {origin}\n" for what, origin in pipe.source.items())
     text = f"""---
 library_name: diffusers
@@ -94,8 +100,7 @@ tags:
 
 # {kind}
 
-Makes {made}: views of {pipe.picture_size} pixels, by default {pipe.config.default_steps} denoising steps and guidance
-{pipe.config.default_guidance:g}.
+Makes {made}: {how}.
 
 ```python
 import image3d_nb as i3d  # pip install image3d-nb

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._files import data_dir
 from .._optional import require
 from ..errors import ImageError, InputError
+from ..hub.weights import KNOWN
 from ..view import mimebundle
 from ..view._live import upload_class
 from ..view.sheets import png_bytes
@@ -31,10 +32,10 @@ MOST_CARDS = 24  # runs in the history; older ones stay in the folder
 MOST_SEED = 2**53 - 1  # the largest whole number of a browser
 MB = 1_000_000
 LARGEST = 9 * MB  # bytes of an upload; Jupyter's server drops messages over 10 MiB, header included
-MODELS = ("tiny", "dylanebert/LGM-full")
+MODELS = tuple(name for name, known in KNOWN.items() if known.takes == "image" and known.gives in ("Gaussians", "mesh"))
 _STAGES = {
     "load": "Loading the model (the first time takes longest)",
-    "generate": "Denoising the views",
+    "generate": "Making the object",
     "files": "Writing files",
     "views": "The mesh: looking from all around",
     "volume": "The mesh: filling the volume",

@@ -72,7 +72,9 @@ class Run:
     def settings(self) -> str:
         """The settings in a few words; background and ratio only if they are not the defaults."""
         steps, guidance = self.record["steps"], self.record["guidance"]
-        words = [f"seed {self.record['seed']}", f"{steps} step{'s' * (steps != 1)}", f"guidance {guidance:g}"]
+        words = [f"seed {self.record['seed']}"]
+        if steps is not None:
+            words += [f"{steps} step{'s' * (steps != 1)}", f"guidance {guidance:g}"]
         words.append(Path(self.record["model"]["name"]).name)
         if self.note["background"] != "auto":
             words.append(f"background {self.note['background']}")
@@ -89,7 +91,12 @@ class Run:
         return found
 
     def mesh(self, on_step: OnStep | None = None, cancelled: Asked | None = None) -> Mesh:
-        """The surface of the Gaussians. The first call makes it, which takes some seconds."""
+        """The object's surface: the model's own mesh, or that of the Gaussians, which takes some seconds to make."""
+        own = self.folder / f"{self.name}.glb"
+        if self._mesh is None and self.record.get("native") == "mesh" and own.is_file():
+            from ..io import load
+
+            self._mesh = load(own)  # type: ignore[assignment]  # a .glb without splats holds a mesh
         if self._mesh is None:
             from ..meshing import to_mesh
 

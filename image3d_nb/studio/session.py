@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .._files import atomic_write
 from ..errors import Cancelled, Image3DError, ImageError, InputError
 from ..generate import GenerateSettings, generate_one
+from ..hub.weights import is_single_image
 from ..images import load_image, prepare_image, remove_background, sample
 from .downloads import choice, make
 from .runs import NOTE, Run, new_folder, plain_name, runs_in
@@ -213,7 +214,11 @@ class Session:
             seen = self.what_the_model_sees()
             note = {**self._source, "background": self.background, "ratio": self.ratio}
             name = self.name
-        asked = dataclasses.replace(settings, formats=("ply",), prepare=False)
+            if is_single_image(settings.model):  # it puts the object on a square of its own
+                asked = dataclasses.replace(settings, formats=("ply", "glb"), prepare=self.background != "keep")
+                seen = seen if self.background == "keep" else self._cut[self.background]
+            else:
+                asked = dataclasses.replace(settings, formats=("ply",), prepare=False)
 
         def job(on_step: OnStep, cancelled: Asked) -> Run:
             done = _generate(seen, name, note, asked, self.folder, on_step, cancelled)
