@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .._optional import require
+from ..errors import ImageError, InputError
 
 WORK_SIDE = 512
 """Longer side of the reduced image in which the object is searched: models see 256 pixels."""
@@ -39,11 +40,61 @@ def object_mask(image: Image.Image, method: str) -> tuple[Image.Image, bool]:
     mask, plain = _polynomial_mask(pixels)  # [h, w]
     if method == "grabcut" or (method == "auto" and find_spec("cv2") is not None):
         mask = _refined(pixels, mask)
+    return _soft(mask, image.size), plain
+
+
+def mask_in_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Separate the object in a box from its surroundings by GrabCut.
+
+    Args:
+        image: mode RGB, at least 8 x 8 pixels.
+        box: left, top, right, bottom, in pixels of the image; right and bottom are excluded.
+
+    Returns:
+        The mask: mode L, as large as the image, 255 inside, 0 outside, grey along the edge.
+
+    Raises:
+        InputError: the box does not lie in the image, or is smaller than 8 x 8 pixels.
+        ImageError: no object stands out in the box.
+        ImportError: OpenCV is not installed.
+
+    Source:
+        Rother, Kolmogorov and Blake 2004, "GrabCut".
+    """
+    left, top, right, bottom = box
+    if not (0 <= left <= right - 8 and right <= image.width and 0 <= top <= bottom - 8 and bottom <= image.height):
+        raise InputError(
+            f"box must be (left, top, right, bottom) within {image.width} x {image.height} pixels, at least 8 x 8; "
+            f"got {box}"
+        )
+    cv2 = require("cv2", extra="rembg", who="a box drawn on the image")
+    small = reduced(image)
+    zoom = small.width / image.width, small.height / image.height
+    pixels = np.asarray(small)
+    # the surroundings must be sampled somewhere: a box of the whole image leaves a border of one pixel
+    x0, y0 = max(round(left * zoom[0]), 1), max(round(top * zoom[1]), 1)
+    x1, y1 = min(round(right * zoom[0]), small.width - 1), min(round(bottom * zoom[1]), small.height - 1)
+    trimap = np.full(pixels.shape[:2], cv2.GC_BGD, np.uint8)
+    trimap[y0:y1, x0:x1] = cv2.GC_PR_FGD
+    bgr, models = np.ascontiguousarray(pixels[..., ::-1]), [np.zeros((1, 65)), np.zeros((1, 65))]
+    cv2.setRNGSeed(0)  # clustering starts from random centres
+    try:
+        cv2.grabCut(bgr, trimap, None, *models, 5, cv2.GC_INIT_WITH_MASK)
+    except cv2.error as error:  # too few pixels of either kind
+        raise ImageError(f"a box must hold an object and leave some background around it; got {box}") from error
+    mask = trimap == cv2.GC_PR_FGD
+    if mask.sum() < 0.01 * (x1 - x0) * (y1 - y0):
+        raise ImageError(f"a box must hold an object that differs from its surroundings; got {box}: none stands out")
+    return _soft(mask, image.size)
+
+
+def _soft(mask: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """The mask [h, w] with an edge about two pixels wide, in mode L, scaled to width and height."""
     from scipy.ndimage import gaussian_filter  # takes 0.2 s
 
-    edge = (gaussian_filter(mask.astype(np.float32), 1.0) - 0.5) * 1.5 + 0.5  # about two pixels wide
+    edge = (gaussian_filter(mask.astype(np.float32), 1.0) - 0.5) * 1.5 + 0.5
     soft = Image.fromarray(np.rint(edge.clip(0, 1) * 255).astype(np.uint8))
-    return soft.resize(image.size, Image.Resampling.BILINEAR), plain
+    return soft.resize(size, Image.Resampling.BILINEAR)
 
 
 def reduced(image: Image.Image) -> Image.Image:

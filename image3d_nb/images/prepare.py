@@ -49,7 +49,7 @@ def remove_background(image: Source, method: str = "auto", *, mask: Source | Non
     Warns:
         UserWarning: the object may be cut out badly; the message says why and what to do.
     """
-    cut, doubts = _cut(image, method, mask)
+    cut, doubts = cut_out(image, method, mask)
     for doubt in doubts:
         warn(doubt)
     return cut
@@ -112,7 +112,7 @@ def prepared(
         return _on_square(_on_white(whole), (0, 0, *whole.size), 1.0, size), ()
     if background not in BACKGROUNDS:
         raise InputError(f"background must be one of keep, {', '.join(BACKGROUNDS)}; got {background!r}")
-    cut, doubts = _cut(image, background, mask)
+    cut, doubts = cut_out(image, background, mask)
     solid = cut.getchannel("A").point(lambda value: 255 * (value >= 128))
     box = solid.getbbox()
     if box is None or solid.histogram()[255] < LEAST_SHARE * cut.width * cut.height:
@@ -124,7 +124,8 @@ def prepared(
     return _on_square(_on_white(cut), box, ratio, size), (*doubts, *doubts_about_white(cut))
 
 
-def _cut(image: Source, method: str, mask: Source | None) -> Prepared:
+def cut_out(image: Source, method: str = "auto", mask: Source | None = None) -> Prepared:
+    """The result of :func:`remove_background`, with its arguments, and its warnings as sentences."""
     if method not in BACKGROUNDS:
         raise InputError(f"method must be one of {', '.join(BACKGROUNDS)}; got {method!r}")
     loaded = load_image(image)
