@@ -82,7 +82,7 @@ def html_of(widget: Any) -> str:
 def test_a_run_is_what_generate_one_makes(done: Studio, tmp_path: Path) -> None:
     (run,) = done.runs
     assert done.shown is run
-    settings = i3d.GenerateSettings(seed=3, formats=("ply",))
+    settings = i3d.GenerateSettings(seed=3, formats=("ply",), refine=True)
     record = i3d.generate_one(MUG, tmp_path / "mug", settings)
     for name in ("mug.ply", "views.png", "input.png"):
         assert (run.folder / name).read_bytes() == (tmp_path / "mug" / name).read_bytes()

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from .._files import CONVENTIONS
 from ..errors import InputError, WeightsError
-from ..generate import BACKGROUNDS, FORMATS, MEMORY, USUAL_FORMATS, GenerateSettings, generate_one, image_name
+from ..generate import (
+    BACKGROUNDS,
+    FORMATS,
+    MEMORY,
+    USUAL_FORMATS,
+    GenerateSettings,
+    generate_one,
+    image_name,
+    sharpened_by_default,
+)
 from ._console import FAILED, Progress, complain, say, sentence
 
 if TYPE_CHECKING:
@@ -55,7 +64,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--no-prepare", action="store_true", help="the image already is a square with a white background"
     )
-    parser.add_argument("--refine", action="store_true", help="sharpen the object's front from the image")
+    parser.add_argument(
+        "--refine", action=argparse.BooleanOptionalAction, help="sharpen the object from the image (default: with tiny)"
+    )
     parser.add_argument("--force", action="store_true", help="make existing objects again")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.set_defaults(run=lambda arguments: generate(arguments, parser), go_on=_GO_ON)
@@ -74,6 +85,7 @@ def generate(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     )  # fmt: skip
     try:
         settings = GenerateSettings(**{k: getattr(arguments, k) for k in names}, prepare=not arguments.no_prepare)
+        settings = sharpened_by_default(settings)
     except InputError as error:
         parser.error(str(error))  # exits with code 2
     jobs = list(_with_folders(dict.fromkeys(arguments.images), arguments.out))

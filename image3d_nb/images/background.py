@@ -44,7 +44,7 @@ def object_mask(image: Image.Image, method: str) -> tuple[Image.Image, bool]:
 
 
 def mask_in_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Separate the object in a box from its surroundings by GrabCut.
+    """Separate the object in a box from its surroundings, by GrabCut if OpenCV is installed, else from a plain ground.
 
     Args:
         image: mode RGB, at least 8 x 8 pixels.
@@ -56,36 +56,37 @@ def mask_in_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Ima
     Raises:
         InputError: the box does not lie in the image, or is smaller than 8 x 8 pixels.
         ImageError: no object stands out in the box.
-        ImportError: OpenCV is not installed.
 
     Source:
         Rother, Kolmogorov and Blake 2004, "GrabCut".
     """
     left, top, right, bottom = box
     if not (0 <= left <= right - 8 and right <= image.width and 0 <= top <= bottom - 8 and bottom <= image.height):
-        raise InputError(
-            f"box must be (left, top, right, bottom) within {image.width} x {image.height} pixels, at least 8 x 8; "
-            f"got {box}"
-        )
-    cv2 = require("cv2", extra="rembg", who="a box drawn on the image")
-    small = reduced(image)
-    zoom = small.width / image.width, small.height / image.height
-    pixels = np.asarray(small)
-    # the surroundings must be sampled somewhere: a box of the whole image leaves a border of one pixel
-    x0, y0 = max(round(left * zoom[0]), 1), max(round(top * zoom[1]), 1)
-    x1, y1 = min(round(right * zoom[0]), small.width - 1), min(round(bottom * zoom[1]), small.height - 1)
-    trimap = np.full(pixels.shape[:2], cv2.GC_BGD, np.uint8)
-    trimap[y0:y1, x0:x1] = cv2.GC_PR_FGD
+        size = f"{image.width} x {image.height}"
+        raise InputError(f"box must be (left, top, right, bottom) within {size} pixels, at least 8 x 8; got {box}")
+    if find_spec("cv2") is None:
+        mask = Image.new("L", image.size)
+        mask.paste(object_mask(image.crop(box), "polynomial")[0], box)
+    else:
+        mask = _grabcut_in_box(image, box)
+    if sum(mask.histogram()[128:]) < 0.01 * (right - left) * (bottom - top):
+        raise ImageError(f"a box must hold an object that differs from its surroundings; none stands out in {box}")
+    return mask
+
+
+def _grabcut_in_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    import cv2
+
+    pixels = np.asarray(reduced(image))  # [h, w, 3]
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = (round(edge * width / image.width) for edge in box)
+    trimap = np.full((height, width), cv2.GC_BGD, np.uint8)
+    # a border of one pixel stays background: GrabCut must see some
+    trimap[max(top, 1) : min(bottom, height - 1), max(left, 1) : min(right, width - 1)] = cv2.GC_PR_FGD
     bgr, models = np.ascontiguousarray(pixels[..., ::-1]), [np.zeros((1, 65)), np.zeros((1, 65))]
     cv2.setRNGSeed(0)  # clustering starts from random centres
-    try:
-        cv2.grabCut(bgr, trimap, None, *models, 5, cv2.GC_INIT_WITH_MASK)
-    except cv2.error as error:  # too few pixels of either kind
-        raise ImageError(f"a box must hold an object and leave some background around it; got {box}") from error
-    mask = trimap == cv2.GC_PR_FGD
-    if mask.sum() < 0.01 * (x1 - x0) * (y1 - y0):
-        raise ImageError(f"a box must hold an object that differs from its surroundings; got {box}: none stands out")
-    return _soft(mask, image.size)
+    cv2.grabCut(bgr, trimap, None, *models, 5, cv2.GC_INIT_WITH_MASK)
+    return _soft(trimap == cv2.GC_PR_FGD, image.size)
 
 
 def _soft(mask: np.ndarray, size: tuple[int, int]) -> Image.Image:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._files import data_dir
 from .._optional import require
 from ..errors import ImageError, InputError
+from ..generate import sharpened_by_default
 from ..view import mimebundle
 from ..view._live import box_class, upload_class
 from ..view.sheets import png_bytes
@@ -152,7 +153,7 @@ class Panel:
         return [
             self._head("1. Picture"),
             self._box([
-                self._cell("the picture: draw a box around the object if it is cut out badly", self.picture, 2 * SQUARE),
+                self._cell("the picture; draw a box around an object that is cut out badly", self.picture, 2 * SQUARE),
                 self._cell("what the model will see", self.seen, SQUARE),
                 self._box(controls, "column", flex="1 1 290px"),
             ]),
@@ -171,7 +172,7 @@ class Panel:
             placeholder="a name or a folder",
         )  # fmt: skip
         self.refine = self._w.Checkbox(
-            description="sharpen the front from the picture", indent=False, value=bool(settings.refine),
+            description="sharpen the front from the picture", indent=False, value=sharpened_by_default(settings).refine,
             layout={"width": "auto"},
         )  # fmt: skip
         self.refine.add_class("i3d-refine")

@@ -32,8 +32,8 @@ class Run:
     Attributes:
         folder: holds the record, input.png, views.png, the Gaussians as .ply, and files made from them later.
         record: the record of :func:`image3d_nb.generate_one`.
-        note: the chosen image (picture, sha256, width, height), background and ratio; mark (the box or the mask, in words)
-            and warnings, of newer studios.
+        note: the chosen image (picture, sha256, width, height), background and ratio; of newer studios also mark
+            (the box or the mask, in words) and warnings.
 
     Raises:
         FormatError: the folder does not exist, or misses one of these files.

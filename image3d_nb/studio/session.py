@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._files import atomic_write
 from ..errors import Cancelled, Image3DError, ImageError, InputError
-from ..generate import GenerateSettings, generate_one
+from ..generate import GenerateSettings, generate_one, sharpened_by_default
 from ..images import load_image, sample
 from ..images.background import mask_in_box
 from ..images.doubts import doubts_about_white
@@ -161,7 +161,7 @@ class Session:
         self._notify()
 
     def draw_box(self, box: tuple[int, int, int, int]) -> None:
-        """Cut out the object in a box by GrabCut, whatever ``background`` is.
+        """Cut out the object in a box, by GrabCut if OpenCV is installed, whatever ``background`` is.
 
         Args:
             box: left, top, right, bottom, in pixels of the image; right and bottom are excluded.
@@ -169,7 +169,6 @@ class Session:
         Raises:
             InputError: the box does not lie in the image, or is smaller than 8 x 8 pixels.
             ImageError: no image is chosen, or no object stands out in the box. What was marked before stays.
-            ImportError: OpenCV is not installed.
         """
         mask = mask_in_box(self._chosen().convert("RGB"), box)
         with self._lock:
@@ -285,7 +284,7 @@ class Session:
             note = {**self._source, "background": self.background, "ratio": self.ratio}
             note |= {"mark": self.mark, "warnings": list(doubts)}
             name = self.name
-        asked = dataclasses.replace(settings, formats=("ply",), prepare=False)
+        asked = dataclasses.replace(sharpened_by_default(settings), formats=("ply",), prepare=False)
 
         def job(on_step: OnStep, cancelled: Asked) -> Run:
             done = _generate(seen, name, note, asked, self.folder, on_step, cancelled)

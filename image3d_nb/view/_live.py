@@ -1,4 +1,4 @@
-"""Our own widgets, made with anywidget: a flip book, a before/after slider, an upload, a box on an image. panel_js/ has their scripts."""
+"""Our own widgets, made with anywidget: a flip book, a before/after slider, an upload, a box. panel_js/: their scripts."""
 
 from __future__ import annotations
 
