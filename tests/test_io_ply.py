@@ -325,7 +325,9 @@ def test_the_elements_that_sharp_adds(tmp_path: Path) -> None:
     """Camera and colour space after the rows, as apple/ml-sharp writes them; its world is that of 3DGS."""
     kinds = {"extrinsic": ("f4", 16), "intrinsic": ("f4", 9), "image_size": ("u4", 2), "frame": ("i4", 2)}
     kinds |= {"disparity": ("f4", 2), "color_space": ("u1", 1), "version": ("u1", 3)}
-    elements = [PlyElement.describe(np.ones(count, [(name, kind)]), name) for name, (kind, count) in kinds.items()]
+    elements = [
+        PlyElement.describe(np.ones(count, [(name, kind)]), name) for name, (kind, count) in kinds.items()
+    ]
     gaussians = example()
     plyfile_write(tmp_path / "a.ply", gaussians, elements=tuple(elements))
     with pytest.warns(UserWarning, match="left out: extrinsic, intrinsic, .*color_space, version") as told:

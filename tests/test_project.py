@@ -30,7 +30,6 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 TESTED = ("notebook", "test")  # the extras that make test installs
 
-
 def python_files() -> list[Path]:
     folders = ("image3d_nb", "tests", "tools", "benchmarks")
     found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]

@@ -1,4 +1,4 @@
-"""Our own widgets, made with anywidget: a flip book, a before/after slider, an upload, a box. panel_js/: their scripts."""
+"""Our own widgets, made with anywidget: flip book, before/after slider, upload, box. Their scripts: panel_js/."""
 
 from __future__ import annotations
 
