@@ -259,9 +259,9 @@ def test_a_box_outside_is_refused(studio: Studio, box: tuple[int, int, int, int]
     assert studio.box is None
 
 
-def test_a_box_needs_a_picture_and_an_object(studio: Studio) -> None:
+def test_a_box_needs_a_picture_and_an_object(studio: Studio, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="upload"):
-        studio.draw_box((0, 0, 20, 20))
+        session.Session(tmp_path).draw_box((0, 0, 20, 20))
     studio.upload(as_bytes(Image.new("RGB", (64, 64), (90, 90, 90))), "grey.png")
     with pytest.raises(ImageError, match="box"):
         studio.draw_box((10, 10, 40, 40))
