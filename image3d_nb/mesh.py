@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._texture_sheet import texture_sheet
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class Mesh:
     def merge(parts: Sequence[Mesh]) -> Mesh:
         """Several meshes as one. Parts that overlap still overlap: their solids are not united.
 
-        Parts without colours become grey beside coloured ones, as they are drawn; different textures are stacked into a
+        Parts without colours become grey beside coloured ones, as they are drawn; different textures are put into a
         new one. Normals stay if all parts have them.
 
         Args:
@@ -386,8 +387,11 @@ def _joined_textures(parts: Sequence[Mesh]) -> tuple[Floats | None, NDArray[np.u
         raise InputError(f"textured parts cannot be merged with others; got {len(textures)} of {len(parts)} textured")
     if all(np.array_equal(texture, textures[0]) for texture in textures[1:]):
         return np.concatenate(uvs), textures[0]
-    texture, stacked = _stacked_textures(textures, uvs)
-    return stacked, texture
+    for some in uvs:
+        if len(some) and (some.min() < 0 or some.max() > 1):
+            raise InputError(f"uvs must be in [0, 1] to join textures; got {some.min():.4g} to {some.max():.4g}")
+    texture, places, _ = texture_sheet(textures, margin=1)
+    return np.concatenate([some * place[:2] + place[2:] for some, place in zip(uvs, places, strict=True)]), texture
 
 
 def _require(array: Floats | NDArray[np.integer], name: str, columns: int) -> None:
@@ -415,29 +419,3 @@ def _bilinear(texture: NDArray[np.uint8], uvs: Floats) -> Floats:
     top = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
     low = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
     return (top * (1 - fy) + low * fy) / 255
-
-
-def _stacked_textures(textures: Sequence[NDArray[np.uint8]], uvs: Sequence[Floats]) -> tuple[NDArray[np.uint8], Floats]:
-    """Stack several textures, with a border so that none bleeds into the next.
-
-    Returns:
-        The texture, and the uvs [sum of n, 2] in it.
-
-    Raises:
-        InputError: uvs outside [0, 1].
-    """
-    for some in uvs:
-        if len(some) and (some.min() < 0 or some.max() > 1):
-            raise InputError(
-                f"uvs must be in [0, 1] to stack textures; got {some.min():.4g} to {some.max():.4g}"
-            )
-    width = max(texture.shape[1] for texture in textures) + 2
-    height = sum(texture.shape[0] + 2 for texture in textures)
-    rows, stacked, top = [], [], 0
-    for texture, some in zip(textures, uvs, strict=True):
-        h, w = texture.shape[:2]
-        rows.append(np.pad(texture, ((1, 1), (1, width - w - 1), (0, 0)), mode="edge"))
-        x, y = 1 + some[:, 0] * w, top + 1 + (1 - some[:, 1]) * h
-        stacked.append(np.stack([x / width, 1 - y / height], axis=1))
-        top += h + 2
-    return np.concatenate(rows), np.concatenate(stacked)

@@ -86,15 +86,6 @@ def test_the_hole_of_a_ring_is_background() -> None:
     assert np.asarray(remove_background(ball, "polynomial"))[SIDE // 2, SIDE // 2, 3] == 255
 
 
-def test_an_object_that_touches_the_border() -> None:
-    mask = (np.abs(U) < 0.4) & (V > -0.3)
-    picture = np.where(mask[..., None], [0.2, 0.5, 0.3], BACKGROUNDS["gradient"])
-    with pytest.warns(UserWarning, match=r"border \(bottom\)"):
-        cut = remove_background(picture, "polynomial")
-    found = np.asarray(cut)[..., 3] >= 128
-    assert (found & mask).sum() / (found | mask).sum() >= 0.95
-
-
 def test_large_images_keep_their_size() -> None:
     content, mask = photo("red ball", "white")
     large = load_image(content).resize((1500, 1500))

@@ -14,6 +14,8 @@ from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError
 from image3d_nb.gaussians import SH_C0, Gaussians
 
+from .test_io_ply import assert_same
+
 LIMITS = [f"{end}_{name}" for name in ("x", "y", "z", "scale_x", "scale_y", "scale_z") for end in ("min", "max")]
 COLORS = [f"{end}_{name}" for name in "rgb" for end in ("min", "max")]
 WORDS = ["packed_position", "packed_rotation", "packed_scale", "packed_color"]
@@ -144,9 +146,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"byte_order": ">"}, {"text": True}])
-def test_other_encodings_are_refused(tmp_path: Path, options: dict[str, str]) -> None:
-    with pytest.raises(FormatError, match="binary_little_endian"):
-        io3d.load(written(tmp_path / "a.ply", elements(10), **options))
+def test_other_encodings_read_the_same(tmp_path: Path, options: dict[str, str]) -> None:
+    plain = io3d.load(written(tmp_path / "a.ply", elements(10, 1)))
+    assert_same(io3d.load(written(tmp_path / "b.ply", elements(10, 1), **options)), plain)
 
 
 def test_limits_that_are_not_finite_are_bad_rows(tmp_path: Path) -> None:

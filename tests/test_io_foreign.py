@@ -14,13 +14,10 @@ from PIL import Image
 
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError, InputError
-from image3d_nb.gaussians import Gaussians
 from image3d_nb.mesh import Mesh
 
-from .foreign_files import FOREIGN
 from .gltf_scenes import PIXELS, SIDES, TETRA, UVS, Scene, skinned_scene, uv_scene
 from .mesh_samples import ball, plain, textured, volume
-from .test_io_ply import example
 
 TETRA_V = "".join(f"v {x:g} {y:g} {z:g}\n" for x, y, z in TETRA)
 TETRA_F = "".join(f"f {a} {b} {c}\n" for a, b, c in SIDES + 1)
@@ -288,24 +285,6 @@ def test_compressed_data_beside_plain_data_is_not_needed(tmp_path: Path) -> None
     np.testing.assert_array_equal(load(tmp_path, "a.gltf", scene.text()).texture, PIXELS)
 
 
-@pytest.mark.parametrize("change", ["", "end solid", "no end", "BOM", "long name", "one line", "CR"])
-def test_texts_of_an_stl(tmp_path: Path, change: str) -> None:
-    text = FOREIGN["text.stl"].decode().replace("end solid", "endsolid")
-    if change == "end solid":
-        text = text.replace("endsolid", "end solid")
-    elif change == "no end":
-        text = text[: text.index("endsolid")]
-    elif change == "BOM":
-        text = "\ufeff" + text
-    elif change == "long name":
-        text = text.replace("mug of", "x" * 9000, 1)
-    elif change == "one line":
-        text = " ".join(text.split())
-    elif change == "CR":
-        text = text.replace("\n", "\r")
-    assert volume(load(tmp_path, "a.stl", text)) == pytest.approx(1 / 6)
-
-
 @pytest.mark.parametrize("origin", [(500_000.0, 4_500_000.0, 0.0), (4.2e5, 5.6e6, 300.0)])
 def test_coordinates_of_maps_move_to_a_local_origin(tmp_path: Path, origin: tuple[float, float, float]) -> None:
     far = TETRA * 0.1 + np.array(origin)
@@ -338,30 +317,6 @@ def test_positions_that_float32_holds_do_not_move(tmp_path: Path) -> None:
             io3d.save(mesh, tmp_path / f"a{suffix}")
             back = io3d.load(tmp_path / f"a{suffix}")
             np.testing.assert_array_equal(back.vertices[back.faces], mesh.vertices[mesh.faces])  # type: ignore[union-attr]
-
-
-def test_flat_gaussians_have_a_third_scale_of_zero(tmp_path: Path) -> None:
-    gaussians = example(30, degree=0)
-    io3d.save(gaussians, tmp_path / "a.ply", "opengl")
-    content = (tmp_path / "a.ply").read_bytes()
-    start = content.index(b"end_header\n") + 11
-    rows = np.delete(np.frombuffer(content[start:], "<f4").reshape(30, 14), 9, axis=1)  # scale_2
-    header = content[:start].replace(b"property float scale_2\n", b"")
-    (tmp_path / "b.ply").write_bytes(header + rows.tobytes())
-    with pytest.warns(UserWarning, match="third scale"):
-        flat = io3d.load(tmp_path / "b.ply", "opengl")
-    assert isinstance(flat, Gaussians)
-    np.testing.assert_allclose(flat.scales[:, :2], gaussians.scales[:, :2], rtol=1e-6)
-    assert not flat.scales[:, 2].any()
-    np.testing.assert_array_equal(flat.quats, gaussians.quats)
-
-
-def test_all_of_them_are_read(tmp_path: Path) -> None:
-    for name, content in FOREIGN.items():
-        (tmp_path / name).write_bytes(content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            assert len(io3d.load(tmp_path / name).faces) >= 3, name  # type: ignore[union-attr]
 
 
 # ---- trimesh in memory -----------------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ HOSTILE: list[tuple[Callable[[Json], None], str]] = [
     (set_at("nodes.0.children", 7), "children must be a list; got 7"),
     (set_at("nodes.0.matrix", [1] * 15), "matrix must be 16 finite numbers; got a list of 15"),
     (set_at("nodes.0.scale", [1e300] * 3), "scale must be 3 finite numbers"),
+    (set_at("nodes.0.scale", [1, 1, 10**400]), "scale must be 3 finite numbers"),
     (set_at("nodes.0.scale", [1e29, 1, 1]), "NONE"),
     (set_at("nodes.0.rotation", [0, 0, 0, 0]), "quaternion longer than 0"),
     (set_at("nodes.0.mesh", 10**30), "mesh must be one of the 1 meshes; got a number above"),

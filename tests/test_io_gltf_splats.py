@@ -81,7 +81,7 @@ def test_colours_for_viewers_of_points_are_linear() -> None:
 
 
 def test_the_class_chooses_between_mesh_and_gaussians(tmp_path: Path) -> None:
-    for suffix in SUFFIXES:
+    for suffix in (*SUFFIXES, ".ply"):
         io3d.save(ball(), tmp_path / f"mesh{suffix}")
         io3d.save(example(), tmp_path / f"splats{suffix}")
         assert repr(io3d.load(tmp_path / f"mesh{suffix}")).startswith("Mesh(")

@@ -14,7 +14,7 @@ from plyfile import PlyData, PlyElement
 
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError, InputError
-from image3d_nb.gaussians import SH_C0, Gaussians
+from image3d_nb.gaussians import Gaussians
 from image3d_nb.io import ply
 
 
@@ -92,13 +92,6 @@ def test_plyfile_reads_what_we_write(tmp_path: Path, degree: int) -> None:
         np.testing.assert_allclose(data["vertex"][name], column, rtol=2e-6, atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("degree", [0, 1, 2, 3])
-def test_we_read_what_plyfile_writes(tmp_path: Path, degree: int) -> None:
-    gaussians = example(degree=degree)
-    plyfile_write(tmp_path / "a.ply", gaussians)
-    assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
-
-
 def test_columns_are_the_published_ones(tmp_path: Path) -> None:
     io3d.save(example(), tmp_path / "lgm.ply")
     io3d.save(example(degree=3), tmp_path / "inria.ply")
@@ -166,20 +159,6 @@ def test_other_encodings(tmp_path: Path, options: dict[str, Any], degree: int) -
     gaussians = example(degree=degree)
     plyfile_write(tmp_path / "a.ply", gaussians, **options)
     assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
-
-
-def test_doubles_integers_extra_columns_lists_and_elements(tmp_path: Path) -> None:
-    gaussians = example()
-    faces = np.array([([0, 1, 2],), ([1, 2, 3],)], [("vertex_indices", "O")])
-    plyfile_write(
-        tmp_path / "a.ply",
-        gaussians,
-        kinds=dict.fromkeys(("x", "y", "z", "opacity"), "f8") | {"label": "i2", "red": "u1"},
-        extra={"label": np.arange(50), "red": np.arange(50), "nx": np.ones(50)},
-        elements=(PlyElement.describe(faces, "face"),),
-    )
-    with pytest.warns(UserWarning, match="left out: face"):
-        assert_same(io3d.load(tmp_path / "a.ply", "opengl"), gaussians)
 
 
 def big_endian(value: Any) -> bytes:
@@ -270,16 +249,6 @@ def body_and_header(gaussians: Gaussians) -> tuple[bytes, bytes]:
     return header + mark, body
 
 
-@pytest.mark.parametrize("count", [b"21", b"1000000000000000", b"999999999999999999999999999", b"-3", b"x"])
-@pytest.mark.parametrize("text", [False, True])
-def test_wrong_counts(tmp_path: Path, count: bytes, text: bool) -> None:
-    plyfile_write(tmp_path / "a.ply", example(20), text=text)
-    content = (tmp_path / "a.ply").read_bytes()
-    (tmp_path / "a.ply").write_bytes(content.replace(b"vertex 20\n", b"vertex " + count + b"\n"))
-    with pytest.raises(FormatError, match="must"):
-        io3d.load(tmp_path / "a.ply")
-
-
 def test_padding_after_the_rows_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "a.ply").write_bytes(bytes(ply.write(example(), "a")["a"]) + b"\0\0\n")
     assert len(io3d.load(tmp_path / "a.ply")) == 50
@@ -325,9 +294,7 @@ def test_the_elements_that_sharp_adds(tmp_path: Path) -> None:
     """Camera and colour space after the rows, as apple/ml-sharp writes them; its world is that of 3DGS."""
     kinds = {"extrinsic": ("f4", 16), "intrinsic": ("f4", 9), "image_size": ("u4", 2), "frame": ("i4", 2)}
     kinds |= {"disparity": ("f4", 2), "color_space": ("u1", 1), "version": ("u1", 3)}
-    elements = [
-        PlyElement.describe(np.ones(count, [(name, kind)]), name) for name, (kind, count) in kinds.items()
-    ]
+    elements = [PlyElement.describe(np.ones(count, [(name, kind)]), name) for name, (kind, count) in kinds.items()]
     gaussians = example()
     plyfile_write(tmp_path / "a.ply", gaussians, elements=tuple(elements))
     with pytest.warns(UserWarning, match="left out: extrinsic, intrinsic, .*color_space, version") as told:
@@ -404,7 +371,7 @@ def test_words_where_numbers_should_be(tmp_path: Path) -> None:
     lines = (tmp_path / "a.ply").read_text().splitlines()
     lines[-1] = " ".join(["many"] * 14)
     (tmp_path / "a.ply").write_text("\n".join(lines) + "\n")
-    with pytest.raises(FormatError, match="must hold what its header says"):
+    with pytest.raises(FormatError, match="must be whole"):
         io3d.load(tmp_path / "a.ply")
 
 
@@ -472,12 +439,3 @@ def test_lgm_bytes_are_a_ply(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.stack([vertex[name] for name in ply.LGM_COLUMNS], axis=1), lgm_table(tensor))
     kept = tensor[:, tensor[0, :, 3] >= 0.005]
     torch.testing.assert_close(io3d.load(tmp_path / "a.ply", "opengl").to_lgm(), kept, rtol=1e-5, atol=2e-6)
-
-
-def colour(f_dc: float) -> float:
-    return 0.5 + SH_C0 * f_dc
-
-
-def test_colours_are_those_of_the_first_coefficient() -> None:
-    gaussians = example(3)
-    assert gaussians.rgb[0, 0].item() == pytest.approx(colour(gaussians.sh[0, 0, 0].item()))

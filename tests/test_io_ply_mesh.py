@@ -14,12 +14,11 @@ from plyfile import PlyData, PlyElement
 
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError
-from image3d_nb.gaussians import Gaussians
 from image3d_nb.io import ply_mesh
 from image3d_nb.mesh import Mesh
 
 from .mesh_samples import ball, is_closed, plain, textured
-from .test_io_ply import example
+from .test_io_gltf import same_mesh
 
 SAMPLES = {"vertex colours": ball(), "texture": textured(ball()), "plain": plain(ball())}
 
@@ -30,14 +29,7 @@ def test_round_trip(tmp_path: Path, kind: str) -> None:
     io3d.save(mesh, tmp_path / "a.ply", strict=True)
     back = io3d.load(tmp_path / "a.ply")
     assert isinstance(back, Mesh)
-    np.testing.assert_array_equal(back.vertices, mesh.vertices)
-    np.testing.assert_array_equal(back.faces, mesh.faces)
-    np.testing.assert_allclose(back.normals, mesh.vertex_normals(), rtol=0, atol=1e-6)
-    for name, atol in (("vertex_colors", 0.5 / 255 + 1e-6), ("uvs", 0), ("texture", 0)):
-        a, b = getattr(back, name), getattr(mesh, name)
-        assert (a is None) == (b is None), name
-        if a is not None:
-            np.testing.assert_allclose(a, b, rtol=0, atol=atol, err_msg=name)
+    same_mesh(back, mesh, colors_atol=0.5 / 255 + 1e-6)
     assert is_closed(back)
     back.vertices[:] = 0  # owns its memory
 
@@ -168,13 +160,6 @@ def test_a_texture_that_is_not_there_is_told(tmp_path: Path) -> None:
         mesh = io3d.load(tmp_path / "a.ply")
     assert caught[0].filename == __file__
     np.testing.assert_array_equal(mesh.uvs, textured(ball()).uvs)  # type: ignore[union-attr]
-
-
-def test_gaussians_and_meshes_are_told_apart(tmp_path: Path) -> None:
-    io3d.save(example(), tmp_path / "splats.ply")
-    io3d.save(ball(), tmp_path / "mesh.ply")
-    assert isinstance(io3d.load(tmp_path / "splats.ply"), Gaussians)
-    assert isinstance(io3d.load(tmp_path / "mesh.ply"), Mesh)
 
 
 # ---- bad files -------------------------------------------------------------------------------------------------------

@@ -201,14 +201,6 @@ def test_more_colours_than_the_palette_holds_are_a_loss(tmp_path: Path, monkeypa
 # ---- bad files -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
-def test_truncated(tmp_path: Path, share: float) -> None:
-    _, content = saved(tmp_path / "a.sog")
-    (tmp_path / "a.sog").write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(FormatError, match=r"a\.sog: .* must"):
-        io3d.load(tmp_path / "a.sog")
-
-
 def test_not_this_format(tmp_path: Path) -> None:
     (tmp_path / "a.sog").write_bytes(b"no zip at all")
     with pytest.raises(FormatError, match="zip"):
@@ -233,9 +225,9 @@ def with_part(part: str, **changes: Any) -> Callable[[dict[str, Any]], dict[str,
         (lambda meta: meta | {"quats": []}, "quats.*object"),
         (with_part("means", files=["means_l.webp"]), r"files\[1\]"),
         (with_part("means", mins=[0, 0, "0"]), "mins"),
-        (with_part("means", maxs=[0, 0, float("nan")]), "maxs"),
+        (with_part("means", maxs=[0, 0, float("nan")]), "NaN"),
         (with_part("means", maxs=[0, 0, 10**400]), "maxs"),
-        (with_part("scales", codebook=[]), "codebook.*scales"),
+        (with_part("scales", codebook=[]), "scales.codebook"),
         (with_part("sh0", codebook=[0.5] * 10), "numbers below 10"),
         (with_part("shN", bands=4), "bands"),
         (with_part("shN", count=250), "numbers below 250"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import math
 import re
@@ -17,7 +16,6 @@ import torch
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError, InputError
 from image3d_nb.gaussians import Gaussians
-from image3d_nb.io import spz
 
 from .test_io_ply import example
 
@@ -113,15 +111,6 @@ def test_a_second_round_trip_changes_nothing(tmp_path: Path) -> None:
     io3d.save(example(100, 3), tmp_path / "a.spz")
     io3d.save(io3d.load(tmp_path / "a.spz"), tmp_path / "b.spz")
     assert (tmp_path / "a.spz").read_bytes() == (tmp_path / "b.spz").read_bytes()
-
-
-@pytest.mark.parametrize("scale", [1e-25, 1e25])
-def test_quaternions_of_any_length(tmp_path: Path, scale: float) -> None:
-    gaussians = example(50)
-    io3d.save(gaussians, tmp_path / "a.spz")
-    io3d.save(dataclasses.replace(gaussians, quats=gaussians.quats * scale), tmp_path / "b.spz")
-    a, b = (io3d.load(tmp_path / name).quats for name in ("a.spz", "b.spz"))
-    torch.testing.assert_close(a, b, rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
@@ -254,30 +243,6 @@ def bomb(megabytes: int, start: bytes) -> bytes:
         return packer.compress(content) + packer.flush(zlib.Z_FULL_FLUSH)
 
     return b"\x1f\x8b\x08" + bytes(7) + deflated(start) + deflated(bytes(1 << 20)) * megabytes + bytes(8)
-
-
-@pytest.mark.parametrize("count", [1, 1000, 2**32 - 1])
-def test_a_bomb_is_not_unpacked(tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    unpacked = []
-    unpacker = zlib.decompressobj
-
-    class Counting:
-        def __init__(self, kind: int) -> None:
-            self.real = unpacker(kind)
-
-        def decompress(self, data: bytes, limit: int) -> bytes:
-            content = self.real.decompress(data, limit)
-            unpacked.append(len(content))
-            return content
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.real, name)
-
-    (tmp_path / "a.spz").write_bytes(bomb(256, header(3, count)))
-    monkeypatch.setattr(spz.zlib, "decompressobj", Counting)
-    with pytest.raises(FormatError, match=r"the count is wrong|cannot hold them"):
-        io3d.load(tmp_path / "a.spz")
-    assert sum(unpacked) <= 1000 * 20 + 100
 
 
 # ---- extensions ------------------------------------------------------------------------------------------------------

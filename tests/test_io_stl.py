@@ -76,10 +76,15 @@ def as_text(mesh: Mesh, ends: str = "\n", name: str = "a vertex of facets") -> s
     return ends.join([*lines, f"endsolid {name}", ""])
 
 
-@pytest.mark.parametrize("change", ["", "crlf", "capitals", "tabs", "two solids"])
+@pytest.mark.parametrize(
+    "change",
+    ["", "crlf", "cr", "capitals", "tabs", "one line", "two solids", "end solid", "no end", "BOM", "long name"],
+)
 def test_text(tmp_path: Path, change: str) -> None:
     mesh = plain(ball())
-    text = as_text(mesh, "\r\n" if change == "crlf" else "\n")
+    text = as_text(mesh, {"crlf": "\r\n", "cr": "\r", "one line": " "}.get(change, "\n"))
+    text = {"end solid": text.replace("endsolid", "end solid"), "no end": text[: text.index("endsolid")],
+            "BOM": f"\ufeff{text}", "long name": text.replace("a vertex", "x" * 9000, 1)}.get(change, text)  # fmt: skip
     if change == "capitals":
         text = text.replace("vertex ", "VERTEX ").replace("endfacet", "ENDFACET")
     if change == "tabs":

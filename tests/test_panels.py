@@ -259,17 +259,6 @@ def test_saved_notebook_keeps_a_picture_and_one_steady_line(tiny_pipe: LGMFullPi
         assert np.asarray(picture).std() > 1 or "denoise" in text
 
 
-def test_panels_go_into_boxes(tiny_pipe: LGMFullPipeline) -> None:
-    picture = noise(8, 8)
-    made = [
-        gallery(picture),
-        compare(picture, picture),
-        turntable(square(), frames=1, size=16),
-        watch(tiny_pipe).widget,
-    ]
-    assert ipywidgets.VBox(made).children == tuple(made)
-
-
 EMPTY = Mesh(np.zeros((3, 3)), np.zeros((0, 3), int))
 PICTURE = Image.new("RGB", (8, 8))
 

@@ -88,21 +88,6 @@ def test_another_type_is_a_sentence(call: Any, bad: object) -> None:
         call(bad)
 
 
-def test_a_million_gaussians_warn_at_the_caller_and_the_data_are_right() -> None:
-    many = ring(20)[torch.arange(1_000_000) % 24]
-    with pytest.warns(UserWarning, match="1,000,000 .* 43 MB") as caught:
-        scene = make_scene(many, "show")
-    assert caught[0].filename == __file__
-    marks, counts = np.unique(row_marks(payload(scene)["splats"]), return_counts=True)
-    assert np.array_equal(marks, np.unique(row_marks(payload(make_scene(ring(20), "show"))["splats"])))
-    assert sorted(counts) == [41_666] * 8 + [41_667] * 16  # 1,000,000 over 24
-
-
-def row_marks(rows: bytes) -> NDArray[np.uint64]:
-    """One number a row of 32 bytes, equal where the rows are."""
-    return np.frombuffer(rows, np.uint64).reshape(-1, 4) @ np.array([1, 3, 5, 7], np.uint64) ** np.uint64(9)
-
-
 def test_many_faces_warn() -> None:
     mesh = torus("grey")
     with pytest.warns(UserWarning, match="301,824"):

@@ -66,32 +66,6 @@ def test_depth_order_is_exact() -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["0", "50000"]
 
 
-def test_each_file_imports_what_earlier_ones_export() -> None:
-    exported: dict[str, set[str]] = {}
-    wanted: set[str] = set()
-    for name in FILES:
-        source = source_of(name)
-        imports = re.findall(r'^import \{ (.+) \} from "\./(\w+)\.js";$', source, re.MULTILINE)
-        assert len(imports) == len(re.findall(r"^import ", source, re.MULTILINE)), name
-        for names, home in imports:
-            assert set(names.split(", ")) <= exported[home], (name, home)
-            wanted |= set(names.split(", "))
-        exported[name] = set(re.findall(r"^export (?:async )?(?:function|const) (\w+)", source, re.MULTILINE))
-    assert {path.stem for path in SOURCES.glob("*.js")} == set(FILES)
-    assert set().union(*exported.values()) == wanted | ENTRANCES
-
-
-@pytest.mark.parametrize("name", [f"{name}.js" for name in FILES] + ["page.css", "viewer.css", "page.html"])
-def test_style_of_the_sources(name: str) -> None:
-    lines = (SOURCES / name).read_text("utf-8").splitlines()
-    assert max(len(line) for line in lines) <= 120
-    assert len(lines) <= 280
-    assert all(line.isascii() for line in lines)  # a frame takes the encoding of the page around it
-    if name.endswith(".js"):
-        assert lines[0].startswith("// "), "a file begins with what it is for"
-        assert [number for number, line in enumerate(lines, 1) if line != line.rstrip() or "\t" in line] == []
-
-
 def test_widget_style_touches_nothing_else_in_a_notebook() -> None:
     style = re.sub(r"/\*.*?\*/", "", viewer_style(page=False), flags=re.DOTALL)
     style = re.sub(r"@\w+ \([^)]*\) \{", "", style)

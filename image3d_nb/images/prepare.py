@@ -94,15 +94,7 @@ def prepare_image(
 def prepared(
     image: Source, size: int = 256, ratio: float = 0.8, background: str = "auto", mask: Source | None = None
 ) -> Prepared:
-    """The result of :func:`prepare_image`, and its warnings as sentences.
-
-    Args:
-        image: as for :func:`prepare_image`.
-        size: as there.
-        ratio: as there.
-        background: as there.
-        mask: as there.
-    """
+    """The result of :func:`prepare_image`, and its warnings as sentences; the same arguments."""
     if not isinstance(size, int) or not 8 <= size <= 8192:
         raise InputError(f"size must be a whole number from 8 to 8192 pixels; got {size!r}")
     if not 0 < ratio <= 1:

@@ -1,19 +1,13 @@
-"""Meshes of other programs: our checks around trimesh, which parses their files.
+"""Meshes of other programs: what their readers share.
 
-trimesh loads what it can and rarely says what it left out. So each reader hands it a text or a document whose known
-troubles are already removed, and examines what comes back:
-
-- positions must be finite; normals, texture coordinates and colours that are not are left out, with a warning;
-- colours above 1 are bytes or are limited to 1;
-- coordinates that float32 cannot hold (those of maps) are moved to a local origin, with a warning;
-- a text that is cut off loads as far as it goes; where the file says how many faces it has, a warning counts them.
-
-Specification: https://trimesh.org (5 or later)
+- Positions must be finite; normals, texture coordinates and colours that are not are left out, with a warning.
+- Colours above 1 are bytes, or are limited to 1.
+- Coordinates that float32 cannot hold (those of maps) are moved to a local origin, with a warning.
+- A text that is cut off loads as far as it goes; where the file says how many faces it has, a warning counts them.
 """
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..errors import FormatError
+from ..images.caller import warn
 
 _MOST_NOTES = 6
 _VISIBLE = 1e-5
@@ -36,16 +31,14 @@ _CALL, _MOST_COSTS = 2000, 3e8
 
 @contextmanager
 def parsing(kind: str) -> Iterator[None]:
-    """Turn whatever trimesh or plyfile raises into a FormatError.
+    """Turn whatever plyfile raises into a FormatError.
 
     Args:
-        kind: of file, for the message: "an .obj".
+        kind: of file, for the message.
 
     Raises:
         FormatError: the file could not be read.
     """
-    log = logging.getLogger("trimesh")
-    disabled, log.disabled = log.disabled, True
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -54,11 +47,9 @@ def parsing(kind: str) -> Iterator[None]:
             yield
     except FormatError:
         raise
-    except Exception as error:  # its loaders raise whatever their code runs into
+    except Exception as error:  # it raises whatever its code runs into
         reason = f"{type(error).__name__}: {str(error)[:160]}"
-        raise FormatError(f"the lines or bytes of {kind} must be a whole mesh; reading stops with {reason}") from error
-    finally:
-        log.disabled = disabled
+        raise FormatError(f"the lines or bytes of {kind} must be whole; reading stops with {reason}") from error
 
 
 def warn_left_out(notes: list[str], kind: str, holder: str = "a Mesh") -> None:
@@ -74,7 +65,7 @@ def warn_left_out(notes: list[str], kind: str, holder: str = "a Mesh") -> None:
     notes = list(dict.fromkeys(notes))
     more = f" and {len(notes) - _MOST_NOTES} more" if len(notes) > _MOST_NOTES else ""
     listed = "; ".join(notes[:_MOST_NOTES])
-    warnings.warn(f"{holder} does not hold all of this {kind}; left out: {listed}{more}", stacklevel=4)
+    warn(f"{holder} does not hold all of this {kind}; left out: {listed}{more}")
 
 
 def finite_or_none(rows: np.ndarray | None, name: str, notes: list[str]) -> np.ndarray | None:

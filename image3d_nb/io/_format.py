@@ -23,7 +23,7 @@ def _nothing_lost(obj: Any) -> list[str]:  # noqa: ARG001  (every format gets it
 
 @dataclass(frozen=True)
 class Format:
-    """One entry of the registry; each module of this sub-package offers its own as ``FORMAT``.
+    """One entry of the registry in :mod:`.files`.
 
     Two formats may share a suffix: a .ply holds Gaussians or a mesh. Their ``holds`` and ``sniff`` tell them apart.
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .._texture_sheet import texture_sheet
 from ..errors import FormatError, InputError
 from ..mesh import Mesh
 from . import _textures
@@ -23,6 +24,8 @@ from ._foreign import finite_or_none, local_float32
 
 _NEAR = 1e-3
 """Texture coordinates this close to [0, 1] count as its border."""
+_MOST_SIDE = 8192
+"""Of a texture that holds several images, pixels."""
 _MOST_LAID_OUT = 4096 * 4096
 """Limit on the pixels of repeating images that are tiled: 50 MB."""
 
@@ -194,7 +197,7 @@ def _textured(parts: list[Part], notes: list[str]) -> tuple[list[Part], np.ndarr
         return [replace(part, colors=None) for part in parts], parts[0].image
     parts = [part if part.image is not None else _painted(part) for part in parts]
     images = list({id(part.image): part.image for part in parts if part.image is not None}.values())
-    texture, places, divisor = _textures.pack(images)
+    texture, places, divisor = texture_sheet(images, margin=2, most_side=_MOST_SIDE)
     if divisor > 1:
         notes.append(f"the full size of {len(images)} textures, reduced to 1/{divisor} to fit into one")
     place_of = {id(image): place for image, place in zip(images, places, strict=True)}

@@ -1,8 +1,7 @@
-"""The text of .obj and .mtl files, made plain for trimesh.
+"""The text of .obj and .mtl files.
 
-trimesh takes an .obj for what most programs write: one form of line for all rows of a kind, indices above 0, polygons
-without a dent, one library of materials. :func:`plain_text` writes the same mesh in that form. Rows of numbers pass
-through as they are; faces become triangles.
+Read here, because trimesh takes an .obj for what most programs write: one form of line for all rows of a kind, indices
+above 0, polygons without a dent, one library of materials.
 
 Specification: http://paulbourke.net/dataformats/obj/ and http://paulbourke.net/dataformats/mtl/
 """
@@ -25,7 +24,6 @@ _LONGEST = 1 << 20
 _AT_ONCE = 1 << 15
 _OPTIONS = {"-o": 3, "-s": 3, "-t": 3, "-mm": 2}
 """Options of map_Kd with at most that many numbers; all others have one word."""
-_UNUSUAL = re.compile(r"[^0-9eE+\-. \n]")
 _NOT_FINITE = re.compile(r"nan|inf|#|\?", re.IGNORECASE)
 """How programs print NaN and infinity: nan, -nan(ind), 1.#QNAN, 1.#INF, inf, ???."""
 
@@ -39,16 +37,20 @@ class Material:
 
 
 @dataclass
-class PlainText:
-    """An .obj that trimesh reads right.
+class ObjText:
+    """The mesh of an .obj.
 
     Attributes:
-        text: its material names are places in ``materials``.
+        rows: "v" [V, 3] or, with colours, [V, 6]; "vt" [n, 2]; "vn" [n, 3]; NaN for numbers that are missing.
+        corners: [T, 3, 3], of each triangle's corners the places in "v", "vt" and "vn"; -1 for none.
+        material: [T], places in ``materials``.
         materials: names, in the order of their first use; "" for faces before the first ``usemtl``.
         libraries: names of .mtl files.
     """
 
-    text: str
+    rows: dict[str, np.ndarray]
+    corners: np.ndarray
+    material: np.ndarray
     materials: list[str]
     libraries: list[str]
 
@@ -63,8 +65,8 @@ def sniff(buffer: memoryview) -> bool:
     return "v" in words and sum(word in _WORDS for word in words) > 0.9 * len(words) - 1
 
 
-def plain_text(content: bytes, notes: list[str]) -> PlainText:
-    """The mesh of an .obj in the form that trimesh expects.
+def parse(content: bytes, notes: list[str]) -> ObjText:
+    """Read an .obj; polygons become triangles.
 
     Args:
         content: the file.
@@ -91,25 +93,8 @@ def plain_text(content: bytes, notes: list[str]) -> PlainText:
     corners, sizes = _corners(lines, at, notes)
     if not (sizes >= 3).any():
         raise FormatError('an .obj must have faces of 3 corners or more, lines "f"; there is none')
-    positions = np.empty((0, 3))
-    if sizes.max() > 3:
-        positions = np.array([row.split()[:3] for row in rows["v"]], np.float64)
-    triangles, polygon = triangles_of(positions, corners[:, 0], sizes, notes)
-    blocks = [f"{word} {row}" for word, some in rows.items() for row in some]
-    group = np.array(of_face)[polygon]
-    for one in dict.fromkeys(of_face):
-        chosen = corners[triangles[group == one]]
-        if len(chosen):
-            blocks += [f"usemtl {one}", _face_lines(chosen)]
-    return PlainText("mtllib materials.mtl\n" + "\n".join(blocks), list(materials), libraries)
-
-
-def _face_lines(corners: np.ndarray) -> str:
-    """Lines of triangles [T, 3, 3]; texture coordinates and normals where all corners have them."""
-    columns = [0, *(k for k in (1, 2) if (corners[..., k] >= 0).all())]
-    form = {(0,): "%d", (0, 1): "%d/%d", (0, 2): "%d//%d", (0, 1, 2): "%d/%d/%d"}[tuple(columns)]
-    numbers = (corners[..., columns] + 1).reshape(-1).tolist()
-    return f"f {form} {form} {form}\n" * len(corners) % tuple(numbers)
+    triangles, polygon = triangles_of(rows["v"][:, :3], corners[:, 0], sizes, notes)
+    return ObjText(rows, corners[triangles], np.array(of_face)[polygon], list(materials), libraries)
 
 
 def _lines(content: bytes) -> list[str]:
@@ -133,7 +118,7 @@ def _lines(content: bytes) -> list[str]:
     return [line.lstrip() for line in lines] if "\n " in text or text.startswith(" ") else lines
 
 
-def _rows(lines: list[str], at: list[int], word: str) -> list[str]:
+def _rows(lines: list[str], at: list[int], word: str) -> np.ndarray:
     """The numbers of all lines of a kind, as many in each: 2 of vt, 3 of vn, 3 of v or 6 where one has a colour."""
     rows = [lines[number][len(word) + 1 :].partition("#")[0].split() for number in at]
     least = 2 if word == "vt" else 3
@@ -144,19 +129,18 @@ def _rows(lines: list[str], at: list[int], word: str) -> list[str]:
         if len(row) != width:
             kept = row[: width if len(row) >= width else least]  # 4 numbers are x y z w
             row[:] = kept + ["nan"] * (width - len(kept))
-    plain = [" ".join(row) for row in rows]
-    if not _UNUSUAL.search("\n".join(plain)):
-        return plain
-    return [" ".join([_number(lines, number, text) for text in row]) for number, row in zip(at, rows, strict=True)]
+    try:
+        numbers = np.array([text for row in rows for text in row], np.float64)
+    except ValueError:  # slowly then, to find the line
+        numbers = np.array([_number(lines, line, text) for line, row in zip(at, rows, strict=True) for text in row])
+    return numbers.reshape(-1, width)
 
 
-def _number(lines: list[str], line: int, text: str) -> str:
-    """A number as numpy reads it."""
-    if _NOT_FINITE.search(text):
-        return "nan"
-    if not _is_number(text):
-        raise _wrong(lines, line, "numbers")
-    return text
+def _number(lines: list[str], line: int, text: str) -> float:
+    try:
+        return float("nan" if _NOT_FINITE.search(text) else text)
+    except ValueError as error:
+        raise _wrong(lines, line, "numbers") from error
 
 
 def _wrong(lines: list[str], line: int, wanted: str) -> FormatError:

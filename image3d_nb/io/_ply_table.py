@@ -1,21 +1,17 @@
-"""The header of a .ply, and its vertices as columns of numbers.
-
-Binary rows without lists are a view of the file's bytes: one array of float32 where all is little-endian float32, else
-a structured one. Lists and text go through plyfile. Other elements, and bytes after the rows, are left out with a
-warning.
-"""
+"""The header of a .ply, its elements as records, and the vertices of Gaussians as columns of numbers."""
 
 from __future__ import annotations
 
 import io
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import FormatError
+from ..images.caller import warn
+from ._foreign import parsing
 
 _KINDS = {
     **dict.fromkeys(("char", "int8"), "i1"),
@@ -28,6 +24,7 @@ _KINDS = {
     **dict.fromkeys(("double", "float64"), "f8"),
 }
 _COUNT = re.compile("[0-9]{1,19}")
+_SIGNED = re.compile(r"^list (char|int8|short|int16|int|int32)\b")
 _HEADER_LIMIT = 1 << 20
 """No real header is longer than a megabyte; a damaged file is not searched to its end."""
 _USUAL_HEADER = 1 << 13
@@ -133,40 +130,75 @@ def read_table(buffer: memoryview, wanted: Callable[[Sequence[str]], tuple[str, 
             f"say {found}"
         )
     names = wanted([name for name, kind in vertex.properties if not kind.startswith("list ")])
-    check_size(header, buffer, stacklevel=5)
+    check_size(header, buffer)
     others = [element.name for element in header.elements if element.count and element is not vertex]
     if others:
-        warnings.warn(f"Gaussians cannot hold all of this .ply; left out: {', '.join(others)}", stacklevel=4)
-    before = header.elements[: header.elements.index(vertex)]
-    if header.encoding == "ascii" or any(element.has_lists for element in (*before, vertex)):
-        return _read_with_plyfile(header, buffer, names)
-    start = header.size + sum(element.count * element.least_bytes for element in before)
-    kinds = [(name, _KINDS[kind]) for name, kind in vertex.properties]
-    if header.encoding == "binary_little_endian" and {kind for _, kind in kinds} == {"f4"}:
-        flat = np.frombuffer(buffer, "<f4", vertex.count * len(kinds), start)
-        return Columns(tuple(name for name, _ in kinds), flat.reshape(vertex.count, len(kinds)))
-    order = "<" if header.encoding == "binary_little_endian" else ">"
-    record = np.dtype([(name, order + kind) for name, kind in kinds])
-    return Columns(names, np.frombuffer(buffer, record, vertex.count, start))
+        warn(f"Gaussians cannot hold all of this .ply; left out: {', '.join(others)}")
+    rows = records(header, buffer[header.size :])["vertex"]
+    kinds = {kind.str for kind, *_ in rows.dtype.fields.values()} if rows.dtype.fields else set()
+    if kinds != {"<f4"}:
+        return Columns(names, rows)
+    all_names = tuple(rows.dtype.names or ())
+    return Columns(all_names, rows.view("<f4").reshape(len(rows), len(all_names)))
 
 
-def read_records(buffer: memoryview) -> dict[str, np.ndarray]:
-    """Each element of a little-endian .ply without lists, by name: [count] records, views of the bytes.
+def records(header: Header, body: bytes | memoryview) -> dict[str, np.ndarray]:
+    """The rows of each element, by its name: [count] records.
+
+    Lists of one length are columns [count, length]; others are arrays of objects, which plyfile reads. Binary rows
+    without such lists are views of ``body``.
 
     Raises:
-        FormatError: the header or the body is damaged, is not little-endian, or has lists.
+        FormatError: a text that is not numbers, or rows that are cut off.
     """
-    header = parse_header(buffer)
-    if header.encoding != "binary_little_endian" or any(element.has_lists for element in header.elements):
-        end = header.size
-        raise FormatError(f"the header, up to byte {end}, must say binary_little_endian, no lists: {header.encoding}")
-    check_size(header, buffer, stacklevel=5)
-    found, at = {}, header.size
+    found = None if header.encoding == "ascii" else _views(header, body)
+    if found is not None:
+        return found
+    from plyfile import PlyData  # 0.1 s to import, and rarely needed
+
+    with parsing(f"a .ply ({header.encoding}), after byte {header.size},"):
+        elements = PlyData.read(io.BytesIO(_plain_header(header) + body)).elements
+    return {element.name: element.data for element in elements}
+
+
+def _views(header: Header, body: bytes | memoryview) -> dict[str, np.ndarray] | None:
+    """Binary rows; None if an element has lists of several lengths."""
+    order, at = "<" if header.encoding == "binary_little_endian" else ">", 0
+    found = {}
     for element in header.elements:
-        record = np.dtype([(name, f"<{_KINDS[kind]}") for name, kind in element.properties])
-        found[element.name] = np.frombuffer(buffer, record, element.count, at)
-        at += found[element.name].nbytes
+        fields: list[tuple[str, str, int] | tuple[str, str]] = []
+        lengths = {}
+        size = 0
+        for name, kind in element.properties:
+            words = kind.split()
+            if words[0] == "list":
+                counter = order + _KINDS[words[1]].replace("i", "u")  # a negative length is a very large one
+                first = bytes(body[at + size :][: int(counter[-1])])
+                lengths[name] = int.from_bytes(first, "little" if order == "<" else "big")
+                fields += [(f"length of {name}", counter), (name, order + _KINDS[words[2]], lengths[name])]
+                size += len(first) + _size(words[2]) * lengths[name]
+                if size > len(body):
+                    return None
+            else:
+                fields.append((name, order + _KINDS[kind]))
+                size += _size(kind)
+        if at + size * element.count > len(body):
+            return None
+        rows = np.frombuffer(body, np.dtype(fields), element.count, at)
+        if any((rows[f"length of {name}"] != length).any() for name, length in lengths.items()):
+            return None
+        at += rows.nbytes
+        found[element.name] = rows[[name for name, _ in element.properties]] if lengths else rows
     return found
+
+
+def _plain_header(header: Header) -> bytes:
+    """A header that plyfile reads right: it fails on comments that are not ASCII, and on lengths of signed types."""
+    lines = ["ply", f"format {header.encoding} 1.0"]
+    for element in header.elements:
+        lines.append(f"element {element.name} {element.count}")
+        lines += ["property " + _SIGNED.sub(r"list u\1", kind) + f" {name}" for name, kind in element.properties]
+    return "\n".join([*lines, "end_header", ""]).encode()
 
 
 def parse_header(buffer: memoryview) -> Header:
@@ -206,10 +238,10 @@ def parse_header(buffer: memoryview) -> Header:
     return Header(encoding, elements, len(text))
 
 
-def check_size(header: Header, buffer: memoryview, stacklevel: int = 4) -> None:
+def check_size(header: Header, buffer: memoryview) -> None:
     """Compare the header's counts with the size of the body, before memory for 10^18 vertices is allocated.
 
-    Warns of bytes or lines after the rows; ``stacklevel`` is that of the warning.
+    Warns of bytes or lines after the rows.
     """
     body = len(buffer) - header.size
     text = header.encoding == "ascii"
@@ -225,27 +257,4 @@ def check_size(header: Header, buffer: memoryview, stacklevel: int = 4) -> None:
     has_lists = any(element.has_lists for element in header.elements)
     rest = b"text" if text else b"" if has_lists else bytes(buffer[header.size + needed :]).strip(b"\0\r\n\t ")
     if body > needed and rest:
-        warnings.warn(
-            f"{counts} take {needed} {unit}; the {body - needed} {unit} after them are left out", stacklevel=stacklevel
-        )
-
-
-def _read_with_plyfile(header: Header, buffer: memoryview, names: tuple[str, ...]) -> Columns:
-    from plyfile import PlyData, PlyParseError  # 0.1 s to import, and rarely needed
-
-    try:
-        with np.errstate(over="ignore"):  # as in Columns.take
-            vertex = PlyData.read(io.BytesIO(_without_comments(header, buffer)))["vertex"]
-            columns = [np.asarray(vertex[name]).astype(np.float32) for name in names]
-    except (PlyParseError, ValueError, OverflowError) as error:
-        raise FormatError(
-            f"a .ply must hold what its header says ({header.encoding}); after byte {header.size}: {error}"
-        ) from error
-    return Columns(names, np.stack(columns, axis=1))
-
-
-def _without_comments(header: Header, buffer: memoryview) -> bytes:
-    """The file for plyfile, which reads comments in ASCII alone."""
-    lines = bytes(buffer[: header.size]).splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith((b"comment", b"obj_info"))]
-    return b"".join([*kept, buffer[header.size :]])
+        warn(f"{counts} take {needed} {unit}; the {body - needed} {unit} after them are left out")

@@ -1,9 +1,8 @@
-"""Textures of meshes: written as PNG, read from any common image format, several packed into one."""
+"""Textures of meshes: written as PNG, read from any common image format."""
 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,9 +15,6 @@ _READABLE = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
 """What materials name in practice; other readers of Pillow start programs, or take any bytes for an image."""
 MOST_PIXELS = 8192 * 8192
 """What graphics cards of today take, and 200 MB: for all images of a file together."""
-_MOST_SIDE = 8192
-_PAD = 2
-"""Pixels of its own border around each image that shares a texture: filters look one pixel beyond an edge."""
 
 
 def encode(texture: np.ndarray) -> bytes:
@@ -106,44 +102,3 @@ def sample(image: np.ndarray, uvs: np.ndarray) -> np.ndarray:
     x = np.minimum((inside[:, 0] * width).astype(np.int64), width - 1)
     y = np.minimum(((1 - inside[:, 1]) * height).astype(np.int64), height - 1)
     return image[y, x] / np.float32(255)
-
-
-def pack(images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Pack several images into one.
-
-    Returns:
-        The image; for each of the given ones [n, 4] (scale of u, scale of v, offset of u, offset of v), so that
-        uv * scale + offset finds in it what uv found before; and the factor by which all were made smaller.
-    """
-    divisor = 1
-    while True:
-        small = [image[::divisor, ::divisor] for image in images]
-        padded = [np.pad(image, ((_PAD, _PAD), (_PAD, _PAD), (0, 0)), mode="edge") for image in small]
-        corners, width, height = _shelves([image.shape[:2] for image in padded])
-        if max(width, height) <= _MOST_SIDE:
-            break
-        divisor *= 2
-    sheet = np.zeros((height, width, 3), np.uint8)
-    places = np.empty((len(images), 4))
-    for i, (image, (x, y)) in enumerate(zip(padded, corners, strict=True)):
-        h, w = image.shape[:2]
-        sheet[y : y + h, x : x + w] = image
-        inner_w, inner_h = w - 2 * _PAD, h - 2 * _PAD
-        places[i] = inner_w / width, inner_h / height, (x + _PAD) / width, (height - y - _PAD - inner_h) / height
-    return sheet, places, divisor
-
-
-def _shelves(sizes: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], int, int]:
-    """Left upper corners (x, y) for rectangles (height, width), the highest first, in rows; and width and height."""
-    area = sum(height * width for height, width in sizes)
-    limit = max(math.isqrt(area), *(width for _, width in sizes))
-    corners = [(0, 0)] * len(sizes)
-    x = y = shelf = widest = 0
-    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i][0]):
-        height, width = sizes[i]
-        if x + width > limit:
-            x, y, shelf = 0, y + shelf, 0
-        corners[i] = (x, y)
-        x, shelf = x + width, max(shelf, height)
-        widest = max(widest, x)
-    return corners, widest, y + shelf

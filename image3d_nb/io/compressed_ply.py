@@ -24,8 +24,8 @@ import numpy as np
 
 from ..errors import FormatError
 from ..gaussians import SH_C0, Gaussians
-from ._format import Format, Sibling
-from ._ply_table import holds_mesh, holds_packed, is_ply, read_records
+from ._format import Sibling
+from ._ply_table import check_size, holds_mesh, holds_packed, is_ply, parse_header, records
 from ._rows import blocks, tables, with_largest
 
 _CHUNK = 256
@@ -46,7 +46,9 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (e
     Raises:
         FormatError: damaged, or columns or chunks missing.
     """
-    elements = read_records(buffer)
+    header = parse_header(buffer)
+    check_size(header, buffer)
+    elements = records(header, buffer[header.size :])
     chunk, vertex, coefficients = _checked(elements)
     count = len(vertex)
     means, quats, scales, opacities, sh = tables(count, 3, 4, 3, 1, 3 + len(coefficients))
@@ -79,7 +81,7 @@ def _checked(elements: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, l
     missing = sorted({*_WORDS} - {*(vertex.dtype.names or ())}) + sorted(limits - {*(chunk.dtype.names or ())})
     if missing:
         raise FormatError(f"the header of a compressed.ply, from byte 0 on, must have all columns; it lacks {missing}")
-    if any(vertex.dtype[name] != np.dtype("<u4") for name in _WORDS):
+    if any(vertex.dtype[name].newbyteorder("=") != np.dtype("u4") for name in _WORDS):
         raise FormatError("the packed columns in the header of a compressed.ply, from byte 0 on, must be uint")
     if not len(vertex) or len(chunk) < -(-len(vertex) // _CHUNK):
         found = f"{len(vertex)} rows, {len(chunk)} chunks"
@@ -111,13 +113,3 @@ def _quats(words: np.ndarray) -> np.ndarray:
     others = np.stack([(words >> shift) & 1023 for shift in (20, 10, 0)], axis=1)  # [n, 3]
     others = (others / np.float32(1023) - np.float32(0.5)) * np.float32(2**0.5)
     return with_largest(others, words >> 30)
-
-
-FORMAT = Format(
-    suffix=".ply",
-    name="compressed PLY",
-    holds=Gaussians,
-    sniff=sniff,
-    read=read,
-    write=None,
-)

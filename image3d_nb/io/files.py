@@ -1,6 +1,6 @@
 """The registry of file formats, ``save`` and ``load``. Only this module opens files and converts axes.
 
-To add a format, write a module with a ``FORMAT`` (see ``_format.py``) and add it to :data:`_FORMATS`. Where two formats
+To add a format, write a module with ``read`` and ``write`` and add a line to :data:`_FORMATS`. Where two formats
 share a suffix (.ply, .glb), the class of the saved object or the content of the loaded file decides.
 
 The ``convention`` argument names the axes of Gaussians **in the file**. Objects in memory always use the axes of
@@ -18,7 +18,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,26 +27,29 @@ import torch
 from .._files import CONVENTIONS, atomic_write
 from ..errors import FormatError, InputError
 from ..gaussians import TENSORS, Gaussians
+from ..images.caller import warn
 from ..mesh import Mesh
 from . import compressed_ply, obj, ply, ply_mesh, sog, splat, spz, stl
 from ._format import Asset, Content, Format, FormatInfo, FormatTable, Sibling
+from ._mesh_parts import losses
+from ._obj_text import sniff as is_obj
 from .gltf import formats as gltf
 
 __all__ = ["CONVENTIONS", "formats", "load", "read_stored", "save"]
 
 _FORMATS: tuple[Format, ...] = (
-    ply.FORMAT,
-    splat.FORMAT,
-    spz.FORMAT,
-    sog.FORMAT,
-    compressed_ply.FORMAT,
+    Format(".ply", "3DGS PLY", Gaussians, ply.sniff, ply.read, ply.write),
+    Format(".splat", "antimatter15 splat", Gaussians, None, splat.read, splat.write, splat.losses),
+    Format(".spz", "Niantic SPZ", Gaussians, spz.sniff, spz.read, spz.write, spz.losses, turns=False),
+    Format(".sog", "PlayCanvas SOG", Gaussians, sog.sniff, sog.read, sog.write, sog.losses, suffix_tells=True),
+    Format(".ply", "compressed PLY", Gaussians, compressed_ply.sniff, compressed_ply.read, None),
     gltf.GLB_GAUSSIANS,
     gltf.GLTF_GAUSSIANS,
     gltf.GLB,
     gltf.GLTF,
-    obj.FORMAT,
-    stl.FORMAT,
-    ply_mesh.FORMAT,
+    Format(".obj", "Wavefront OBJ", Mesh, is_obj, obj.read, obj.write, losses, turns=False, suffix_tells=True),
+    Format(".stl", "STL", Mesh, stl.sniff, stl.read, stl.write, stl.losses, turns=False, suffix_tells=True),
+    Format(".ply", "PLY mesh", Mesh, ply_mesh.sniff, ply_mesh.read, ply_mesh.write, losses, turns=False),
 )
 
 _HALF_TURN = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
@@ -105,15 +107,18 @@ def save(
     if isinstance(obj, Gaussians):
         if scale_mm is not None:
             raise InputError("scale_mm sets the size of a mesh; got Gaussians: to_mesh(gaussians) makes one of them")
-        obj = _checked(_filled(obj).detach().to("cpu", torch.float32))
+        if not len(obj):
+            raise InputError("what is saved must hold at least one Gaussian; got 0: prune or crop less")
+        obj = _checked(obj.detach().to("cpu", torch.float32))
     else:
-        obj = _filled_mesh(obj)
+        if not len(obj.faces):
+            raise InputError(f"a mesh to save must have at least one face; got 0 and {len(obj.vertices)} vertices")
         obj = obj if scale_mm is None else obj.scaled_to_mm(scale_mm, known.unit_mm)
     lost = known.losses(obj)
     if lost and strict:
         raise FormatError(f"{path.name}: {known.name} cannot hold {'; '.join(lost)} (strict=False leaves that out)")
     for sentence in lost:
-        warnings.warn(f"{path.name}: {known.name} cannot hold {sentence}; that is left out", stacklevel=2)
+        warn(f"{path.name}: {known.name} cannot hold {sentence}; that is left out")
     assert known.write is not None  # _writer looks among the writable ones only
     if isinstance(obj, Gaussians) and _turns(convention, known):
         obj = obj.transform(_HALF_TURN)
@@ -147,23 +152,11 @@ def _writer(obj: Asset, path: Path) -> Format:
     )
 
 
-def _filled(obj: Gaussians) -> Gaussians:
-    if not len(obj):
-        raise InputError("what is saved must hold at least one Gaussian; got 0: prune or crop less")
-    return obj
-
-
-def _filled_mesh(obj: Mesh) -> Mesh:
-    if not len(obj.faces):
-        raise InputError(f"a mesh to save must have at least one face; got 0 and {len(obj.vertices)} vertices")
-    return obj
-
-
 def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_rows: bool = False) -> Asset:
     """Read a file. Its content identifies the format; the suffix decides only where the content cannot (.splat).
 
-    Meshes of other programs are parsed by trimesh, which accepts texts that are cut off: they load as far as they go. A
-    warning lists what is left out, and how many faces are missing where the file says how many it has.
+    Texts of meshes that are cut off load as far as they go. A warning lists what is left out, and how many faces are
+    missing where the file says how many it has.
 
     Args:
         path: the file.

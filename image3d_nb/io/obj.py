@@ -9,24 +9,22 @@ Specification: http://paulbourke.net/dataformats/obj/ and http://paulbourke.net/
 
 from __future__ import annotations
 
-import io
 from pathlib import PurePath
-from typing import Any
 
 import numpy as np
 
 from ..mesh import Mesh, unique_rows
 from . import _textures
-from ._foreign import colors_from_numbers, parsing, warn_left_out
-from ._format import Format, Sibling
-from ._mesh_parts import Part, colors_of, float32, has_texture, join, losses, unit_normals
-from ._obj_text import Material, PlainText, parse_materials, plain_text, sniff
+from ._foreign import colors_from_numbers, warn_left_out
+from ._format import Sibling
+from ._mesh_parts import Part, colors_of, float32, has_texture, join, unit_normals
+from ._obj_text import Material, ObjText, parse, parse_materials
 
 _MATERIAL = "material"
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Mesh:
-    """All faces as one mesh, parsed by trimesh; polygons become triangles.
+    """All faces as one mesh; polygons become triangles.
 
     A vertex for each different combination of position, texture coordinate and normal; positions that no face uses are
     left out. Materials: ``map_Kd`` is the texture (``Kd`` is not multiplied with it: exporters leave any number there),
@@ -37,29 +35,22 @@ def read(buffer: memoryview, sibling: Sibling) -> Mesh:
     Raises:
         FormatError: a position or a face that cannot be read (the message has its line), or no faces.
     """
-    from trimesh.exchange.obj import load_obj
-
     notes: list[str] = []
-    plain = plain_text(bytes(buffer), notes)
-    names = "".join(f"newmtl {number}\n" for number in range(len(plain.materials)))
-    with parsing("an .obj"):
-        loaded = load_obj(io.BytesIO(plain.text.encode()), resolver={"materials.mtl": names.encode()})
-        geometries = {int(part["visual"].material.name): part for part in loaded["geometry"].values()}
-    materials = _materials(plain, sibling, notes)
-    textures = _textures.Textures(notes)
+    text = parse(bytes(buffer), notes)
+    materials, textures = _materials(text, sibling, notes), _textures.Textures(notes)
     parts = []
-    for number, geometry in sorted(geometries.items()):
-        material = materials.get(plain.materials[number], Material())
-        parts.append(_part(geometry, material, textures, sibling, notes))
+    for number in np.unique(text.material).tolist():
+        material = materials.get(text.materials[number], Material())
+        parts.append(_part(text.rows, text.corners[text.material == number], material, textures, sibling, notes))
     mesh = join(parts, notes)
     warn_left_out(notes, ".obj")
     return mesh
 
 
-def _materials(plain: PlainText, sibling: Sibling, notes: list[str]) -> dict[str, Material]:
+def _materials(text: ObjText, sibling: Sibling, notes: list[str]) -> dict[str, Material]:
     materials: dict[str, Material] = {}
     whole = True
-    for name in plain.libraries:
+    for name in text.libraries:
         try:
             materials |= parse_materials(sibling(name))
         except (OSError, ValueError):
@@ -67,23 +58,34 @@ def _materials(plain: PlainText, sibling: Sibling, notes: list[str]) -> dict[str
             notes.append(f"materials of {name[:80]!r}, which is not there")
     if whole:
         known = {"", *materials}
-        notes += [f"the material {name[:80]!r}, which no .mtl has" for name in plain.materials if name not in known]
+        notes += [f"the material {name[:80]!r}, which no .mtl has" for name in text.materials if name not in known]
     return materials
 
 
 def _part(
-    geometry: dict[str, Any], material: Material, textures: _textures.Textures, sibling: Sibling, notes: list[str]
-) -> Part:
-    """What trimesh read of one material."""
-    uvs, colors = geometry["visual"].uv, geometry.get("vertex_colors")
-    part = Part(geometry["vertices"], geometry["faces"], normals=geometry.get("vertex_normals"), uvs=uvs)
+    rows: dict[str, np.ndarray], corners: np.ndarray, material: Material, textures: _textures.Textures,
+    sibling: Sibling, notes: list[str],
+) -> Part:  # fmt: skip
+    """The triangles [T, 3, 3] of one material. Corners that are equal are one vertex; vertices keep the file's order.
+
+    Texture coordinates and normals count where all corners have them.
+    """
+    corners = np.where((corners >= 0).all((0, 1)), corners, -1).reshape(-1, 3)  # [3 T, 3]
+    order = np.lexsort(corners.T[::-1])
+    new = np.diff(corners[order], axis=0, prepend=-2).any(1)
+    faces = np.empty(len(corners), np.int64)
+    faces[order] = np.cumsum(new) - 1
+    positions, *others = corners[order[new]].T
+    uvs, normals = (rows[word][at] if at[0] >= 0 else None for word, at in zip(("vt", "vn"), others, strict=True))
+    colors = rows["v"][positions, 3:] if rows["v"].shape[1] == 6 else None
+    part = Part(rows["v"][positions, :3], faces.reshape(-1, 3), normals=normals, uvs=uvs)
     if material.texture and uvs is not None:
         part.image = textures.get(material.texture, lambda: sibling(material.texture))
     if part.image is not None:
         return part
     plain = np.broadcast_to(np.array(material.color, np.float32), part.vertices.shape)
     if colors is not None and np.isfinite(colors).any():
-        colors = colors_from_numbers(np.asarray(colors), notes)
+        colors = colors_from_numbers(colors, notes)
         part.colors = np.where(np.isfinite(colors).any(1, keepdims=True), colors, plain)
     elif material.color != (1.0, 1.0, 1.0):
         part.colors = plain
@@ -130,16 +132,3 @@ def _geometry(mesh: Mesh) -> str:
 def _lines(word: str, rows: np.ndarray) -> str:
     """A line a row; one formatting of all numbers takes a third of the time of one a row."""
     return (f"{word}{' %.9g' * rows.shape[1]}\n" * len(rows)) % tuple(rows.reshape(-1).tolist())
-
-
-FORMAT = Format(
-    suffix=".obj",
-    name="Wavefront OBJ",
-    holds=Mesh,
-    sniff=sniff,
-    read=read,
-    write=write,
-    losses=losses,
-    turns=False,
-    suffix_tells=True,
-)

@@ -9,7 +9,6 @@ Specifications: http://paulbourke.net/dataformats/ply/ (the file), https://githu
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,7 +17,8 @@ from torch import Tensor
 
 from ..errors import FormatError, InputError
 from ..gaussians import SH_C0, Gaussians
-from ._format import Format, Sibling
+from ..images.caller import warn
+from ._format import Sibling
 from ._ply_table import Columns, holds_mesh, holds_packed, is_ply, read_table
 from ._rows import BLOCK, blocks, copy_columns, copy_fours, room, tables
 
@@ -60,7 +60,7 @@ def read(buffer: memoryview, sibling: Sibling) -> Gaussians:  # noqa: ARG001  (e
     columns = read_table(buffer, _wanted)
     count = len(columns.rows)
     if _SCALE[2] not in columns.names:
-        warnings.warn("this .ply holds flat Gaussians of two scales (2DGS); the third scale is 0", stacklevel=3)
+        warn("this .ply holds flat Gaussians of two scales (2DGS); the third scale is 0")
     if columns.names == LGM_COLUMNS and not columns.rows.dtype.names:
         # one copy of all rows; the fields are views of it: 4x as fast as column by column
         table, activated = tables(count, len(LGM_COLUMNS), 4)
@@ -244,13 +244,3 @@ def _lgm_columns(rows: np.ndarray) -> list[np.ndarray]:
     scales = [np.log(scale + np.float32(1e-8)) for scale in others[:3]]
     f_dc = [(channel - np.float32(0.5)) / np.float32(SH_C0) for channel in others[7:]]
     return [x, y, z, *f_dc, np.log(opacity / (1 - opacity)), *scales, *others[3:7]]
-
-
-FORMAT = Format(
-    suffix=".ply",
-    name="3DGS PLY",
-    holds=Gaussians,
-    sniff=sniff,
-    read=read,
-    write=write,
-)

@@ -8,27 +8,24 @@ Specification: http://paulbourke.net/dataformats/ply/
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
 
 import numpy as np
 
 from ..errors import FormatError
 from ..mesh import Mesh, unique_rows
 from . import _textures
-from ._foreign import colors_from_numbers, parsing, triangles_of, warn_left_out
-from ._format import Format, Sibling
-from ._mesh_parts import Part, colors_of, float32, has_texture, join, losses, unit_normals
-from ._ply_table import Header, check_size, holds_mesh, is_ply, parse_header
+from ._foreign import colors_from_numbers, triangles_of, warn_left_out
+from ._format import Sibling
+from ._mesh_parts import Part, colors_of, float32, has_texture, join, unit_normals
+from ._ply_table import Header, check_size, holds_mesh, is_ply, parse_header, records
 
 _UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 _COLORS = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
 _CORNERS = ("vertex_indices", "vertex_index")
 
-_SIGNED = re.compile(r"^list (char|int8|short|int16|int|int32)\b")
 _TEXTURE = re.compile(r"[\r\n]comment TextureFile ([^\r\n]+)")
 
 
@@ -38,7 +35,7 @@ def sniff(buffer: memoryview) -> bool:
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Mesh:
-    """The faces as triangles, little-endian, big-endian or text; parsed by trimesh.
+    """The faces as triangles, little-endian, big-endian or text.
 
     Texture coordinates of vertices (s t, u v, texture_u texture_v) or of the corners of triangles (texcoord). A warning
     says what is left out: a texture that is not there, faces of two corners, faces that a text which is cut off lacks.
@@ -48,12 +45,12 @@ def read(buffer: memoryview, sibling: Sibling) -> Mesh:
     """
     notes: list[str] = []
     header = parse_header(buffer)
-    tables = _tables(header, buffer, notes)
-    vertex, face = tables.get("vertex", {}), tables.get("face", {})
+    elements, nothing = _elements(header, buffer, notes), np.empty(0, [])
+    vertex, face = elements.get("vertex", nothing), elements.get("face", nothing)
     positions = _columns(vertex, [("x", "y", "z")])
-    name = next((name for name in _CORNERS if name in face), None)
+    name = next((name for name in _CORNERS if name in _names(face)), None)
     if positions is None or name is None or not len(positions):
-        found = " ".join([*vertex, *face])[:200]
+        found = " ".join([*_names(vertex), *_names(face)])[:200]
         raise FormatError(f"a .ply of a mesh must have rows with x y z and faces with vertex_indices; got {found}")
     sizes, corners = _ragged(face[name])
     if corners.dtype.kind not in "iu":
@@ -73,7 +70,7 @@ def read(buffer: memoryview, sibling: Sibling) -> Mesh:
         uvs=_columns(vertex, _UVS),
         colors=_colors(vertex, notes),
     )
-    if part.uvs is None and "texcoord" in face:
+    if part.uvs is None and "texcoord" in _names(face):
         part = _with_corner_uvs(part, _ragged(face["texcoord"]), sizes, triangles, notes)
     comments = bytes(buffer[: header.size]).decode("utf-8", errors="replace")
     textures = [name.strip() for name in _TEXTURE.findall(comments)]
@@ -85,17 +82,13 @@ def read(buffer: memoryview, sibling: Sibling) -> Mesh:
     return mesh
 
 
-def _tables(header: Header, buffer: memoryview, notes: list[str]) -> dict[str, dict[str, Any]]:
-    """Element -> column -> numbers [n], or lists: [n, k], or a sequence of n arrays."""
-    body: bytes | memoryview = buffer[header.size :]
-    loaded = None
-    if header.encoding == "ascii":
-        lines = [line for line in bytes(body).splitlines() if line.strip()]
-        header, body = _present(header, len(lines), notes), b"\n".join([*lines, b""])
-    else:
+def _elements(header: Header, buffer: memoryview, notes: list[str]) -> dict[str, np.ndarray]:
+    """Element -> records, as :func:`._ply_table.records`; of a text as many as there are."""
+    if header.encoding != "ascii":
         check_size(header, buffer)
-        loaded = _by_trimesh(header, body)
-    return loaded or _by_plyfile(header, body, notes)
+        return records(header, buffer[header.size :])
+    lines = [line for line in bytes(buffer[header.size :]).splitlines() if line.strip()]
+    return records(_present(header, len(lines), notes), b"\n".join([*lines, b""]))
 
 
 def _present(header: Header, lines: int, notes: list[str]) -> Header:
@@ -115,57 +108,19 @@ def _present(header: Header, lines: int, notes: list[str]) -> Header:
     return replace(header, elements=found)
 
 
-def _plain_header(header: Header) -> bytes:
-    """A header that trimesh and plyfile understand alike: both take a negative length of a list for something else."""
-    lines = ["ply", f"format {header.encoding} 1.0"]
-    for element in header.elements:
-        lines.append(f"element {element.name} {element.count}")
-        lines += ["property " + _SIGNED.sub(r"list u\1", kind) + f" {name}" for name, kind in element.properties]
-    return "\n".join([*lines, "end_header", ""]).encode()
+def _names(rows: np.ndarray) -> tuple[str, ...]:
+    return rows.dtype.names or ()
 
 
-def _by_trimesh(header: Header, body: bytes | memoryview) -> dict[str, dict[str, Any]] | None:
-    """None where lists have different lengths: trimesh takes all of them to be as long as the first."""
-    from trimesh.exchange.ply import load_ply
-
-    tables: dict[str, dict[str, Any]] = {}
-    try:
-        with parsing("a .ply"):
-            raw = load_ply(io.BytesIO(_plain_header(header) + body), skip_materials=True)["metadata"]["_ply_raw"]
-    except FormatError:
-        return None  # plyfile says what is wrong, or reads it
-    for name, element in raw.items():
-        rows = element["data"] if element["length"] else np.empty(0, [])
-        columns = tables[name] = {column: rows[column] for column in rows.dtype.names or ()}
-        for column, values in columns.items():
-            if values.dtype.names:  # the length of each list, and its values
-                if (values["f0"] != values["f1"].shape[1]).any():
-                    return None
-                columns[column] = values["f1"]
-    return tables
-
-
-def _by_plyfile(header: Header, body: bytes | memoryview, notes: list[str]) -> dict[str, dict[str, Any]]:
-    from plyfile import PlyData
-
-    content = io.BytesIO(_plain_header(header) + body)
-    with parsing(f"a .ply ({header.encoding})"):
-        elements = PlyData.read(content).elements
-    rest = 0 if content.closed else len(content.getbuffer()) - content.tell()  # plyfile closes a text
-    if rest:
-        notes.append(f"{rest} bytes at the end, which the header does not count")
-    return {element.name: {name: element.data[name] for name in element.data.dtype.names} for element in elements}
-
-
-def _columns(table: dict[str, Any], choices: Any) -> np.ndarray | None:
-    """[n, columns] of the first of some sets of columns that is there."""
+def _columns(rows: np.ndarray, choices: tuple[tuple[str, ...], ...] | list[tuple[str, ...]]) -> np.ndarray | None:
+    """[n, columns] of the first set of columns that is there."""
     for names in choices:
-        if all(name in table and table[name].dtype.kind in "iuf" for name in names):
-            return np.stack([np.asarray(table[name]).reshape(-1) for name in names], axis=1)
+        if all(name in _names(rows) and rows[name].dtype.kind in "iuf" and rows[name].ndim == 1 for name in names):
+            return np.stack([rows[name] for name in names], axis=1)
     return None
 
 
-def _colors(vertex: dict[str, Any], notes: list[str]) -> np.ndarray | None:
+def _colors(vertex: np.ndarray, notes: list[str]) -> np.ndarray | None:
     """[V, 3] in [0, 1]: bytes and words by their type; other numbers by their size."""
     values = _columns(vertex, _COLORS)
     if values is None:
@@ -177,14 +132,13 @@ def _colors(vertex: dict[str, Any], notes: list[str]) -> np.ndarray | None:
     return colors_from_numbers(values, notes).astype(np.float32)
 
 
-def _ragged(lists: Any) -> tuple[np.ndarray, np.ndarray]:
+def _ragged(lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[n] lengths of lists, and all their values one after the other."""
-    if isinstance(lists, np.ndarray) and lists.dtype.kind != "O":
+    if lists.dtype.kind != "O":
         lists = lists.reshape(len(lists), -1)
         return np.full(len(lists), lists.shape[1], np.int64), lists.reshape(-1)
-    rows = [np.asarray(row).reshape(-1) for row in lists]
-    values = np.concatenate(rows) if rows else np.empty(0, np.int64)
-    return np.array(list(map(len, rows)), np.int64), values
+    values = np.concatenate(list(lists)) if len(lists) else np.empty(0, np.int64)
+    return np.array(list(map(len, lists)), np.int64), values
 
 
 def _with_corner_uvs(
@@ -238,15 +192,3 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     header += [f"property {'uchar' if kind == 'u1' else 'float'} {column}" for column, kind in fields]
     header += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
     return {name: "\n".join(header).encode() + rows.tobytes() + faces.tobytes(), **files}
-
-
-FORMAT = Format(
-    suffix=".ply",
-    name="PLY mesh",
-    holds=Mesh,
-    sniff=sniff,
-    read=read,
-    write=write,
-    losses=losses,
-    turns=False,
-)

@@ -37,7 +37,8 @@ from PIL import Image
 
 from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
-from ._format import Format, Sibling
+from ._format import Sibling
+from ._json import Values, parse_json
 from ._rows import blocks, tables, unit_planes, with_largest
 
 _META = "meta.json"
@@ -116,26 +117,25 @@ class _Meta:
 
     def __init__(self, content: bytes) -> None:
         try:
-            self.root = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            at = getattr(error, "pos", 0)
-            raise FormatError(f"{_META} must be JSON; reading fails at byte {at}: {error}") from error
-        version = self.root.get("version") if isinstance(self.root, dict) else None
-        if version != 2:
-            raise FormatError(f'"version" in {_META}[0] must be 2; got {version!r:.40}: splat-transform makes one')
-        self.count = self._whole("count", self.root, 1 << 32)
-        self.means = self._files("means", 2)
-        self.lows, self.highs = (self._numbers("means", name, 3, 3) for name in ("mins", "maxs"))
-        (self.quats,), (self.scales,), (self.sh0,) = (self._files(name, 1) for name in ("quats", "scales", "sh0"))
-        self.scale_values = self._numbers("scales", "codebook", 1, 256)
-        self.color_values = self._numbers("sh0", "codebook", 1, 256)
+            root = Values(parse_json(memoryview(content), 0), f"{_META}[0]")
+        except FormatError as error:
+            raise FormatError(f"{_META}: {error}") from error
+        if root.data.get("version") != 2:
+            found = f"{root.data.get('version')!r:.40}"
+            raise FormatError(f"{root.at('version')} must be 2; got {found}: splat-transform makes one")
+        self.count = root.integer("count", low=1, high=1 << 32)
+        means, scales, sh0 = (root.inner(name) for name in ("means", "scales", "sh0"))
+        self.means = _files(means, 2)
+        self.lows, self.highs = (np.array(means.numbers(name, most=3, least=3)) for name in ("mins", "maxs"))
+        (self.quats,), (self.scales,), (self.sh0,) = (_files(part, 1) for part in (root.inner("quats"), scales, sh0))
+        self.scale_values, self.color_values = (np.array(part.numbers("codebook", most=256)) for part in (scales, sh0))
         self.bands = 0
         self.names = [*self.means, self.quats, self.scales, self.sh0]
-        if self.root.get("shN"):
-            self.entries = self._whole("count", self._part("shN"), _PALETTE)
-            self.bands = self._whole("bands", self._part("shN"), 3)
-            self.centroids, self.labels = self._files("shN", 2)
-            self.rest_values = self._numbers("shN", "codebook", 1, 256)
+        if root.data.get("shN"):
+            rest = root.inner("shN")
+            self.entries, self.bands = rest.integer("count", low=1, high=_PALETTE), rest.integer("bands", low=1, high=3)
+            self.centroids, self.labels = _files(rest, 2)
+            self.rest_values = np.array(rest.numbers("codebook", most=256))
             self.names += [self.centroids, self.labels]
 
     def positions(self, axis: int) -> np.ndarray:
@@ -145,34 +145,12 @@ class _Meta:
             logs = low + (high - low) * (np.arange(1 << 16) / 65535)
             return (np.sign(logs) * np.expm1(np.abs(logs))).astype(np.float32)
 
-    def _part(self, name: str) -> dict[str, Any]:
-        part = self.root.get(name)
-        if not isinstance(part, dict):
-            raise FormatError(f'"{name}" in {_META}[0] must be an object; got {type(part).__name__}')
-        return part
 
-    def _whole(self, name: str, part: dict[str, Any], most: int) -> int:
-        value = part.get(name)
-        if type(value) is not int or not 1 <= value <= most:
-            raise FormatError(f'"{name}" in {_META}[0] must be a whole number from 1 to {most}; got {value!r:.40}')
-        return value
-
-    def _files(self, name: str, count: int) -> list[str]:
-        files = self._part(name).get("files")
-        if not isinstance(files, list) or len(files) != count or not all(isinstance(each, str) for each in files):
-            raise FormatError(f'"{name}" in {_META} must have files[0] to files[{count - 1}]; got {files!r:.80}')
-        return files
-
-    def _numbers(self, part: str, name: str, least: int, most: int) -> np.ndarray:
-        values = self._part(part).get(name)
-        # comparing finds NaN, infinity and whole numbers that no float can hold
-        if (
-            not isinstance(values, list)
-            or not least <= len(values) <= most
-            or not all(type(value) in (int, float) and abs(value) < 1e300 for value in values)
-        ):
-            raise FormatError(f'"{name}" of "{part}" in {_META}[0] must be {least} to {most} finite numbers')
-        return np.array(values, np.float64)
+def _files(part: Values, count: int) -> list[str]:
+    files = part.items("files")
+    if len(files) != count or not all(isinstance(each, str) for each in files):
+        raise FormatError(f"{part.path} must have files[0] to files[{count - 1}]; got {files!r:.80}")
+    return files
 
 
 def _companion(sibling: Sibling, name: str) -> bytes:
@@ -377,15 +355,3 @@ def losses(gaussians: Gaussians) -> list[str]:
         return []
     degrees = f"SH degree 1 to {gaussians.sh_degree}"
     return [f"the view-dependent part of more than {_PALETTE} colours, {len(gaussians)} ({degrees}); .spz and .ply can"]
-
-
-FORMAT = Format(
-    suffix=".sog",
-    name="PlayCanvas SOG",
-    holds=Gaussians,
-    sniff=sniff,
-    read=read,
-    write=write,
-    losses=losses,
-    suffix_tells=True,
-)

@@ -11,7 +11,7 @@ import torch
 
 from ..errors import FormatError
 from ..gaussians import SH_C0, Gaussians
-from ._format import Format, Sibling
+from ._format import Sibling
 from ._rows import blocks, room, tables, unit_planes
 
 ROW = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])
@@ -71,12 +71,7 @@ def _check_plausible(table: np.ndarray) -> None:
         )
 
 
-def write(gaussians: Gaussians, name: str) -> dict[str, bytes]:
-    """The file's bytes: :func:`packed`."""
-    return {name: bytes(packed(gaussians))}
-
-
-def packed(gaussians: Gaussians) -> memoryview:
+def write(gaussians: Gaussians, name: str) -> dict[str, memoryview]:
     """The rows, largest and most opaque first, so that a viewer which is still loading shows the object early.
 
     Colours and opacities are rounded to the nearest byte (the original converter truncates, which darkens by half a
@@ -89,7 +84,7 @@ def packed(gaussians: Gaussians) -> memoryview:
     ordered = room(table.nbytes).view("<f4").reshape(table.shape)
     order = _order(gaussians.scales.numpy(), gaussians.opacities.numpy())
     np.take(table, order, axis=0, out=ordered, mode="clip")  # clip avoids an intermediate copy
-    return ordered.data.cast("B")
+    return {name: ordered.data.cast("B")}
 
 
 def _nearest_bytes(values: torch.Tensor) -> torch.Tensor:
@@ -121,14 +116,3 @@ def losses(gaussians: Gaussians) -> list[str]:
         degrees = f"SH degree 1 to {gaussians.sh_degree}"
         found.append(f"the view-dependent part of {len(gaussians)} colours ({degrees}); .ply can")
     return found
-
-
-FORMAT = Format(
-    suffix=".splat",
-    name="antimatter15 splat",
-    holds=Gaussians,
-    sniff=None,
-    read=read,
-    write=lambda gaussians, name: {name: packed(gaussians)},  # saves a copy
-    losses=losses,
-)

@@ -25,7 +25,6 @@ Specification: https://github.com/nianticlabs/spz (README.md; src/cc/load-spz.cc
 from __future__ import annotations
 
 import struct
-import warnings
 import zlib
 from dataclasses import dataclass
 
@@ -34,7 +33,8 @@ import torch
 
 from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
-from ._format import Format, Sibling
+from ..images.caller import warn
+from ._format import Sibling
 from ._rows import blocks, unit_planes
 from ._spz_streams import HEADER as _HEADER_4
 from ._spz_streams import unpack_streams
@@ -137,7 +137,7 @@ def _fields_4(buffer: memoryview, header: _Header) -> tuple[tuple[bytes, int], l
     if header.flags & _EXTENDED:
         _check_extensions(bytes(buffer[_HEADER_4.size : header.table]))
     if header.sh_degree == 4:
-        warnings.warn("Gaussians cannot hold the colours of SH degree 4 of this .spz; they are left out", stacklevel=4)
+        warn("Gaussians cannot hold the colours of SH degree 4 of this .spz; they are left out")
     fields = [np.frombuffer(field, np.uint8).reshape(header.count, -1) for field in others]
     return (b"\0" + positions, 1), [*fields, *[np.empty((header.count, 0), np.uint8)] * (5 - len(fields))]
 
@@ -359,15 +359,3 @@ def _byte(values: np.ndarray) -> np.ndarray:
 
 def _floats(stored: np.ndarray) -> np.ndarray:
     return stored.astype(np.float32)
-
-
-FORMAT = Format(
-    suffix=".spz",
-    name="Niantic SPZ",
-    holds=Gaussians,
-    sniff=sniff,
-    read=read,
-    write=write,
-    losses=losses,
-    turns=False,
-)

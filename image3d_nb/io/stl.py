@@ -9,15 +9,14 @@ Specification: https://www.loc.gov/preservation/digital/formats/fdd/fdd000504.sh
 
 from __future__ import annotations
 
-import io
 import re
 
 import numpy as np
 
 from ..errors import FormatError, InputError
 from ..mesh import Mesh, unique_rows
-from ._foreign import local_float32, parsing, warn_left_out
-from ._format import Format, Sibling
+from ._foreign import local_float32, warn_left_out
+from ._format import Sibling
 from ._mesh_parts import float32, made
 
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -25,7 +24,7 @@ _HEADER = b"image3d_nb: binary STL, counter-clockwise seen from outside"
 """Not to begin with "solid", which is how a text begins."""
 _START = 84
 _TEXT = re.compile(rb"(\xef\xbb\xbf)?\s*solid\b", re.IGNORECASE)
-_CORNER = re.compile(rb"vertex([ \t]+[^\s]+){3}[ \t]*\n")
+_CORNER = re.compile(rb"\bvertex\s+(\S+)\s+(\S+)\s+(\S+)(?=\s+(?:vertex|endloop)\b)")
 _FACET_START = re.compile(rb"\bfacet\s+normal\b")
 _LOOKED_AT = 1 << 16
 
@@ -49,7 +48,7 @@ def _count(buffer: memoryview) -> int:
 
 
 def read(buffer: memoryview, sibling: Sibling) -> Mesh:  # noqa: ARG001  (every format gets it)
-    """Triangles, parsed by trimesh. Corners that are equal bit by bit are one vertex: closed surfaces are closed.
+    """Triangles. Corners that are equal bit by bit are one vertex: closed surfaces are closed.
 
     Stored normals and attribute bytes are not used: the order of the corners says where outside is. A text that is cut
     off gives the facets that are whole, with a warning.
@@ -57,25 +56,19 @@ def read(buffer: memoryview, sibling: Sibling) -> Mesh:  # noqa: ARG001  (every 
     Raises:
         FormatError: a binary file that is cut off, no facets, or numbers that are not finite.
     """
-    from trimesh.exchange.stl import load_stl_ascii, load_stl_binary
-
     notes: list[str] = []
     # a binary header may begin with "solid", too: the size tells
     text = not _is_binary(buffer) and _is_text(buffer)
-    with parsing("an .stl"):
-        if text:
-            loaded = load_stl_ascii(io.BytesIO(_plain_text(bytes(buffer), notes)))
-        else:
-            loaded = load_stl_binary(io.BytesIO(buffer[: _checked_size(buffer)]))
-    corners = local_float32(np.asarray(loaded["vertices"]), notes)  # [3 F, 3]
+    stored = _text_corners(bytes(buffer), notes) if text else _binary_corners(buffer)
+    corners = local_float32(stored, notes)  # [3 F, 3]
     corners = np.stack([corners[:, 0], corners[:, 2], -corners[:, 1]], axis=1)  # z up to y up
     vertices, _, inverse = unique_rows(corners)
     warn_left_out(notes, ".stl")
     return made(vertices=vertices, faces=inverse.reshape(-1, 3))
 
 
-def _checked_size(buffer: memoryview) -> int:
-    """The bytes of a binary .stl, which says so itself; more may follow.
+def _binary_corners(buffer: memoryview) -> np.ndarray:
+    """[3 F, 3] float32 of a binary .stl, which says how many facets it has; more bytes may follow.
 
     Raises:
         FormatError: fewer are there, or no facets.
@@ -87,25 +80,28 @@ def _checked_size(buffer: memoryview) -> int:
             f"an .stl of {count} facets, as byte 80 says, must have {size} bytes and at least one facet; got "
             f"{len(buffer)}: it is cut off, or not an .stl"
         )
-    return size
+    return np.frombuffer(buffer, _FACET, count, _START)["corners"].reshape(-1, 3)
 
 
-def _plain_text(content: bytes, notes: list[str]) -> bytes:
-    """The whole facets as one solid: trimesh must find "endsolid", and names may hold any word.
+def _text_corners(content: bytes, notes: list[str]) -> np.ndarray:
+    """[3 F, 3] float64 of the whole facets.
 
     Raises:
-        FormatError: no whole facet.
+        FormatError: no whole facet, or a word in place of a number.
     """
-    *pieces, rest = re.split(rb"\bendfacet\b", content.lower().replace(b"\r", b"\n"))
-    loops = [piece[piece.rfind(b"outer") :].replace(b"vertex", b"\nvertex") for piece in pieces]
-    facets = [loop.replace(b"endloop", b"\nendloop\n") for loop in loops]
-    whole = [facet for facet in facets if facet.count(b"vertex") == len(_CORNER.findall(facet)) == 3]
+    *pieces, rest = re.split(rb"\bendfacet\b", content.lower())
+    loops = [piece[piece.rfind(b"outer") :] for piece in pieces]  # names may hold any word
+    facets = [_CORNER.findall(loop) for loop in loops]
+    whole = [facet for facet, loop in zip(facets, loops, strict=True) if len(facet) == loop.count(b"vertex") == 3]
     if not whole:
         raise FormatError(f'an .stl must have facets of 3 lines "vertex x y z"; got {len(pieces)}, none whole')
     lost = len(facets) - len(whole) + len(_FACET_START.findall(rest))
     if lost:
         notes.append(f"{lost} facets that are not whole; {len(whole)} are")
-    return b"solid\n" + b"\n".join(whole) + b"\nendsolid"
+    try:
+        return np.array(whole, np.bytes_).astype(np.float64).reshape(-1, 3)
+    except ValueError as error:
+        raise FormatError(f"the lines of an .stl must hold numbers after vertex: {error}") from error
 
 
 def write(mesh: Mesh, name: str) -> dict[str, bytes]:
@@ -134,16 +130,3 @@ def losses(mesh: Mesh) -> list[str]:
     if mesh.texture is not None or mesh.uvs is not None:
         lost.append("a texture and its coordinates")
     return lost
-
-
-FORMAT = Format(
-    suffix=".stl",
-    name="STL",
-    holds=Mesh,
-    sniff=sniff,
-    read=read,
-    write=write,
-    losses=losses,
-    turns=False,
-    suffix_tells=True,
-)

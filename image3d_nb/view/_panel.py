@@ -40,15 +40,9 @@ def object_scene(obj: Any, who: str) -> Scene:
 
 
 def with_still(widget: Any, draw: Callable[[], Image.Image], text: str) -> Any:
-    """Let a widget leave a PNG and a line of text in the notebook, for places where no widget runs.
+    """Let a widget leave a PNG and a line of text in the notebook, for places where no widget runs; returns it.
 
-    Args:
-        widget: of ipywidgets, 7 or 8.
-        draw: makes the image of the widget as it is; called whenever a cell shows the widget.
-        text: what the widget shows, the same on every run.
-
-    Returns:
-        The widget.
+    ``draw`` makes the image whenever a cell shows the widget. ``text`` must be the same on every run.
     """
 
     live = getattr(widget, "_repr_mimebundle_", None)
@@ -78,10 +72,7 @@ def display_bundle(obj: Any) -> None:
 def live_bundle(widget: Any, method: Any, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """MIME data and metadata with which a notebook shows a widget live.
 
-    Args:
-        widget: of ipywidgets.
-        method: its own ``_repr_mimebundle_``, or None where it has none (ipywidgets 7).
-        options: of the method.
+    ``method`` is the widget's own ``_repr_mimebundle_``, or None where it has none (ipywidgets 7).
     """
     if method is None:
         return {VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}, {}
@@ -104,12 +95,5 @@ def caption(text: str, widgets: Any) -> Any:
 
 
 def widgets(who: str) -> Any:
-    """The package ipywidgets.
-
-    Args:
-        who: the function that needs it, for the message.
-
-    Raises:
-        ImportError: ipywidgets is not installed; the message says how to get it.
-    """
+    """The package ipywidgets; ``who`` needs it, says the ImportError if it is not installed."""
     return require("ipywidgets", extra="notebook", who=f"image3d_nb.{who}")

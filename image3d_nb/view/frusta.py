@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from .._texture_sheet import texture_sheet
 from ..cameras import Cameras
 from ..mesh import Mesh
 
@@ -79,11 +80,13 @@ def axes(matrices: Floats, length: float) -> Lines:
 
 def panes(cameras: Cameras, images: Sequence[Image.Image]) -> Mesh:
     """Each image on the image plane of its camera: one mesh with one texture for all."""
-    atlas, uvs = _atlas(images)
+    scale = min(1.0, IMAGE_SIDE / max(max(image.size) for image in images))
+    atlas, places, _ = texture_sheet([_tile(image, scale) for image in images], MARGIN)
+    uvs = np.array([(0, 1), (1, 1), (1, 0), (0, 0)]) * places[:, None, :2] + places[:, None, 2:]  # [V, 4, 2]
     corners = np.stack(_corners(cameras, frustum_depth(cameras)), 1)  # [V, 4, 3]
     square = np.array([(0, 3, 2), (0, 2, 1)])  # seen from the eye, counter-clockwise
     faces = (4 * np.arange(len(cameras))[:, None, None] + square).reshape(-1, 3)
-    return Mesh(corners.reshape(-1, 3).astype(np.float32), faces, uvs=uvs, texture=atlas)
+    return Mesh(corners.reshape(-1, 3).astype(np.float32), faces, uvs=uvs.reshape(-1, 2), texture=atlas)
 
 
 def ribbons(lines: Lines, viewmat: Floats, focal: float, width: float = LINE_WIDTH) -> Mesh:
@@ -134,29 +137,10 @@ def _corners(cameras: Cameras, depth: float) -> tuple[Floats, Floats, Floats, Fl
     return upper_left, upper_right, lower_right, lower_left
 
 
-def _atlas(images: Sequence[Image.Image]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """One image that holds all, and uvs [4 V, 2] of the corners of each, in the order of :func:`_corners`."""
-    largest = max(max(image.size) for image in images)
-    scale = min(1.0, IMAGE_SIDE / largest)
-    tiles = [_tile(image, scale) for image in images]
-    columns = math.ceil(math.sqrt(len(tiles)))
-    cell = max(max(tile.shape[:2]) for tile in tiles)
-    sheet = np.full((-(-len(tiles) // columns) * cell, columns * cell, 3), 255, np.uint8)
-    uvs = []
-    for i, tile in enumerate(tiles):
-        y, x = cell * (i // columns), cell * (i % columns)
-        sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-        left, right = x + MARGIN, x + tile.shape[1] - MARGIN
-        top, bottom = y + MARGIN, y + tile.shape[0] - MARGIN
-        uvs += [(left, top), (right, top), (right, bottom), (left, bottom)]
-    place = np.array(uvs, np.float32) / (sheet.shape[1], sheet.shape[0])
-    return sheet, np.stack([place[:, 0], 1 - place[:, 1]], 1).astype(np.float32)
-
-
 def _tile(image: Image.Image, scale: float) -> NDArray[np.uint8]:
-    """[h, w, 3]: the image over white, padded with its border pixels."""
+    """[h, w, 3]: the image over white."""
     size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
     shown = image.convert("RGBA").resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
     paper = Image.new("RGBA", size, "white")
     paper.alpha_composite(shown)
-    return np.pad(np.asarray(paper.convert("RGB")), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), mode="edge")
+    return np.asarray(paper.convert("RGB"))

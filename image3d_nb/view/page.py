@@ -148,17 +148,9 @@ def scene_page(
     scene: Scene, view: View, title: str, *, background: float | Sequence[float] = 1.0, turn: bool = False,
     light: bool = True, embedded: bool = False, picture: bytes | None = None,
 ) -> str:  # fmt: skip
-    """Make the page of a valid scene; see :func:`viewer_page`.
+    """Make the page of a valid scene; arguments as for :func:`viewer_page`.
 
-    Args:
-        scene: what the page shows.
-        view: the first view.
-        title: any text; it is escaped.
-        background: one grey or (r, g, b), in [0, 1].
-        turn: whether the object turns on its own from the start.
-        light: whether light falls on a mesh.
-        embedded: whether the page is for an iframe in a notebook: no heading, and the wheel zooms only after a click.
-        picture: PNG bytes of the first view; rendered when None.
+    ``embedded`` pages are for an iframe in a notebook: no heading, and the wheel zooms only after a click.
     """
     colour = as_colour(background)
     if picture is None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,7 @@ from PIL import Image
 from ..cameras import LGM_FOVY, LGM_RADIUS, Cameras, orbit_cameras
 from ..errors import InputError
 from ..gaussians import Gaussians
+from ..images.caller import warn
 from ..io import splat
 from ..mesh import Mesh
 from . import frusta
@@ -26,7 +24,6 @@ MANY_FACES = 300_000
 MOST_RAYS = 16  # along each side of a camera's image
 FAINTEST = 1 / 255  # the renderers draw no alpha below this, so fainter Gaussians are not sent
 CLOSEST = 0.12  # world units; the renderers draw no Gaussian nearer than 0.1
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
 @dataclass(frozen=True)
@@ -71,15 +68,7 @@ class View:
 def make_scene(
     obj: Any, who: str, *, cameras: Cameras | None = None, pictures: Any = None, rays: int = 0, axes: bool = False
 ) -> Scene:
-    """Validate an object and the cameras beside it.
-
-    Args:
-        obj: Gaussians, a Mesh or Cameras.
-        who: the caller's name, for messages.
-        cameras: drawn as frusta beside Gaussians or a mesh.
-        pictures: one image for each camera, shown on its image plane; whatever :func:`as_images` takes.
-        rays: rays x rays rays from each camera are drawn, evenly over its image; 0 to 16.
-        axes: whether the axes of the world and of each camera are drawn: x red, y green, z blue.
+    """Validate an object and the cameras beside it; arguments as for :func:`.show.show`, ``who`` names the caller.
 
     Raises:
         InputError: another type, nothing in it, NaN in it, or images that do not fit the cameras.
@@ -163,16 +152,7 @@ def _lines(cameras: Cameras | None, rays: int, axes: bool) -> frusta.Lines | Non
 def frame(
     scene: Scene, elevation: float = 0.0, azimuth: float = 0.0, radius: float | None = None, fovy: float = LGM_FOVY
 ) -> View:
-    """Choose the first view of a scene.
-
-    Args:
-        scene: what is to be seen.
-        elevation: degrees, up is positive.
-        azimuth: degrees, 0 is the front.
-        radius: distance from the origin, world units. None: 1.5, where LGM's cameras stand, if the scene fits in their
-            view; otherwise as far from its middle as it takes to see all of it.
-        fovy: field of view, degrees.
-    """
+    """Choose the first view of a scene; arguments as for :func:`.page.viewer_page`."""
     if radius is not None:
         return View(elevation, azimuth, radius, fovy=fovy)
     points = _points(scene)
@@ -214,7 +194,7 @@ def payload(scene: Scene) -> dict[str, Any]:
 
 def _rows(gaussians: Gaussians) -> bytes:
     if gaussians.sh_degree:
-        _warn(
+        warn(
             f"the viewer shows one colour a Gaussian: the view-dependent part (SH degree 1 to {gaussians.sh_degree}) "
             f"of {len(gaussians)} Gaussians is left out there"
         )
@@ -223,7 +203,7 @@ def _rows(gaussians: Gaussians) -> bytes:
     visible = plain.opacities >= FAINTEST
     plain = plain[visible] if bool(visible.any()) else plain
     (content,) = splat.write(plain, "page.splat").values()  # one file; the axes stay as they are
-    return content
+    return bytes(content)
 
 
 def _surface(mesh: Mesh, lit: bool) -> dict[str, Any]:
@@ -258,12 +238,4 @@ def as_colour(background: float | Sequence[float]) -> list[float]:
 
 def _warn_many(what: str, size: int, advice: str) -> None:
     megabytes = size * 4 / 3 / 1e6  # base64
-    _warn(f"{what} make a page of {megabytes:.0f} MB, slow to open and to turn; {advice}")
-
-
-def _warn(message: str) -> None:
-    """Warn at the line that called this package."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warn(f"{what} make a page of {megabytes:.0f} MB, slow to open and to turn; {advice}")

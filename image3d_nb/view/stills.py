@@ -21,15 +21,7 @@ Layer = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 def still(scene: Scene, size: int, background: Any = 1.0, view: View | None = None, light: bool = True) -> Image.Image:
-    """Draw one view of a scene.
-
-    Args:
-        scene: what to draw.
-        size: width and height, pixels.
-        background: one grey or (r, g, b), in [0, 1].
-        view: where the camera is; None is LGM's front camera.
-        light: whether light falls on the scene's mesh.
-    """
+    """Draw one view of a scene, ``size`` pixels square; without a view, that of LGM's front camera."""
     return as_images(draw(scene, (view or View()).cameras(size), background, light))[0]
 
 
@@ -37,12 +29,6 @@ def draw(scene: Scene, cameras: Cameras, background: Any = 1.0, light: bool = Tr
     """Draw a scene from several cameras.
 
     In each pixel the scene's parts are sorted by one depth for each part, which is exact for opaque parts.
-
-    Args:
-        scene: what to draw.
-        cameras: V cameras.
-        background: one grey or (r, g, b), in [0, 1].
-        light: whether light falls on the scene's mesh.
 
     Returns:
         [V, H, W, 3], sRGB in [0, 1].

@@ -64,7 +64,11 @@ class _Viewer(anywidget.AnyWidget):
     _scene = traitlets.Dict().tag(sync=True)
     _still = traitlets.Bytes(b"").tag(sync=True)
 
-    def __init__(self, scene: Scene, radius: float | None, **traits: Any) -> None:
+    _kinds: tuple[type, ...] = ()  # of the object that is shown
+
+    def __init__(self, obj: Any, radius: float | None, beside: dict[str, Any], **traits: Any) -> None:
+        self._beside = beside
+        scene = self._make(obj)
         view = frame(scene, traits.pop("elevation"), traits.pop("azimuth"), radius)
         self._shown = scene
         super().__init__(
@@ -85,9 +89,17 @@ class _Viewer(anywidget.AnyWidget):
     def _light(self) -> bool:
         return True
 
-    def _show(self, scene: Scene) -> None:
-        self._shown = scene
-        self._scene = payload(scene)
+    def update(self, obj: Any) -> None:
+        """Show another object of the same type from the same camera; cameras and images beside it stay."""
+        self._shown = self._make(obj)
+        self._scene = payload(self._shown)
+
+    def _make(self, obj: Any) -> Scene:
+        who = type(self).__name__
+        if not isinstance(obj, self._kinds):
+            names = " or ".join(kind.__name__ for kind in self._kinds)
+            raise InputError(f"{who} must be given {names}; got {type(obj).__name__}")
+        return make_scene(obj, who, **self._beside)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The live widget, and a PNG of it for places where no widget runs."""
@@ -130,6 +142,7 @@ class SplatViewer(_Viewer):
         >>> viewer.azimuth = 90  # the view turns; a drag in the browser sets viewer.azimuth
     """
 
+    _kinds = (Gaussians,)
     splat_scale = _Number(1.0, 0, 2, help="factor of the size of all splats").tag(sync=True)
     points = traitlets.Bool(False, help="whether splats are drawn as dots").tag(sync=True)
 
@@ -139,20 +152,11 @@ class SplatViewer(_Viewer):
         splat_scale: float = 1.0, points: bool = False, turning: bool = False,
         cameras: Cameras | None = None, pictures: Any = None, rays: int = 0, axes: bool = False,
     ) -> None:  # fmt: skip
-        self._beside: dict[str, Any] = {"cameras": cameras, "pictures": pictures, "rays": rays, "axes": axes}
+        beside = {"cameras": cameras, "pictures": pictures, "rays": rays, "axes": axes}
         super().__init__(
-            self._make(gaussians), radius, elevation=elevation, azimuth=azimuth, size=size, background=background,
+            gaussians, radius, beside, elevation=elevation, azimuth=azimuth, size=size, background=background,
             splat_scale=splat_scale, points=points, turning=turning,
         )  # fmt: skip
-
-    def update(self, gaussians: Gaussians) -> None:
-        """Show other Gaussians from the same camera; cameras and images beside them stay."""
-        self._show(self._make(gaussians))
-
-    def _make(self, gaussians: Gaussians) -> Scene:
-        if not isinstance(gaussians, Gaussians):
-            raise InputError(f"SplatViewer must be given Gaussians; got {type(gaussians).__name__}")
-        return make_scene(gaussians, "SplatViewer", **self._beside)
 
     def _drawn(self) -> Scene:
         gaussians = self._shown.gaussians
@@ -190,6 +194,7 @@ class MeshViewer(_Viewer):
         ImportError: anywidget is not installed.
     """
 
+    _kinds = (Mesh, Cameras)
     light = traitlets.Bool(True, help="whether light falls on the mesh").tag(sync=True)
     wireframe = traitlets.Bool(False, help="whether the edges of the triangles are drawn").tag(sync=True)
 
@@ -199,20 +204,11 @@ class MeshViewer(_Viewer):
         light: bool = True, wireframe: bool = False, turning: bool = False,
         cameras: Cameras | None = None, pictures: Any = None, rays: int = 0, axes: bool = False,
     ) -> None:  # fmt: skip
-        self._beside: dict[str, Any] = {"cameras": cameras, "pictures": pictures, "rays": rays, "axes": axes}
+        beside = {"cameras": cameras, "pictures": pictures, "rays": rays, "axes": axes}
         super().__init__(
-            self._make(mesh), radius, elevation=elevation, azimuth=azimuth, size=size, background=background,
+            mesh, radius, beside, elevation=elevation, azimuth=azimuth, size=size, background=background,
             light=light, wireframe=wireframe, turning=turning,
         )  # fmt: skip
-
-    def update(self, mesh: Mesh | Cameras) -> None:
-        """Show another mesh, or other cameras, from the same camera; cameras and images beside it stay."""
-        self._show(self._make(mesh))
-
-    def _make(self, mesh: Mesh | Cameras) -> Scene:
-        if not isinstance(mesh, Mesh | Cameras):
-            raise InputError(f"MeshViewer must be given a Mesh or Cameras; got {type(mesh).__name__}")
-        return make_scene(mesh, "MeshViewer", **self._beside)
 
     def _light(self) -> bool:
         return self.light

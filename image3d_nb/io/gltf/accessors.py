@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import FormatError
-from .container import Document, Values
+from .._json import Values
+from .container import Document
 
 _COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -46,11 +47,9 @@ class Accessors:
             raise FormatError(f"{where.at(name)} must be unsigned integers; got {values.dtype}")
         return values[:, 0].astype(np.int64)
 
-    def stored(self, where: Values, name: str, plain: bool = False) -> bool:
-        """Whether an accessor's numbers stand in a buffer; ``plain``: all of them, and as they are meant."""
+    def stored(self, where: Values, name: str) -> bool:
+        """Whether an accessor's numbers stand in a buffer."""
         accessor = self._document.follow(where, name, "accessors")
-        if plain:
-            return "bufferView" in accessor and "sparse" not in accessor and not accessor.data.get("normalized")
         return "bufferView" in accessor or "sparse" in accessor
 
     def count(self, where: Values, name: str) -> int:

@@ -1,7 +1,5 @@
 """The files of glTF 2.0: the .glb container, the .gltf text, and the places of buffers and images.
 
-Nothing in the JSON is trusted: each value is read through :class:`Values`, whose errors name the place.
-
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
 
@@ -10,81 +8,20 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import struct
 from typing import Any
 from urllib.parse import unquote
 
 from ...errors import FormatError
 from .._format import Sibling
+from .._json import Values, parse_json
 
 MAGIC = b"glTF"
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
 """The types of the two chunks, "JSON" and "BIN\\0", as little-endian numbers."""
 
-_MOST_VALUES = 500_000
-"""Commas and brackets of a JSON text: each becomes a Python object of about 100 bytes. Base64 has none."""
 _LOOKED_AT = 4 << 20
 """Bytes at either end of a text that are searched for a word."""
-
-
-class Values:
-    """An object of the JSON, with the path to it for error messages: ``accessors[3]``."""
-
-    def __init__(self, data: object, path: str) -> None:
-        if not isinstance(data, dict):
-            raise FormatError(f"{path} must be an object; got {_short(data)}")
-        self.data: dict[str, Any] = data
-        self.path = path
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.data
-
-    def at(self, name: str) -> str:
-        """The path to a member."""
-        return f"{self.path}.{name}" if self.path else name
-
-    def integer(self, name: str, default: int | None = None, low: int = 0, high: int = 2**53) -> int:
-        """A member that is a whole number in [low, high]."""
-        value = self.data.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise FormatError(f"{self.at(name)} must be a whole number from {low} to {high}; got {_short(value)}")
-        return value
-
-    def index(self, name: str, count: int, of: str) -> int:
-        """A member that is an index into a list of ``count`` items."""
-        value = self.data.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < count:
-            raise FormatError(f"{self.at(name)} must be one of the {count} {of}; got {_short(value)}")
-        return value
-
-    def numbers(self, name: str, default: list[float]) -> list[float]:
-        """A member that is a list of as many finite numbers as the default has."""
-        values = self.data.get(name, default)
-        good = isinstance(values, list) and len(values) == len(default)
-        good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-        # 1e300 is valid JSON, but its square overflows, and nothing that can be drawn is as large
-        if not good or not all(math.isfinite(v) and abs(v) < 1e30 for v in values):
-            raise FormatError(f"{self.at(name)} must be {len(default)} finite numbers; got {_short(values)}")
-        return [float(v) for v in values]
-
-    def text(self, name: str, default: str | None = None) -> str:
-        """A member that is a string."""
-        value = self.data.get(name, default)
-        if not isinstance(value, str):
-            raise FormatError(f"{self.at(name)} must be a text; got {_short(value)}")
-        return value
-
-    def items(self, name: str) -> list[Any]:
-        """A member that is a list; empty if it is missing."""
-        value = self.data.get(name, [])
-        if not isinstance(value, list):
-            raise FormatError(f"{self.at(name)} must be a list; got {_short(value)}")
-        return value
-
-    def inner(self, name: str) -> Values:
-        """A member that is an object; empty if it is missing."""
-        return Values(self.data.get(name, {}), self.at(name))
 
 
 class Document(Values):
@@ -115,14 +52,7 @@ class Document(Values):
         return self.item(kind, self.number(where, name, kind))
 
     def require_extensions(self, known: frozenset[str]) -> None:
-        """Refuse required extensions that are not supported.
-
-        Args:
-            known: names of those that are.
-
-        Raises:
-            FormatError: another one is required; the message names it.
-        """
+        """Raise a FormatError that names the required extensions other than ``known``."""
         unknown = sorted({str(name)[:60] for name in self.items("extensionsRequired")} - known)
         if unknown:
             raise FormatError(
@@ -220,9 +150,9 @@ def open_document(buffer: memoryview, sibling: Sibling) -> Document:
         FormatError: damaged, cut off, not glTF 2.0, or the JSON has too many values.
     """
     if not is_glb(buffer):
-        return Document(_parse(buffer, 0), None, sibling)
+        return Document(parse_json(buffer, 0), None, sibling)
     text, start, binary = _chunks(buffer)
-    return Document(_parse(text, start), binary, sibling)
+    return Document(parse_json(text, start), binary, sibling)
 
 
 def _chunks(buffer: memoryview) -> tuple[memoryview, int, memoryview | None]:
@@ -247,32 +177,6 @@ def _chunks(buffer: memoryview) -> tuple[memoryview, int, memoryview | None]:
     if _JSON not in found:
         raise FormatError(f"a .glb must have a JSON chunk; byte 8 says that it ends at {total}")
     return found[_JSON], first, found.get(_BIN)
-
-
-def _parse(text: memoryview, start: int) -> object:
-    content = bytes(text)
-    values = sum(content.count(mark) for mark in (b",", b"[", b"{"))
-    if values > _MOST_VALUES:
-        raise FormatError(f"the JSON at byte {start} must have at most {_MOST_VALUES:,} values; got some {values:,}")
-    try:
-        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise FormatError(f"the JSON at byte {start} must not be nested deeper than Python can follow") from error
-    except ValueError as error:  # of JSON, and of UTF-8
-        raise FormatError(f"the JSON at byte {start} must be whole and correct; {_short(str(error), 200)}") from error
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not valid JSON")
-
-
-def _short(value: object, length: int = 60) -> str:
-    if isinstance(value, (dict, list)):
-        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    if isinstance(value, int) and abs(value) > 10**20:  # Python refuses to print very long integers
-        return "a number above 10^20"
-    text = value if isinstance(value, str) and length > 60 else repr(value)
-    return text if len(text) <= length else text[:length] + "..."
 
 
 def write_glb(document: dict[str, Any], binary: bytes) -> bytes:

@@ -53,11 +53,7 @@ def read_gaussians(buffer: memoryview, sibling: Sibling) -> Gaussians:
 
 
 def write(mesh: Mesh, name: str) -> dict[str, bytes]:
-    """A .glb or .gltf of a mesh; see :func:`.mesh.write_mesh`.
-
-    Args:
-        mesh: vertices in metres.
-        name: the file's name; its suffix says which of the two.
+    """A .glb or .gltf of a mesh in metres, by the suffix of the name; see :func:`.mesh.write_mesh`.
 
     Raises:
         InputError: a number beyond float32, a colour outside [0, 1], a texture that is not uint8.
@@ -67,12 +63,7 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
 
 
 def write_gaussians(gaussians: Gaussians, name: str) -> dict[str, bytes]:
-    """A .glb or .gltf of Gaussians; see :func:`.splats.write_splats`.
-
-    Args:
-        gaussians: float32, on the CPU, y up.
-        name: the file's name; its suffix says which of the two.
-    """
+    """A .glb or .gltf of Gaussians (float32, on the CPU, y up), by the suffix of the name."""
     builder = Builder()
     return _files(write_splats(gaussians, builder), builder, None, name)
 

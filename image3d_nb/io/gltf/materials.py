@@ -14,7 +14,8 @@ import numpy as np
 
 from ...errors import FormatError
 from .. import _textures
-from .container import Document, Values
+from .._json import Values
+from .container import Document
 
 _CLAMPED = 33071
 """CLAMP_TO_EDGE: the border's colour continues; the other modes repeat."""

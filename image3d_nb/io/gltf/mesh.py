@@ -5,7 +5,6 @@ Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ import numpy as np
 from ...errors import FormatError
 from ...mesh import Mesh, unit
 from .. import _textures
-from .._foreign import parsing
+from .._json import Values
 from .._mesh_parts import Part, colors_of, float32, has_texture, join, unit_normals
 from .accessors import Accessors, Builder
-from .container import Document, Values, encode
+from .container import Document
 from .materials import BaseColor, Materials, linear_of, srgb_of
 from .scene import Budget, placed_primitives
 
@@ -32,12 +31,10 @@ _READ = {
     "JOINTS_0": (4,), "JOINTS_1": (4,), "WEIGHTS_0": (4,), "WEIGHTS_1": (4,),
 }  # fmt: skip
 """Attribute -> how many numbers a row may have."""
-_VIEW = ("byteOffset", "byteLength", "byteStride")
-_ACCESSOR = ("byteOffset", "componentType", "count", "type")
 
 
 def read_mesh(document: Document, notes: list[str]) -> Mesh:
-    """All triangles of the default scene, in world coordinates, as one mesh; trimesh reads their arrays.
+    """All triangles of the default scene, in world coordinates, as one mesh.
 
     Colours: base colour factors and COLOR_0 become sRGB vertex colours, base colour textures one texture (see
     :mod:`.._mesh_parts` for several). Skins are read in the pose of their joints, morph targets at rest. ``notes``
@@ -49,26 +46,21 @@ def read_mesh(document: Document, notes: list[str]) -> Mesh:
     document.require_extensions(_KNOWN)
     notes += [f"{len(document.items(name))} {name}" for name in _HELD_ELSEWHERE if document.items(name)]
     accessors, materials, budget = Accessors(document), Materials(document, notes), Budget(document)
-    placed = []
-    for place in placed_primitives(document, accessors):
-        mode = place.primitive.integer("mode", 4, high=6)
-        if mode in _NOT_TRIANGLES:
-            notes.append(f"{_NOT_TRIANGLES[mode]} of {place.primitive.path}")
-        else:
-            _check(place.primitive, accessors, budget)
-            placed.append(place)
-    read = _by_trimesh(document, accessors, {place.primitive.path: place.primitive for place in placed})
     parts = []
-    for place in placed:
-        path, arrays = place.primitive.path, read[place.primitive.path]
-        part = _part(arrays, materials.of(place.primitive))
-        matrix = place.matrix if place.joints is None else _blended(arrays["vertex_attributes"], place.joints, path)
+    for place in placed_primitives(document, accessors):
+        path, mode = place.primitive.path, place.primitive.integer("mode", 4, high=6)
+        if mode in _NOT_TRIANGLES:
+            notes.append(f"{_NOT_TRIANGLES[mode]} of {path}")
+            continue
+        arrays, indices = _arrays(place.primitive, accessors, budget)
+        part = _part(arrays, _triangles(indices, mode, path), materials.of(place.primitive))
+        matrix = place.matrix if place.joints is None else _blended(arrays, place.joints, path)
         parts.append(part if matrix is None else _moved(part, matrix, path))
     return join(parts, notes)
 
 
-def _check(primitive: Values, accessors: Accessors, budget: Budget) -> None:
-    """Read all arrays of a primitive: they lie in their buffers and have a row a vertex."""
+def _arrays(primitive: Values, accessors: Accessors, budget: Budget) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The attributes that a mesh is made of, each with a row a vertex; and the indices [n] of the corners."""
     attributes = primitive.inner("attributes")
     compressed = ", ".join(primitive.inner("extensions").data)[:200]
     places = [(attributes, name) for name in attributes.data] + [(primitive, "indices")] * ("indices" in primitive)
@@ -80,95 +72,31 @@ def _check(primitive: Values, accessors: Accessors, budget: Budget) -> None:
         other = accessors.count(attributes, name)
         if other != count:
             raise FormatError(f"{attributes.at(name)} must have a row a vertex, {count}; got {other}")
-    for name in _names(attributes):
-        accessors.floats(attributes, name, _READ[name])
-    if "indices" in primitive:
-        budget.take(accessors.count(primitive, "indices"), primitive.path)
-        highest = accessors.integers(primitive, "indices").max()
-        if highest >= count:
-            raise FormatError(f"{primitive.at('indices')} must index {count} vertices; got {highest}")
+    arrays = {name: accessors.floats(attributes, name, _READ[name]) for name in _READ if name in attributes}
+    if "indices" not in primitive:
+        return arrays, np.arange(count)
+    budget.take(accessors.count(primitive, "indices"), primitive.path)
+    indices = accessors.integers(primitive, "indices")
+    if indices.max() >= count:
+        raise FormatError(f"{primitive.at('indices')} must index {count} vertices; got {indices.max()}")
+    return arrays, indices
 
 
-def _names(attributes: Values) -> list[str]:
-    return [name for name in _READ if name in attributes]
-
-
-def _by_trimesh(document: Document, accessors: Accessors, primitives: dict[str, Values]) -> dict[str, dict[str, Any]]:
-    """Path of a primitive -> what trimesh reads of it: vertices, faces, vertex_normals, vertex_attributes.
-
-    trimesh 5 ignores that integers are normalised, sparse rows, fans, and texture coordinates beyond the first set; it
-    takes linear colours for sRGB. So what is not plain is written out beside the file's own buffers, and attributes
-    other than positions and normals pass under names of their own ("_COLOR_0"), which leaves their numbers alone.
-    """
-    from trimesh.exchange.gltf import load_gltf
-
-    builder, meshes, numbers = Builder(), [], dict[int, int]()
-
-    def copied(where: Values, name: str, values: np.ndarray) -> int:
-        """The number of an accessor in the document for trimesh."""
-        index = document.number(where, name, "accessors")
-        if index not in numbers and accessors.stored(where, name, plain=True):
-            accessor = document.item("accessors", index)
-            view = document.follow(accessor, "bufferView", "bufferViews").data
-            builder.views.append({key: view[key] for key in _VIEW if view.get(key)} | {"buffer": view["buffer"] + 1})
-            entry = {key: accessor.data[key] for key in _ACCESSOR if key in accessor.data}
-            builder.accessors.append(entry | {"bufferView": len(builder.views) - 1})
-            numbers[index] = len(builder.accessors) - 1
-        elif index not in numbers:
-            numbers[index] = builder.attribute(values)
-        return numbers[index]
-
-    for path, primitive in primitives.items():
-        attributes, mode = primitive.inner("attributes"), primitive.integer("mode", 4)
-        entry: dict[str, Any] = {"attributes": {}}
-        for name in _names(attributes):
-            own_name = name if name in ("POSITION", "NORMAL") else f"_{name}"
-            entry["attributes"][own_name] = copied(attributes, name, accessors.floats(attributes, name, _READ[name]))
-        count = accessors.count(attributes, "POSITION")
-        indices = accessors.integers(primitive, "indices") if "indices" in primitive else np.arange(count)
-        faces = _triangles(indices, mode, path)
-        entry["indices"] = builder.indices(np.ascontiguousarray(faces, "<u4").reshape(-1)) if len(faces) else None
-        meshes.append({"name": path, "primitives": [entry] if len(faces) else []})
-    own = [document.buffer(number) for number in range(len(document.items("buffers")))]
-    buffers = {str(number): content for number, content in enumerate([builder.binary(), *own])}
-    amended = {
-        "asset": {"version": "2.0"},
-        "meshes": meshes,
-        "accessors": builder.accessors,
-        "bufferViews": builder.views,
-        "buffers": [{"uri": name} for name in buffers],
-    }
-    with parsing("a glTF"):
-        geometry: dict[str, dict[str, Any]] = load_gltf(io.BytesIO(encode(amended)), resolver=buffers)["geometry"]
-    return geometry
-
-
-def _part(arrays: dict[str, Any], color: BaseColor) -> Part:
-    attributes = arrays.get("vertex_attributes", {})
-    count = len(arrays["vertices"])
-    uvs = attributes.get(f"_TEXCOORD_{color.coordinates}")
+def _part(arrays: dict[str, np.ndarray], faces: np.ndarray, color: BaseColor) -> Part:
+    uvs = arrays.get(f"TEXCOORD_{color.coordinates}")
     if uvs is not None:
-        uvs = uvs.astype(np.float32)
         if color.transform is not None:
             uvs = uvs @ color.transform[:, :2].T + color.transform[:, 2]
         # glTF counts v from the texture's top
         uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=1).astype(np.float32)
     factor = color.factor if color.texture is None else np.ones(3)  # else it is in the texture already
     colors = None
-    if "_COLOR_0" in attributes:
-        light = attributes["_COLOR_0"][:, :3] * factor
+    if "COLOR_0" in arrays:
+        light = arrays["COLOR_0"][:, :3] * factor
         colors = srgb_of(light.clip(0, 1)).astype(np.float32)
     elif not np.all(factor == 1):
-        colors = np.broadcast_to(srgb_of(factor).astype(np.float32), (count, 3))
-    return Part(
-        vertices=arrays["vertices"],
-        faces=arrays["faces"].astype(np.int64),
-        normals=arrays.get("vertex_normals"),
-        uvs=uvs,
-        colors=colors,
-        image=color.texture,
-        repeats=color.repeats,
-    )
+        colors = np.broadcast_to(srgb_of(factor).astype(np.float32), arrays["POSITION"].shape)
+    return Part(arrays["POSITION"], faces, arrays.get("NORMAL"), uvs, colors, color.texture, color.repeats)
 
 
 def _triangles(indices: np.ndarray, mode: int, path: str) -> np.ndarray:
@@ -190,12 +118,12 @@ def _triangles(indices: np.ndarray, mode: int, path: str) -> np.ndarray:
 
 def _blended(attributes: dict[str, np.ndarray], joints: np.ndarray, path: str) -> np.ndarray:
     """[V, 4, 4]: the joints' matrices, mixed by the weights of each vertex (section 3.7.3.3)."""
-    count = len(attributes["_JOINTS_0"])
+    count = len(attributes["JOINTS_0"])
     total, sums = np.zeros((count, 4, 4)), np.zeros(count)
     for k in (0, 1):
-        if f"_JOINTS_{k}" not in attributes or f"_WEIGHTS_{k}" not in attributes:
+        if f"JOINTS_{k}" not in attributes or f"WEIGHTS_{k}" not in attributes:
             continue
-        indices, weights = attributes[f"_JOINTS_{k}"].astype(np.int64), attributes[f"_WEIGHTS_{k}"].astype(np.float64)
+        indices, weights = attributes[f"JOINTS_{k}"].astype(np.int64), attributes[f"WEIGHTS_{k}"].astype(np.float64)
         used = weights != 0
         if (used & ((indices < 0) | (indices >= len(joints)))).any():
             raise FormatError(f"{path}.attributes.JOINTS_{k} must be 0 to {len(joints) - 1}; got {indices.max()}")

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import FormatError
+from .._json import Values
 from .accessors import Accessors
-from .container import Document, Values
+from .container import Document
 
 _IDENTITY = [1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
 _MOST_REPEATED = 2_000_000

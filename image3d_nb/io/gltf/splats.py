@@ -15,8 +15,9 @@ import torch
 
 from ...errors import FormatError, InputError
 from ...gaussians import Gaussians
+from .._json import Values
 from .accessors import Accessors, Builder
-from .container import Document, Values
+from .container import Document
 from .materials import linear_of
 from .scene import Budget, placed_primitives
 
