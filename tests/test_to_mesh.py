@@ -91,9 +91,8 @@ def test_the_check_finds_what_a_solid_misses() -> None:
 
 def test_dots_that_hide_nothing_are_refused() -> None:
     """Each of the four readings leaves out too many of them."""
-    for count, width in ((100, 0.05), (60, 0.2)):
-        with pytest.raises(InputError, match="holds"):
-            i3d.to_mesh(skin(ball(0.4), count, width=width), 24, "vertex")
+    with pytest.raises(InputError, match="holds"):
+        i3d.to_mesh(skin(ball(0.4), 100, width=0.05), 24, "vertex")
 
 
 def test_pinholes_close_and_openings_stay() -> None:
