@@ -82,7 +82,7 @@ class GenerateSettings:
     formats: tuple[str, ...] = USUAL_FORMATS  # any of FORMATS; "glb" and "stl" hold a mesh, which takes some seconds
     convention: str = "3dgs"  # the world of splat files: "3dgs", "opengl" or "ydown"
     candidates: int = 1  # objects to make, each with its own seed; the one whose views agree best is written
-    refine: bool = False  # sharpen the object's front from the image
+    refine: bool | None = None  # sharpen the object from the image; None: not, but see sharpened_by_default
     prepare: bool = True  # cut the object out, centre it, on white; False: the image is such a square already
     background: str = "auto"  # how it is cut out, one of BACKGROUNDS; see remove_background
     elevation: float = 0.0  # elevation of the camera that took the image, -90 to 90 degrees, up is positive
@@ -105,7 +105,7 @@ class GenerateSettings:
         _check(self.convention in CONVENTIONS, f"convention must be one of {', '.join(CONVENTIONS)}", self.convention)
         candidates_fit = _is_whole(self.candidates) and self.candidates >= 1
         _check(candidates_fit, "candidates must be a whole number of 1 or more", self.candidates)
-        _check(isinstance(self.refine, bool), "refine must be True or False", self.refine)
+        _check(self.refine is None or isinstance(self.refine, bool), "refine must be True, False or None", self.refine)
         _check(isinstance(self.prepare, bool), "prepare must be True or False", self.prepare)
         fits = self.background in BACKGROUNDS
         _check(fits, f"background must be one of {', '.join(BACKGROUNDS)}", self.background)
@@ -115,6 +115,15 @@ class GenerateSettings:
         _check(device_fits, 'device must be "cpu", "cuda", "cuda:1", "mps" or the like', self.device)
         _check(self.memory in MEMORY, f"memory must be one of {', '.join(MEMORY)}", self.memory)
         object.__setattr__(self, "formats", tuple(dict.fromkeys(self.formats)))  # frozen: the only way to set
+
+
+def sharpened_by_default(settings: GenerateSettings) -> GenerateSettings:
+    """The settings with ``refine`` decided: None becomes True for the tiny model, as on the command line and in the
+    studio. In :func:`generate_one` alone, and so in batches, None is False.
+    """
+    if settings.refine is not None:
+        return settings
+    return dataclasses.replace(settings, refine=settings.model == "tiny" and settings.lgm is None)
 
 
 def generate_one(

@@ -57,6 +57,17 @@ def test_a_second_run_skips_and_force_does_not(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(("option", "refined"), [((), True), (("--no-refine",), False)], ids=str)
+def test_the_tiny_models_objects_are_sharpened_unless_refused(
+    tmp_path: Path, option: tuple[str, ...], refined: bool
+) -> None:
+    assert main(["generate", MUG, "-o", str(tmp_path), "--steps", "1", "--formats", "splat", *option]) == 0
+    record = read_record(tmp_path / "mug")
+    assert record is not None
+    assert record["settings"]["refine"] is refined
+    assert (record["gaussians"] != 16_384) is refined  # refine adds discs and removes what they hide
+
+
 def test_the_options_arrive(tmp_path: Path) -> None:
     options = ["--seed", "7", "--steps", "1", "--guidance", "1.5", "--formats", ".splat,ply", "--convention", "opengl"]
     lgm = str(data_dir() / "models" / "tiny" / "lgm")

@@ -82,14 +82,14 @@ def html_of(widget: Any) -> str:
 def test_a_run_is_what_generate_one_makes(done: Studio, tmp_path: Path) -> None:
     (run,) = done.runs
     assert done.shown is run
-    settings = i3d.GenerateSettings(seed=3, formats=("ply",))
+    settings = i3d.GenerateSettings(seed=3, formats=("ply",), refine=True)
     record = i3d.generate_one(MUG, tmp_path / "mug", settings)
     for name in ("mug.ply", "views.png", "input.png"):
         assert (run.folder / name).read_bytes() == (tmp_path / "mug" / name).read_bytes()
     assert run.record["gaussians"] == record["gaussians"] == len(run.gaussians)
     assert run.note == {
         "picture": "mug.png", "sha256": record["input"]["sha256"], "width": 512, "height": 512,
-        "background": "auto", "ratio": 0.8,
+        "background": "auto", "ratio": 0.8, "mark": "", "warnings": [],
     }  # fmt: skip
     assert (run.title, run.settings) == ("Run 1: mug", "seed 3 · 1 step · guidance 1 · tiny")
     assert run.views.size[0] > run.front.size[0] == run.front.size[1]
@@ -205,6 +205,84 @@ def test_nothing_to_run_download_or_wait_for(tmp_path: Path) -> None:
         empty.set_up(ratio=float("nan"))
     with pytest.raises(InputError, match="sample"):
         empty.choose_sample("cat")
+
+
+# ---------------------------------------------------------------- doubts, boxes and masks
+
+
+def two_squares() -> Image.Image:
+    """A red and a blue square on grey, 120 x 60."""
+    picture = Image.new("RGB", (120, 60), (200, 200, 200))
+    picture.paste((200, 30, 30), (15, 15, 45, 45))
+    picture.paste((30, 30, 200), (75, 15, 105, 45))
+    return picture
+
+
+def reds_and_blues(square: Image.Image) -> tuple[int, int]:
+    pixels = np.asarray(square).astype(int)
+    return int((pixels[..., 0] > pixels[..., 2] + 90).sum()), int((pixels[..., 2] > pixels[..., 0] + 90).sum())
+
+
+def test_doubts_about_the_picture_are_shown(studio: Studio) -> None:
+    studio.upload(as_bytes(two_squares()), "two.png")
+    panel = Panel(studio)
+    (doubt,) = studio.doubts()
+    assert "2 separate objects" in doubt
+    assert "2 separate objects" in panel.fault.value
+    assert panel.seen.layout.visibility == "visible"
+    studio.choose_sample("mug")
+    assert studio.doubts() == ()
+    assert panel.fault.value == ""
+
+
+def test_a_box_on_the_picture_chooses_the_object(studio: Studio) -> None:
+    studio.upload(as_bytes(two_squares()), "two.png")
+    panel = Panel(studio)
+    assert panel.clear.disabled
+    panel.picture._handle_custom_msg({"box": [0.05, 0.1, 0.45, 0.9]}, [])
+    assert studio.box == (6, 6, 54, 54)
+    assert panel.picture.box == pytest.approx([0.05, 0.1, 0.45, 0.9])
+    red, blue = reds_and_blues(studio.what_the_model_sees())
+    assert red > 0.4 * 256**2 > blue == 0
+    assert panel.fault.value == ""
+    panel.clear.click()
+    assert studio.box is None
+    assert panel.picture.box == []
+    assert min(reds_and_blues(studio.what_the_model_sees())) > 1000
+
+
+@pytest.mark.parametrize("box", [(-1, 0, 20, 20), (0, 0, 121, 20), (5, 5, 12, 30), (30, 30, 10, 10)])
+def test_a_box_outside_is_refused(studio: Studio, box: tuple[int, int, int, int]) -> None:
+    studio.upload(as_bytes(two_squares()), "two.png")
+    with pytest.raises(InputError, match="120 x 60"):
+        studio.draw_box(box)
+    assert studio.box is None
+
+
+def test_a_box_needs_a_picture_and_an_object(studio: Studio, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="upload"):
+        session.Session(tmp_path).draw_box((0, 0, 20, 20))
+    studio.upload(as_bytes(Image.new("RGB", (64, 64), (90, 90, 90))), "grey.png")
+    with pytest.raises(ImageError, match="box"):
+        studio.draw_box((10, 10, 40, 40))
+
+
+def test_a_mask_can_be_uploaded(studio: Studio) -> None:
+    studio.upload(as_bytes(two_squares()), "two.png")
+    panel = Panel(studio)
+    mask = Image.new("L", (240, 120))
+    mask.paste(255, (150, 30, 210, 90))
+    panel.mask._handle_custom_msg({"name": "blue.png", "size": 1}, [memoryview(as_bytes(mask))])
+    red, blue = reds_and_blues(studio.what_the_model_sees())
+    assert blue > 0.4 * 256**2 > red == 0
+    assert "blue.png" in studio.notice.text
+    before = studio.mark
+    for content, word in ((b"no picture", "cannot be used"), (as_bytes(Image.new("L", (50, 50))), "aspect")):
+        assert not studio.attempt(lambda content=content: studio.upload_mask(content, "bad.png"))  # type: ignore[misc]
+        assert word in studio.notice.text
+        assert studio.mark == before
+    studio.choose_sample("mug")
+    assert studio.mark == ""
 
 
 # ---------------------------------------------------------------- uploads

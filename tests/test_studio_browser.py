@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Frame, Page
 
 import image3d_nb as i3d
@@ -139,6 +141,39 @@ def test_the_same_file_twice_by_keys_and_by_a_drop(page: Page) -> None:
     wait_until(page, f"{SAYS} .includes('got 2')")
     assert page.get_by_role("button", name="Upload a picture, or drop it here").count() == 1
     assert page.get_attribute(f"{BUTTON} + input", "accept") == "image/*"
+
+
+def test_a_box_is_drawn_on_the_picture_and_a_mask_uploaded(page: Page) -> None:
+    picture = Image.new("RGB", (120, 60), (200, 200, 200))
+    picture.paste((200, 30, 30), (15, 15, 45, 45))
+    picture.paste((30, 30, 200), (75, 15, 105, 45))
+    mask = Image.new("L", (120, 60))
+    mask.paste(255, (75, 15, 105, 45))
+    two, blue = io.BytesIO(), io.BytesIO()
+    picture.save(two, "PNG")
+    mask.save(blue, "PNG")
+    choose_file(page, file("two.png", two.getvalue()))
+    doubts = "document.querySelector('.i3d-studio').innerText.includes('2 separate objects')"
+    wait_until(page, doubts)
+    at = page.locator(".i3d-picture img").bounding_box()
+    assert at is not None
+    page.mouse.move(at["x"] + 0.05 * at["width"], at["y"] + 0.1 * at["height"])
+    page.mouse.down()
+    page.mouse.move(at["x"] + 0.3 * at["width"], at["y"] + 0.5 * at["height"])
+    page.mouse.move(at["x"] + 0.45 * at["width"], at["y"] + 0.9 * at["height"])
+    page.mouse.up()
+    wait_until(page, f"{SAYS}.startsWith('The object in the box') && !{doubts}")
+    drawn = page.locator(".i3d-picture .image3d-box").bounding_box()
+    assert drawn is not None
+    assert drawn["width"] == pytest.approx(0.4 * at["width"], abs=3)
+    with page.expect_file_chooser() as chooser:
+        page.click(".i3d-mask button")
+    chooser.value.set_files(file("blue.png", blue.getvalue()))
+    wait_until(page, f"{SAYS} === 'The object in the mask blue.png.' && !{doubts}")
+    assert not page.locator(".i3d-picture .image3d-box").is_visible()
+    page.click(".i3d-clear")
+    wait_until(page, doubts)
+    assert page.evaluate(STICKING_OUT) == []
 
 
 def test_cancel_and_a_second_click_do_what_they_should(page: Page, lab: Lab) -> None:

@@ -89,6 +89,12 @@ def test_the_check_finds_what_a_solid_misses() -> None:
     assert covered(sphere_volume(40, 0.1)[0], grid, cloud) == 0
 
 
+def test_dots_that_hide_nothing_are_refused() -> None:
+    """Each of the four readings leaves out too many of them."""
+    with pytest.raises(InputError, match="holds"):
+        i3d.to_mesh(skin(ball(0.4), 100, width=0.05), 24, "vertex")
+
+
 def test_pinholes_close_and_openings_stay() -> None:
     front = np.zeros((40, 40), np.float32)
     front[10:13, 10:13] = 5  # a pinhole that shows the far side

@@ -37,6 +37,14 @@ FULL, HALF, LGM_HALF, BARE = "dylanebert/LGM-full", "dylanebert/multi-view-diffu
 TINY = weights.data_dir() / "models" / "tiny"
 
 
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
+    (tmp_path / "mine").symlink_to(TINY)
+    assert resolve("~/mine") == tmp_path / "mine"
+    assert resolve_lgm("~/mine") == tmp_path / "mine" / "lgm"
+
+
 def small_lgm() -> LGM:
     config = {
         "down_channels": [32], "down_attention": [False], "mid_attention": False, "up_channels": [32],

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from .._files import CONVENTIONS
 from ..errors import InputError, WeightsError
-from ..generate import BACKGROUNDS, FORMATS, MEMORY, USUAL_FORMATS, GenerateSettings, generate_one, image_name
+from ..generate import (
+    BACKGROUNDS,
+    FORMATS,
+    MEMORY,
+    USUAL_FORMATS,
+    GenerateSettings,
+    generate_one,
+    image_name,
+    sharpened_by_default,
+)
 from ..hub.weights import KNOWN
 from ._console import FAILED, Progress, complain, say, sentence
 
@@ -68,7 +77,9 @@ def add_settings(parser: argparse.ArgumentParser, formats: tuple[str, ...] = USU
     parser.add_argument(
         "--no-prepare", action="store_true", help="the image already is a square with a white background"
     )
-    parser.add_argument("--refine", action="store_true", help="sharpen the object's front from the image")
+    parser.add_argument(
+        "--refine", action=argparse.BooleanOptionalAction, help="sharpen the object from the image (default: with tiny)"
+    )
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -90,7 +101,7 @@ def settings_of(arguments: argparse.Namespace, parser: argparse.ArgumentParser) 
 
 def generate(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Make all objects; an image that fails does not stop the others."""
-    settings = settings_of(arguments, parser)
+    settings = sharpened_by_default(settings_of(arguments, parser))
     jobs = list(_with_folders(dict.fromkeys(arguments.images), arguments.out))
     failed = 0
     gc.disable()  # while the libraries load: a collection would free nothing and take a tenth of the time

@@ -193,8 +193,8 @@ def resolve(name: str, revision: str | None = None, skip: Sequence[str] = ()) ->
     """Find a model's folder, or the one file of a single network, and download it if needed.
 
     Args:
-        name: "tiny", a folder that holds ``model_index.json`` or one checkpoint, such a file itself, or a repository
-            "owner/name".
+        name: "tiny", a folder that holds ``model_index.json`` or one checkpoint, such a file itself ("~" is the home
+            folder), or a repository "owner/name".
         revision: branch or commit of the repository; None is its main branch.
         skip: components whose weights are not needed and not downloaded.
 
@@ -208,6 +208,7 @@ def resolve(name: str, revision: str | None = None, skip: Sequence[str] = ()) ->
     Warns:
         UserWarning: the repository is unknown to this package.
     """
+    name = os.path.expanduser(name)  # noqa: PTH111 -- pathlib raises for an unknown user
     if name == "tiny":
         return _complete(data_dir() / "models" / "tiny", name)
     if os.path.isdir(name):  # noqa: PTH112 -- pathlib raises for a name that is too long
@@ -261,6 +262,7 @@ def resolve_lgm(name: str, revision: str | None = None) -> Path:
     Warns:
         UserWarning: the repository is unknown to this package.
     """
+    name = os.path.expanduser(name)  # noqa: PTH111 -- as above
     refuse_pickle(name)
     if name == "tiny":
         return data_dir() / "models" / "tiny" / "lgm"

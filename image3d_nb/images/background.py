@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .._optional import require
+from ..errors import ImageError, InputError
 
 WORK_SIDE = 512
 """Longer side of the reduced image in which the object is searched: models see 256 pixels."""
@@ -39,11 +40,62 @@ def object_mask(image: Image.Image, method: str) -> tuple[Image.Image, bool]:
     mask, plain = _polynomial_mask(pixels)  # [h, w]
     if method == "grabcut" or (method == "auto" and find_spec("cv2") is not None):
         mask = _refined(pixels, mask)
+    return _soft(mask, image.size), plain
+
+
+def mask_in_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Separate the object in a box from its surroundings, by GrabCut if OpenCV is installed, else from a plain ground.
+
+    Args:
+        image: mode RGB, at least 8 x 8 pixels.
+        box: left, top, right, bottom, in pixels of the image; right and bottom are excluded.
+
+    Returns:
+        The mask: mode L, as large as the image, 255 inside, 0 outside, grey along the edge.
+
+    Raises:
+        InputError: the box does not lie in the image, or is smaller than 8 x 8 pixels.
+        ImageError: no object stands out in the box.
+
+    Source:
+        Rother, Kolmogorov and Blake 2004, "GrabCut".
+    """
+    left, top, right, bottom = box
+    if not (0 <= left <= right - 8 and right <= image.width and 0 <= top <= bottom - 8 and bottom <= image.height):
+        size = f"{image.width} x {image.height}"
+        raise InputError(f"box must be (left, top, right, bottom) within {size} pixels, at least 8 x 8; got {box}")
+    if find_spec("cv2") is None:
+        mask = Image.new("L", image.size)
+        mask.paste(object_mask(image.crop(box), "polynomial")[0], box)
+    else:
+        mask = _grabcut_in_box(image, box)
+    if sum(mask.histogram()[128:]) < 0.01 * (right - left) * (bottom - top):
+        raise ImageError(f"a box must hold an object that differs from its surroundings; none stands out in {box}")
+    return mask
+
+
+def _grabcut_in_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    import cv2
+
+    pixels = np.asarray(reduced(image))  # [h, w, 3]
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = (round(edge * width / image.width) for edge in box)
+    trimap = np.full((height, width), cv2.GC_BGD, np.uint8)
+    # a border of one pixel stays background: GrabCut must see some
+    trimap[max(top, 1) : min(bottom, height - 1), max(left, 1) : min(right, width - 1)] = cv2.GC_PR_FGD
+    bgr, models = np.ascontiguousarray(pixels[..., ::-1]), [np.zeros((1, 65)), np.zeros((1, 65))]
+    cv2.setRNGSeed(0)  # clustering starts from random centres
+    cv2.grabCut(bgr, trimap, None, *models, 5, cv2.GC_INIT_WITH_MASK)
+    return _soft(trimap == cv2.GC_PR_FGD, image.size)
+
+
+def _soft(mask: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """The mask [h, w] with an edge about two pixels wide, in mode L, scaled to width and height."""
     from scipy.ndimage import gaussian_filter  # takes 0.2 s
 
-    edge = (gaussian_filter(mask.astype(np.float32), 1.0) - 0.5) * 1.5 + 0.5  # about two pixels wide
+    edge = (gaussian_filter(mask.astype(np.float32), 1.0) - 0.5) * 1.5 + 0.5
     soft = Image.fromarray(np.rint(edge.clip(0, 1) * 255).astype(np.uint8))
-    return soft.resize(image.size, Image.Resampling.BILINEAR), plain
+    return soft.resize(size, Image.Resampling.BILINEAR)
 
 
 def reduced(image: Image.Image) -> Image.Image:

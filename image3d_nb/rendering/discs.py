@@ -26,6 +26,8 @@ INSET = 1.5  # pixels of a 256-pixel image between the outline and the discs: a 
 SIGMA = 0.55  # a disc's standard deviation, in block sizes
 THICKNESS = 0.25  # a disc's thickness, at least, as a part of its width
 SLOPE = 2.0  # the largest change of depth from pixel to pixel, in pixel sizes
+RECESS = 0.005  # world units by which discs lie behind the surface: from aside, small splats look larger than they are
+JUMP = 4.0  # the steepest surface that is covered, depth over width: steeper, it is the gap between two parts
 MARGIN = 0.002  # world units; Gaussians less than this behind the surface are replaced as well
 FLAT = 0.04  # the largest difference of colours around a block that one disc covers
 OPACITY = 0.9  # of a disc before the fit
@@ -176,7 +178,10 @@ def cover(
 
     full = _complete(depth, seen, inside)
     inset = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1] > INSET * camera.height / 256
+    spread = ndimage.maximum_filter(full, 5) - ndimage.minimum_filter(full, 5)
+    inset &= spread < JUMP * 5 * full / float(camera.Ks[0, 0, 0])
     covered = inset if inset.any() else inside
+    full = full + RECESS
     image, share = _unmixed(target.numpy(), inside)
     return _discs(camera, image, share, full, covered), _in_front(gaussians, camera, full, covered)
 

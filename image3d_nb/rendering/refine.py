@@ -41,6 +41,7 @@ STAGES = ("surface", "fit")
 _RATES = (0.05, 0.25)
 """Adam's step for colours and for logits of opacities."""
 _BETAS = (0.8, 0.95)
+_SHIFT = 0.2  # the most that a disc's colour moves: else discs at the outline turn black, against the white behind them
 
 
 def refine(
@@ -177,7 +178,7 @@ def _fit(
                 size = (v / (1 - _BETAS[1] ** (step + 1))).sqrt_().add_(1e-4)
                 leaf.addcdiv_(m, size, value=-rate * decay / (1 - _BETAS[0] ** (step + 1)))
             # colours outside [0, 1] would be lost in files that hold bytes
-            shift[count:] = (rgb[count:] + shift[count:]).clamp(0, 1) - rgb[count:]
+            shift[count:] = (rgb[count:] + shift[count:].clamp(-_SHIFT, _SHIFT)).clamp(0, 1) - rgb[count:]
     if steps:
         report("fit", steps, steps)
     with torch.no_grad():

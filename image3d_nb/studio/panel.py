@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from .._files import data_dir
 from .._optional import require
 from ..errors import ImageError, InputError
+from ..generate import sharpened_by_default
 from ..hub.weights import KNOWN
 from ..view import mimebundle
-from ..view._live import upload_class
+from ..view._live import box_class, upload_class
 from ..view.sheets import png_bytes
 from .downloads import Choice, choices, link
 from .session import BACKGROUNDS, Session, sentence, short_name
@@ -124,6 +125,13 @@ class Panel:
         )  # fmt: skip
         self.upload.add_class("i3d-upload")
         self.upload.on_msg(self._on_upload)
+        self.mask = upload_class()(
+            accept="image/*", limit=LARGEST, label="Upload a mask", layout={"width": "auto"},
+            hint="an image with the object in white on black, or transparent around it",
+        )  # fmt: skip
+        self.mask.add_class("i3d-mask")
+        self.mask.on_msg(self._on_mask)
+        self.clear = self._button("clear", "No box, no mask", self.session.clear_mark)
         self.sample = self._field("Dropdown", "or a sample", "190px", options=[("-", ""), *((n, n) for n in names)])
         self.sample.add_class("i3d-sample")
         self.sample.observe(self._on_sample, "value")
@@ -134,14 +142,19 @@ class Panel:
             continuous_update=False,
         )  # fmt: skip
         self.ratio.observe(lambda change: self._set_up(ratio=change["new"]), "value")
-        self.picture, self.seen, self.fault = self._image("auto"), self._image("auto"), self._w.HTML()
-        for image in (self.picture, self.seen):
-            image.layout.height = f"{SQUARE}px"
-        controls = [self._box([self.upload, self.sample]), self.background, self.ratio, self.fault]
+        self.picture = box_class()(label="the picture", hint="draw a box around the object")
+        self.picture.add_class("i3d-picture")
+        self.picture.on_msg(self._on_box)
+        self.seen, self.fault = self._image("auto"), self._w.HTML()
+        self.seen.layout.height = f"{SQUARE}px"
+        controls = [
+            self._box([self.upload, self.sample]), self.background, self.ratio, self._box([self.mask, self.clear]),
+            self.fault,
+        ]  # fmt: skip
         return [
             self._head("1. Picture"),
             self._box([
-                self._cell("the picture", self.picture, 2 * SQUARE),
+                self._cell("the picture; draw a box around an object that is cut out badly", self.picture, 2 * SQUARE),
                 self._cell("what the model will see", self.seen, SQUARE),
                 self._box(controls, "column", flex="1 1 290px"),
             ]),
@@ -159,7 +172,13 @@ class Panel:
             "Combobox", "model", "220px", options=MODELS, ensure_option=False, value=settings.model,
             placeholder="a name or a folder",
         )  # fmt: skip
-        return [self._head("2. Settings"), self._box([self.seed, self.steps, self.guidance, self.model])]
+        self.refine = self._w.Checkbox(
+            description="sharpen the front from the picture", indent=False, value=sharpened_by_default(settings).refine,
+            layout={"width": "auto"},
+        )  # fmt: skip
+        self.refine.add_class("i3d-refine")
+        row = [self.seed, self.steps, self.guidance, self.model, self.refine]
+        return [self._head("2. Settings"), self._box(row)]
 
     def _run_part(self) -> list[Any]:
         self.run = self._button("run", "Run", self._run, button_style="primary", icon="play")
@@ -199,6 +218,16 @@ class Panel:
     def _on_upload(self, _widget: Any, content: dict[str, Any], buffers: list[memoryview]) -> None:
         self.session.attempt(lambda: self.session.upload(_only_file(content, buffers), content["name"]))
 
+    def _on_mask(self, _widget: Any, content: dict[str, Any], buffers: list[memoryview]) -> None:
+        self.session.attempt(lambda: self.session.upload_mask(_only_file(content, buffers), content["name"]))
+
+    def _on_box(self, _widget: Any, content: dict[str, Any], _buffers: list[memoryview]) -> None:
+        picture = self.session.picture
+        if picture is not None:
+            sides = (picture.width, picture.height) * 2
+            left, top, right, bottom = (round(part * side) for part, side in zip(content["box"], sides, strict=True))
+            self.session.attempt(lambda: self.session.draw_box((left, top, right, bottom)))
+
     def _on_sample(self, change: Any) -> None:
         if change["new"] and change["new"] != self.session.sample:
             self.session.attempt(lambda: self.session.choose_sample(change["new"]))
@@ -212,7 +241,7 @@ class Panel:
         self.session.run(
             seed=self.seed.value, model=self.model.value.strip(),
             steps=_number(self.steps.value, int, "steps must be a whole number"),
-            guidance=_number(self.guidance.value, float, "guidance must be a number"),
+            guidance=_number(self.guidance.value, float, "guidance must be a number"), refine=self.refine.value,
         )  # fmt: skip
 
     def _download(self) -> None:
@@ -252,19 +281,24 @@ class Panel:
 
     def _refresh_picture(self) -> None:
         session = self.session
-        if not self._changed("picture", (session.picture, session.background, session.ratio)):
+        if not self._changed("picture", (session.picture, session.background, session.ratio, session.mark)):
             return
         self.ratio.min = min(self.ratio.min, session.ratio)  # a slider would change a value beyond its end
         self.background.value, self.ratio.value, self.sample.value = session.background, session.ratio, session.sample
-        self.ratio.disabled = session.background == "keep"
+        self.ratio.disabled = session.background == "keep" and not session.mark
         if session.picture is None:
             return
+        self.clear.disabled = not session.mark
         self.picture.value = _small(session.picture, 2 * SQUARE)
+        sides = (session.picture.width, session.picture.height) * 2
+        self.picture.box = [edge / side for edge, side in zip(session.box or (), sides, strict=False)]
         try:
-            self.seen.value, fault = _small(session.what_the_model_sees(), 2 * SQUARE), ""
+            self.seen.value, doubts = _small(session.what_the_model_sees(), 2 * SQUARE), session.doubts()
+            fault = "".join(_text(doubt[:1].upper() + doubt[1:] + ".", "i3d-say i3d-hint") for doubt in doubts)
+            lost = False
         except Exception as error:  # noqa: BLE001 -- as in Session.attempt
-            fault = _text(sentence(error), "i3d-say i3d-error")
-        self.seen.layout.visibility = "hidden" if fault else "visible"
+            fault, lost = _text(sentence(error), "i3d-say i3d-error"), True
+        self.seen.layout.visibility = "hidden" if lost else "visible"
         self.fault.value = fault
 
     def _refresh_result(self) -> None:

@@ -32,7 +32,8 @@ class Run:
     Attributes:
         folder: holds the record, input.png, views.png, the Gaussians as .ply, and files made from them later.
         record: the record of :func:`image3d_nb.generate_one`.
-        note: the chosen image (picture, sha256, width, height), background and ratio.
+        note: the chosen image (picture, sha256, width, height), background and ratio; of newer studios also mark
+            (the box or the mask, in words) and warnings.
 
     Raises:
         FormatError: the folder does not exist, or misses one of these files.
@@ -80,6 +81,7 @@ class Run:
             words.append(f"background {self.note['background']}")
         if self.note["background"] != "keep" and self.note["ratio"] != 0.8:
             words.append(f"fills {self.note['ratio']:.0%}")
+        words += [self.note["mark"]] if isinstance(self.note.get("mark"), str) and self.note["mark"] else []
         return " · ".join(words)
 
     @functools.cached_property

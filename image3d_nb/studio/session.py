@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from .._files import atomic_write
 from ..errors import Cancelled, Image3DError, ImageError, InputError
-from ..generate import GenerateSettings, generate_one
+from ..generate import GenerateSettings, generate_one, sharpened_by_default
 from ..hub.weights import is_single_image
-from ..images import load_image, prepare_image, remove_background, sample
+from ..images import load_image, sample
+from ..images.background import mask_in_box
+from ..images.doubts import doubts_about_white
+from ..images.prepare import Prepared, cut_out, prepared
 from .downloads import choice, make
 from .runs import NOTE, Run, new_folder, plain_name, runs_in
 from .worker import Asked, Notify, OnStep, Worker
@@ -60,6 +63,7 @@ class Session:
         shown: the run that the panel shows.
         background: how the object is cut out; one of :data:`BACKGROUNDS`.
         ratio: the object's longer side as a part of the square's, in (0, 1].
+        box: left, top, right and bottom of the box around the object, in pixels of the image, or None.
         notice: the sentence that the panel shows.
         error: the last error, or None.
         made: the run and the file of the last :meth:`start_download`.
@@ -78,8 +82,11 @@ class Session:
         self.shown = self.runs[-1] if self.runs else None
         self.worker = Worker(self._notify)
         self._source: dict[str, Any] = {}  # of the chosen image, for the note of its runs
-        self._seen: dict[tuple[str, float], Image.Image] = {}  # the image prepared, by background and ratio
-        self._cut: dict[str, Image.Image] = {}  # the image cut out, by background
+        self.box: tuple[int, int, int, int] | None = None
+        self.mark = ""  # in words: the box, or the mask's file
+        self._mask: Image.Image | None = None
+        self._seen: dict[tuple[str, float], Prepared] = {}  # the image prepared, by background and ratio
+        self._cut: dict[str, Prepared] = {}  # the image cut out, by background
         self._callbacks: list[Notify] = []
         self._lock = threading.RLock()
 
@@ -150,9 +157,62 @@ class Session:
         with self._lock:
             self.picture, self.name, self.sample = picture, name, sample
             self._source = {"picture": file, "sha256": digest, "width": width, "height": height}
-            self._seen, self._cut = {}, {}
+            self._set_mask()
         self._say(f"{file}: {width} x {height} pixels.")
         self._notify()
+
+    def draw_box(self, box: tuple[int, int, int, int]) -> None:
+        """Cut out the object in a box, by GrabCut if OpenCV is installed, whatever ``background`` is.
+
+        Args:
+            box: left, top, right, bottom, in pixels of the image; right and bottom are excluded.
+
+        Raises:
+            InputError: the box does not lie in the image, or is smaller than 8 x 8 pixels.
+            ImageError: no image is chosen, or no object stands out in the box. What was marked before stays.
+        """
+        mask = mask_in_box(self._chosen().convert("RGB"), box)
+        with self._lock:
+            self._set_mask(mask, f"box {', '.join(map(str, box))}", box)
+        self._say(f"The object in the {self.mark}.")
+        self._notify()
+
+    def upload_mask(self, content: bytes | bytearray | memoryview, name: str) -> None:
+        """Say where the object is by an image, white on black or transparent around it, whatever ``background`` is.
+
+        Args:
+            content: the bytes of a PNG, JPEG, ... file with the aspect ratio of the image.
+            name: of the file, any text.
+
+        Raises:
+            ImageError: no image is chosen; or the file cannot be read, or does not fit. What was marked before stays.
+        """
+        try:
+            mask = load_image(bytes(content))
+            cut_out(self._chosen(), mask=mask)
+        except ImageError as error:
+            raise ImageError(f"the mask {short_name(name)!r} cannot be used: {error}") from error
+        with self._lock:
+            self._set_mask(mask, f"mask {short_name(name)}")
+        self._say(f"The object in the {self.mark}.")
+        self._notify()
+
+    def clear_mark(self) -> None:
+        """Forget the box or the mask."""
+        with self._lock:
+            self._set_mask()
+        self._notify()
+
+    def _set_mask(
+        self, mask: Image.Image | None = None, words: str = "", box: tuple[int, int, int, int] | None = None
+    ) -> None:
+        self._mask, self.mark, self.box = mask, words, box
+        self._seen, self._cut = {}, {}
+
+    def _chosen(self) -> Image.Image:
+        if self.picture is None:
+            raise ImageError("there must be an image first: upload one, or choose a sample")
+        return self.picture
 
     def set_up(self, background: str | None = None, ratio: float | None = None) -> None:
         """Choose how the image is prepared.
@@ -179,20 +239,30 @@ class Session:
             ImageError: no image is chosen, or nothing in it stands out from the background.
             ImportError: the background method's package is not installed.
         """
+        return self._prepared()[0]
+
+    def doubts(self) -> tuple[str, ...]:
+        """What may be wrong with the prepared image, and what to do about it: the warnings of
+        :func:`image3d_nb.prepare_image`, with its errors.
+        """
+        return self._prepared()[1]
+
+    def _prepared(self) -> Prepared:
         with self._lock:
-            if self.picture is None:
-                raise ImageError("there must be an image first: upload one, or choose a sample")
+            picture = self._chosen()
             key = self.background, self.ratio
             if key not in self._seen:
-                self._seen[key] = self._prepare(self.picture)
+                self._seen[key] = self._prepare(picture)
             return self._seen[key]
 
-    def _prepare(self, picture: Image.Image) -> Image.Image:
-        if self.background == "keep":
-            return prepare_image(picture, background="keep")
+    def _prepare(self, picture: Image.Image) -> Prepared:
+        if self.background == "keep" and self._mask is None:
+            return prepared(picture, background="keep")
         if self.background not in self._cut:  # cutting out takes seconds, placing does not
-            self._cut[self.background] = remove_background(picture, self.background)
-        return prepare_image(self._cut[self.background], ratio=self.ratio)
+            method = "auto" if self.background == "keep" else self.background
+            self._cut[self.background] = cut_out(picture, method, self._mask)
+        cut, doubts = self._cut[self.background]
+        return prepared(cut, ratio=self.ratio)[0], (*doubts, *doubts_about_white(cut))
 
     # ------------------------------------------------------------ runs
 
@@ -211,12 +281,14 @@ class Session:
             raise InputError(f"settings of a run must be fields of GenerateSettings; got {', '.join(sorted(unknown))}")
         settings = dataclasses.replace(self.settings, **changes)
         with self._lock:
-            seen = self.what_the_model_sees()
+            seen, doubts = self._prepared()
             note = {**self._source, "background": self.background, "ratio": self.ratio}
+            note |= {"mark": self.mark, "warnings": list(doubts)}
             name = self.name
+            settings = sharpened_by_default(settings)
             if is_single_image(settings.model):  # it puts the object on a square of its own
                 asked = dataclasses.replace(settings, formats=("ply", "glb"), prepare=self.background != "keep")
-                seen = seen if self.background == "keep" else self._cut[self.background]
+                seen = seen if self.background == "keep" else self._cut[self.background][0]
             else:
                 asked = dataclasses.replace(settings, formats=("ply",), prepare=False)
 

@@ -62,10 +62,10 @@ def enlarge(picture: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def journeys(pipe: LGMFullPipeline, pictures: Sequence[Image.Image], size: int) -> torch.Tensor:
-    """A row a picture: what the model sees of it, the four views, and the object from three new cameras."""
+    """A row a picture: what the model sees of it, the four views, and the object, refined, from three new cameras."""
     rows = []
     for picture in pictures:
-        result = pipe(picture, generator=generator(0), output_type="pt")
+        result = pipe(picture, refine=True, generator=generator(0), output_type="pt")
         seen = torch.from_numpy(np.asarray(result.input, np.float32) / 255).permute(2, 0, 1)
         cameras = orbit_cameras([20.0, 20.0, 20.0], [35.0, 155.0, 275.0], size=size)
         new = render(result.gaussians, cameras)

@@ -1,4 +1,4 @@
-"""Our own widgets, made with anywidget: a flip book, a before/after slider, an upload. panel_js/ has their scripts."""
+"""Our own widgets, made with anywidget: flip book, before/after slider, upload, box. Their scripts: panel_js/."""
 
 from __future__ import annotations
 
@@ -65,6 +65,25 @@ def upload_class() -> Any:
         "limit": traitlets.Int().tag(sync=True),  # bytes
     }
     return _make("Upload", base, "upload", traits)
+
+
+@functools.cache
+def box_class() -> Any:
+    """The class ImageBox: it shows ``value`` (a PNG file's content), on which a box can be drawn.
+
+    Each box arrives as a message, ``on_msg(widget, {"box": [left, top, right, bottom]}, [])``, in parts of the image's
+    width and height, from 0 to 1. ``box`` holds the box that is shown, or nothing.
+    """
+    base = _anywidget("studio")
+    import traitlets  # comes with anywidget
+
+    traits = {
+        "value": traitlets.Bytes().tag(sync=True),
+        "box": traitlets.List(traitlets.Float()).tag(sync=True),
+        "label": traitlets.Unicode().tag(sync=True),  # for screen readers
+        "hint": traitlets.Unicode().tag(sync=True),
+    }
+    return _make("ImageBox", base, "box", traits)
 
 
 def _anywidget(who: str) -> Any:
