@@ -9,10 +9,12 @@ import argparse
 from collections.abc import Sequence
 
 from .. import __version__
-from . import computer, convert, generate, inspect, view
+from . import app, computer, convert, generate, inspect, view
 from ._console import STOPPED, complain
 
-_COMMANDS = (generate.add, convert.add, inspect.add, view.add, computer.add_doctor, computer.add_verify_weights)
+_COMMANDS = (
+    generate.add, convert.add, inspect.add, view.add, app.add, computer.add_doctor, computer.add_verify_weights,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,7 @@
+"""The demo app: a gradio page, a queue, an API and an MCP tool over :func:`image3d_nb.generate_one`."""
+
+from __future__ import annotations
+
+from .server import AppSettings, launch, serving
+
+__all__ = ["AppSettings", "launch", "serving"]
