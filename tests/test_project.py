@@ -84,7 +84,7 @@ def test_environment_is_in_step_with_pyproject() -> None:
 
 
 def test_extras_are_the_documented_ones() -> None:
-    assert set(EXTRAS) == {"notebook", "cuda", "heif", "rembg", "spz", "test"}
+    assert set(EXTRAS) == {"notebook", "app", "mcp", "cuda", "heif", "rembg", "spz", "test"}
 
 
 MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage", "pyyaml": "yaml"}
@@ -99,6 +99,8 @@ LOADED_BY_NAME = {
 
 COMES_WITH = {
     "IPython": "jupyterlab and ipywidgets",
+    "anyio": "gradio",
+    "starlette": "gradio",
 }
 """Imported, and brought along by a declared package."""
 

@@ -104,8 +104,7 @@ class Handlers:
         names = [*record["files"], RECORD]
         found = {Path(name).suffix: str(folder / name) for name in record["files"]}
         splats = found.get(".ply") or found.get(".splat")
-        note = f"{record['gaussians']:,} Gaussians in {record['seconds']['total']:.1f} s; seed {record['seed']}, " \
-               f"{record['steps']} steps"  # fmt: skip
+        note = f"{record['gaussians']:,} Gaussians in {record['seconds']['total']:.1f} s"
         return (
             str(folder / "input.png"), str(folder / "views.png"), splats, found.get(".glb"),
             [str(folder / name) for name in names], note, record,
@@ -127,8 +126,13 @@ class Handlers:
             raise InputError(f"steps must be a whole number from 0 to {most}; got {steps!r}")
         whole = int(seed) if isinstance(seed, float) and seed.is_integer() else seed
         return GenerateSettings(
-            model=model, seed=whole, steps=int(steps) or None, refine=refine, formats=tuple(formats),
-            device=self.settings.device, memory=self.settings.memory,
+            model=model,
+            seed=whole,
+            steps=int(steps) or None,
+            refine=refine,
+            formats=tuple(formats),
+            device=self.settings.device,
+            memory=self.settings.memory,
         )  # type: ignore[arg-type]  # fmt: skip -- it checks the seed's type
 
 
@@ -151,6 +155,8 @@ def demo(settings: AppSettings, visitors: Visitors, generate: Generate) -> gr.Bl
         generate: makes an object; called like :func:`image3d_nb.generate_one`.
     """
     do = Handlers(settings, visitors, generate)
+    shown: Any = {"interactive": False, "buttons": ["download", "fullscreen"]}  # no "share": it uploads
+    solid: Any = {"interactive": False, "height": 360, "clear_color": (1.0, 1.0, 1.0, 1.0)}
     samples = [sample(name) for name in _SAMPLES]
     gr.set_static_paths([samples[0].parent])  # served from where they are: a copy would be swept
     with gr.Blocks(title="image3d: image to 3D", analytics_enabled=False) as page:
@@ -169,7 +175,7 @@ def demo(settings: AppSettings, visitors: Visitors, generate: Generate) -> gr.Bl
                     fetch = gr.Button("Fetch")
                 model = gr.Dropdown(list(settings.models), value=settings.models[0], label="Model")
                 with gr.Row():
-                    seed = gr.Number(0, label="Seed", precision=0, minimum=0)
+                    seed = gr.Number(0, label="Seed", minimum=0, step=1)
                     steps = gr.Slider(0, settings.max_steps, 0, step=1, label="Steps (0: the model's own)")
                 refine = gr.Checkbox(False, label="Sharpen the front from the image (some seconds)")
                 formats = gr.CheckboxGroup(list(FORMATS), value=list(_FIRST), label="Files to make")
@@ -177,13 +183,13 @@ def demo(settings: AppSettings, visitors: Visitors, generate: Generate) -> gr.Bl
                     run = gr.Button("Make it 3D", variant="primary", elem_id="run")
                     cancel = gr.Button("Cancel", elem_id="cancel")
             with gr.Column():
-                seen = gr.Image(label="What the model sees", interactive=False, height=200, elem_id="seen")
-                views = gr.Image(label="The four views", interactive=False, elem_id="views")
+                seen = gr.Image(label="What the model sees", height=200, elem_id="seen", **shown)
+                views = gr.Image(label="The four views", elem_id="views", **shown)
                 note = gr.Markdown(elem_id="note")
                 with gr.Tab("Splats"):
-                    splats = gr.Model3D(label="Splats", interactive=False, height=360, elem_id="splats")
+                    splats = gr.Model3D(label="Splats", elem_id="splats", **solid)
                 with gr.Tab("Mesh", render_children=True):
-                    mesh = gr.Model3D(label="Mesh", interactive=False, height=360, elem_id="mesh")
+                    mesh = gr.Model3D(label="Mesh", elem_id="mesh", **solid)
                 files = gr.File(label="Downloads", file_count="multiple", interactive=False, elem_id="files")
                 with gr.Accordion("Record: everything to make it again", open=False):
                     record = gr.JSON(label="Record")

@@ -33,7 +33,9 @@ class AppSettings:
         InputError: a value is out of its range.
     """
 
-    models: tuple[str, ...] = ("tiny",)  # those that visitors may choose, as for load_pipeline; the first is the default
+    models: tuple[str, ...] = (
+        "tiny",
+    )  # those that visitors may choose, as for load_pipeline; the first is the default
     device: str = "cpu"  # where the networks run, as in GenerateSettings
     memory: str = "normal"  # "low": one network in memory at a time; slower
     max_upload: int = 20_000_000  # bytes of an image
@@ -67,7 +69,9 @@ class Guard:
             return await self.app(scope, receive, send)
         path, received = scope["path"], 0
         is_upload = path.rstrip("/").endswith("/upload")
-        limit = self.settings.max_upload * (1 if is_upload else 4 / 3 if "/mcp" in path else 0) + _JSON_BYTES  # 4/3: base64
+        limit = (
+            self.settings.max_upload * (1 if is_upload else 4 / 3 if "/mcp" in path else 0) + _JSON_BYTES
+        )  # 4/3: base64
 
         async def counted() -> Message:
             nonlocal received
@@ -116,7 +120,7 @@ def serving(
     try:
         require("gradio", "app", "image3d_nb.app")
         if mcp:
-            require("mcp", "app", "image3d_nb.app")
+            require("mcp", "mcp", "image3d app --mcp")
         from starlette.middleware import Middleware
 
         from .demo import demo
@@ -139,7 +143,9 @@ def serving(
             os.environ |= {} if value is None else {name: value}
 
 
-def launch(settings: AppSettings | None = None, *, on_start: Callable[[str], object] | None = None, **options: Any) -> None:
+def launch(
+    settings: AppSettings | None = None, *, on_start: Callable[[str], object] | None = None, **options: Any
+) -> None:
     """Run the app until Ctrl-C.
 
     Args:
