@@ -45,7 +45,8 @@ $objects
 """)
 _OBJECT = Template("""<article><h2>$name</h2>
 <iframe src="$folder/$viewer" title="$name, to turn" loading="lazy" sandbox="allow-scripts"></iframe>
-<p><img src="$folder/input.png" alt="$name: the image, as the model saw it"> <img src="$folder/views.png" alt="$name: the four views"></p>
+<p><img src="$folder/input.png" alt="$name: the image, as the model saw it">
+<img src="$folder/views.png" alt="$name: the four views"></p>
 <dl><dt>Made by</dt><dd>$model, licence $licence; seed $seed, $steps steps</dd>
 <dt>Licence of the object</dt><dd>$own</dd>
 <dt>Files</dt><dd>$files</dd></dl></article>""")
@@ -160,7 +161,7 @@ def publish_space(
             "license": "mit", "pinned": False, "suggested_hardware": "zero-a10g",
             "models": [model for model in models if model != "tiny"],
         }  # fmt: skip
-        text = f"# {title}\n\nOne image in, one 3D object out: the demo of image3d_nb, whose wheel is part of this Space.\n"
+        text = f"# {title}\n\nOne image in, one 3D object out: the demo of image3d_nb, whose wheel is here too.\n"
         (folder / "README.md").write_text(_front_matter(front) + text, encoding="utf-8")
         (folder / "app.py").write_text(_SPACE.substitute(models=repr(tuple(models))), encoding="utf-8")
         (folder / "requirements.txt").write_text("\n".join(needed) + "\n", encoding="utf-8")

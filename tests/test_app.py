@@ -171,7 +171,7 @@ def test_cancel_stops_the_running_job_and_the_next_one_runs(client: Client) -> N
     client.predict(api_name="/cancel")
     outputs = job.result(timeout=SECONDS)
     cancelled_after = time.monotonic() - start
-    assert all(isinstance(each, dict) and "skip" in str(each) or each is None or each == {"__type__": "update"}
+    assert all((isinstance(each, dict) and "skip" in str(each)) or each is None or each == {"__type__": "update"}
                for each in outputs), outputs  # fmt: skip
     _, record = make(client, MUG, *PLY)
     assert record["settings"]["formats"] == ["ply"]

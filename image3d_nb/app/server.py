@@ -35,7 +35,7 @@ class AppSettings:
 
     models: tuple[str, ...] = (
         "tiny",
-    )  # those that visitors may choose, as for load_pipeline; the first is the default
+    )  # for visitors to choose from; the first is the default
     device: str = "cpu"  # where the networks run, as in GenerateSettings
     memory: str = "normal"  # "low": one network in memory at a time; slower
     max_upload: int = 20_000_000  # bytes of an image
@@ -55,7 +55,7 @@ class AppSettings:
 
 
 class Guard:
-    """ASGI middleware: no file of another host through gradio's routes, no endless request, no upload to a full disk."""
+    """ASGI middleware: no file of another host, no endless request, no upload to a full disk."""
 
     def __init__(self, app: ASGIApp, settings: AppSettings, visitors: Visitors) -> None:
         self.app, self.settings, self.visitors = app, settings, visitors

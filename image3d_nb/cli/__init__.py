@@ -13,7 +13,8 @@ from . import app, computer, convert, generate, inspect, publish, view
 from ._console import STOPPED, complain
 
 _COMMANDS = (
-    generate.add, convert.add, inspect.add, view.add, app.add, publish.add, computer.add_doctor, computer.add_verify_weights,
+    generate.add, convert.add, inspect.add, view.add, app.add, publish.add, computer.add_doctor,
+    computer.add_verify_weights,
 )  # fmt: skip
 
 
