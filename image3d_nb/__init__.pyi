@@ -28,6 +28,9 @@ from .pipelines import generator as generator
 from .pipelines import load_pipeline as load_pipeline
 from .pipelines.lgm import LGMFullPipeline as LGMFullPipeline
 from .pipelines.mvdream import MVDreamPipeline as MVDreamPipeline
+from .publish import publish_model as publish_model
+from .publish import publish_page as publish_page
+from .publish import publish_space as publish_space
 from .rendering import render as render
 from .rendering.refine import refine as refine
 from .studio import studio as studio

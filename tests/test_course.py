@@ -22,6 +22,7 @@ from image3d_nb.course import (
     lesson_08,
     lesson_09,
     lesson_11,
+    lesson_13,
     progress,
     solution,
     start_again,
@@ -29,7 +30,7 @@ from image3d_nb.course import (
 from image3d_nb.errors import InputError
 from tests.course_answers import RIGHT, WRONG, cloud, square
 
-LESSONS = (lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
+LESSONS = (lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11, lesson_13)
 NUMBERS = [exercise.number for lesson in LESSONS for exercise in lesson.EXERCISES]
 
 

@@ -10,13 +10,13 @@ from collections import Counter
 from typing import Any
 
 from ..errors import InputError
-from . import lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11
+from . import lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11, lesson_13
 from ._exercise import Exercise, Unanswered, Verdict, Wrong
 from ._progress import Progress, keep, kept
 
 __all__ = ["Note", "Progress", "Verdict", "check", "hint", "progress", "solution", "start_again"]
 
-_LESSONS = (lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11)
+_LESSONS = (lesson_00, lesson_04, lesson_07, lesson_08, lesson_09, lesson_11, lesson_13)
 _EXERCISES: dict[str, Exercise] = {exercise.number: exercise for lesson in _LESSONS for exercise in lesson.EXERCISES}
 _hints_given: Counter[str] = Counter()
 
