@@ -18,7 +18,7 @@ from ..images import load_image
 from ..io import load
 from ..pipelines import load_pipeline
 from ..record import RECORD, description, read_record
-from ._exercise import Exercise, call, need
+from ._exercise import Exercise, Wrong, call, need
 
 PAGE_BYTES = 15_000_000
 FAR = re.compile(r"""(?:src|href|action)\s*=\s*["']?\s*(?:[a-z]+:)?//|@import|url\(\s*["']?https?:""", re.IGNORECASE)
@@ -37,7 +37,7 @@ def result_folder(answer: Any) -> None:
     )
     files = (record or {}).get("files")
     if record is None or not isinstance(files, dict) or not files:
-        return need(False, f"{RECORD} must list the files of the result; it lists none.")
+        raise Wrong(f"{RECORD} must list the files of the result; it lists none.")
     for name, entry in files.items():
         path = folder / Path(name).name
         need(path.is_file(), f"{name} is listed in {RECORD}; it is missing.")
@@ -87,14 +87,14 @@ def run_function(answer: Any) -> None:
         try:
             path = call(answer, image)
         except (ValueError, OSError, RuntimeError, TypeError) as error:
-            return need(False, f"Your function must take {what}; it raised {type(error).__name__}: {error}")
+            raise Wrong(f"Your function must take {what}; it raised {type(error).__name__}: {error}") from error
         need(isinstance(path, str | Path), f"Your function must return a path; it returns a {type(path).__name__}.")
         path = Path(path)
         need(path.is_file(), f"Your function must write the file that it returns; {path.name} does not exist.")
         try:
             load(path)
         except FormatError as error:
-            return need(False, f"i3d.load must read the file; {error}")
+            raise Wrong(f"i3d.load must read the file; {error}") from error
         again = (
             "Two visitors must get two files; your function wrote the same file twice, so one sees the other's object."
         )
@@ -134,7 +134,7 @@ def model_folder(answer: Any) -> None:
     try:
         pipe = load_pipeline(folder)
     except Image3DError as error:
-        return need(False, f"load_pipeline must load the folder; {error}")
+        raise Wrong(f"load_pipeline must load the folder; {error}") from error
     need(hasattr(pipe, "lgm"), "The model must make objects; this one makes views only.")
 
 
@@ -192,7 +192,7 @@ answer = i3d.publish_page(["capstone/object"], "capstone/page", title="My object
         "13.3",
         run_function,
         (
-            "Two visitors can call it at the same time: each call needs a new folder. load_image sets any image upright.",
+            "Two visitors can call it at once, so each call needs a new folder. load_image sets any image upright.",
             "folder = tempfile.mkdtemp(), then i3d.generate_one(image, folder, ...) and the path of its .ply",
         ),
         """\
