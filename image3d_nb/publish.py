@@ -55,6 +55,7 @@ _SPACE = Template('''"""A ZeroGPU Space: one image in, one 3D object out."""
 import os
 import sys
 import tempfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -66,7 +67,7 @@ packages = tempfile.mkdtemp(prefix="packages-")
 zipfile.ZipFile(wheel).extractall(packages)
 sys.path.insert(0, packages)
 
-from image3d_nb.app import AppSettings, launch
+from image3d_nb.app import AppSettings, serving
 from image3d_nb.generate import GenerateSettings, generate_one, preload
 
 DEVICE = "cuda" if os.environ.get("SPACES_ZERO_GPU") else "cpu"
@@ -85,7 +86,9 @@ def generate(image, out_dir, settings, on_step, cancelled):
     return on_gpu(image, out_dir, settings)
 
 
-launch(AppSettings(models=MODELS, device=DEVICE), generate=generate, on_start=print)
+with serving(AppSettings(models=MODELS, device=DEVICE), generate=generate) as address:
+    print(address, flush=True)
+    threading.Event().wait()
 ''')
 
 

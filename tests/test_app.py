@@ -270,8 +270,10 @@ def test_names_of_uploads_stay_in_their_folder(server: Server, name: str) -> Non
     answer = requests.post(f"{server.url}gradio_api/upload", files={"files": (name, content)}, timeout=SECONDS)
     if answer.status_code == 200:
         (path,) = answer.json()
-        assert Path(path).parent.name == hashlib.sha256(content).hexdigest()
+        assert re.fullmatch(r"image3d-app-\w+", Path(path).parent.parent.name)
+        assert re.fullmatch(r"[0-9a-f]{64}", Path(path).parent.name)  # a salted hash of its content
         assert Path(path).resolve() == Path(path)
+        assert Path(path).read_bytes() == content
     else:
         assert answer.status_code in (400, 413, 500)
 
@@ -462,13 +464,13 @@ def test_a_visitor_who_leaves_takes_only_their_own_files(tmp_path: Path) -> None
     mine, other = visitors.new_folder("a"), visitors.new_folder("b")
     mine.mkdir()
     other.mkdir()
-    job, jobs = visitors.starts("a"), visitors.starts("b")
-    visitors.leaves("a")
-    assert (mine.exists(), other.exists(), job.is_set(), jobs.is_set()) == (False, True, True, False)
-    assert Visitors(tmp_path, 1, 1).new_folder("b").parent != other.parent  # the name needs the process's secret
-    visitors.close()
-    assert not tmp_path.exists()
-    assert jobs.is_set()
+    with visitors.job("a") as my_job, visitors.job("b") as other_job:
+        visitors.leaves("a")
+        assert (mine.exists(), other.exists(), my_job.is_set(), other_job.is_set()) == (False, True, True, False)
+        assert Visitors(tmp_path, 1, 1).new_folder("b").parent != other.parent  # the name needs the process's secret
+        visitors.close()
+        assert not tmp_path.exists()
+        assert other_job.is_set()
 
 
 @pytest.mark.parametrize(

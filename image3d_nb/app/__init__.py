@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .server import AppSettings, launch, serving
+from .server import AppSettings, serving
 
-__all__ = ["AppSettings", "launch", "serving"]
+__all__ = ["AppSettings", "serving"]

@@ -82,23 +82,21 @@ class Handlers:
             formats: files to make: ply, splat, spz and sog hold splats, glb and stl a mesh, html is a page.
         """
         session = request.session_hash
-        stop = self.visitors.starts(session)
         try:
             if image is None:
                 raise InputError("there must be an image; got none")
             wanted = self._settings(model, seed, steps, refine, formats)
             _read(image)  # before the model is loaded
             folder = self.visitors.new_folder(session)
-            record = self._generate(
-                image, folder, wanted, lambda stage, *done: progress(done, desc=_WORDS[stage]), stop.is_set
-            )
+            with self.visitors.job(session) as stop:
+                record = self._generate(
+                    image, folder, wanted, lambda stage, *done: progress(done, desc=_WORDS[stage]), stop.is_set
+                )
         except Cancelled:
             gr.Info("Cancelled.")
             return (gr.skip(),) * 7
         except Image3DError as error:
             raise _sentence(error) from error
-        finally:
-            self.visitors.ends(session, stop)
         for sentence in record["warnings"]:
             gr.Warning(html.escape(sentence))
         names = [*record["files"], RECORD]

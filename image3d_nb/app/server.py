@@ -33,9 +33,7 @@ class AppSettings:
         InputError: a value is out of its range.
     """
 
-    models: tuple[str, ...] = (
-        "tiny",
-    )  # for visitors to choose from; the first is the default
+    models: tuple[str, ...] = ("tiny",)  # for visitors to choose from; the first is the default
     device: str = "cpu"  # where the networks run, as in GenerateSettings
     memory: str = "normal"  # "low": one network in memory at a time; slower
     max_upload: int = 20_000_000  # bytes of an image
@@ -141,25 +139,3 @@ def serving(
         for name, value in before.items():
             os.environ.pop(name, None)
             os.environ |= {} if value is None else {name: value}
-
-
-def launch(
-    settings: AppSettings | None = None, *, on_start: Callable[[str], object] | None = None, **options: Any
-) -> None:
-    """Run the app until Ctrl-C.
-
-    Args:
-        settings: see :class:`AppSettings`.
-        on_start: called with the app's address as soon as it answers.
-        options: as for :func:`serving`.
-
-    Raises:
-        ImportError: gradio is not installed.
-        OSError: the port is taken.
-    """
-    import threading
-
-    with serving(settings, **options) as address:
-        if on_start is not None:
-            on_start(address)
-        threading.Event().wait()

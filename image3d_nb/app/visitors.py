@@ -8,8 +8,8 @@ import secrets
 import shutil
 import threading
 import time
-from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import InputError
@@ -31,7 +31,7 @@ class Visitors:
         self.folder, self.keep, self.max_bytes = folder, keep, max_bytes
         self.bytes = 0  # at the last sweep
         self._secret = secrets.token_bytes(32)
-        self._running: dict[str, set[threading.Event]] = defaultdict(set)
+        self._jobs: list[tuple[str | None, threading.Event]] = []
         self._closed = threading.Event()
 
     def new_folder(self, session: str | None) -> Path:
@@ -46,22 +46,21 @@ class Visitors:
         home.mkdir(parents=True, exist_ok=True)
         return home / secrets.token_hex(16)
 
-    def starts(self, session: str | None) -> threading.Event:
-        """Note that a run starts; the event is set if the visitor cancels it or leaves."""
-        stop = threading.Event()
-        self._running[session or ""].add(stop)
-        return stop
-
-    def ends(self, session: str | None, stop: threading.Event) -> None:
-        """Note that a run is over."""
-        self._running[session or ""].discard(stop)
-        if not self._running[session or ""]:
-            self._running.pop(session or "", None)
+    @contextmanager
+    def job(self, session: str | None) -> Iterator[threading.Event]:
+        """A running job; the event is set if the visitor cancels it or leaves."""
+        entry = (session, threading.Event())
+        self._jobs.append(entry)
+        try:
+            yield entry[1]
+        finally:
+            self._jobs.remove(entry)
 
     def cancel(self, session: str | None) -> None:
         """Stop the running jobs of a visitor."""
-        for stop in tuple(self._running.get(session or "", ())):
-            stop.set()
+        for owner, stop in tuple(self._jobs):
+            if owner == session:
+                stop.set()
 
     def leaves(self, session: str | None) -> None:
         """Stop the jobs of a visitor and delete the results."""
@@ -97,8 +96,8 @@ class Visitors:
     def close(self) -> None:
         """Stop sweeping and all jobs, and delete the folder."""
         self._closed.set()
-        for session in tuple(self._running):
-            self.cancel(session)
+        for _, stop in tuple(self._jobs):
+            stop.set()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _home(self, session: str | None) -> Path:

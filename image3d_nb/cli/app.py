@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import threading
+import webbrowser
 from typing import TYPE_CHECKING
 
 from ..errors import Image3DError, InputError
@@ -38,7 +40,7 @@ def add(commands: Commands) -> None:
 
 def app(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Run the app until Ctrl-C."""
-    from ..app import AppSettings, launch
+    from ..app import AppSettings, serving
 
     try:
         settings = AppSettings(
@@ -48,16 +50,13 @@ def app(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     except InputError as error:
         parser.error(str(error))  # exits with code 2
 
-    def started(address: str) -> None:
-        say(f"The app answers at {address}" + (f" and, for MCP, at {address}gradio_api/mcp/" if arguments.mcp else ""))
-        if arguments.open:
-            import webbrowser
-
-            webbrowser.open(address)
-
     try:
-        launch(settings, on_start=started, host=arguments.host, port=arguments.port, mcp=arguments.mcp)
+        with serving(settings, host=arguments.host, port=arguments.port, mcp=arguments.mcp) as address:
+            tool = f" and, for MCP, at {address}gradio_api/mcp/" if arguments.mcp else ""
+            say(f"The app answers at {address}{tool}")
+            if arguments.open:
+                webbrowser.open(address)
+            threading.Event().wait()  # until Ctrl-C
     except (Image3DError, OSError, ImportError) as error:
         complain(str(error))
-        return FAILED
-    return 0
+    return FAILED
