@@ -198,7 +198,7 @@ def publish_model(
         load_pipeline(model).save_pretrained(folder, custom_pipeline=True)
         made = (folder / "README.md").read_text("utf-8")
         card = (source / "README.md").read_text("utf-8") if (source / "README.md").is_file() else made
-        card = re.sub(r"\]\((?:\.\./)+[^)]*\)", "](https://pypi.org/project/image3d-nb)", card)  # links of the checkout
+        card = re.sub(r"\[([^\]]*)\]\((?:\.\./)+[^)]*\)", r"\1", card)  # links into the checkout
         if data is not None:
             section = f"## Data, training and licence\n\n{data}\n"
             card = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .server import AppSettings, serving
+from .server import serving
+from .settings import AppSettings
 
 __all__ = ["AppSettings", "serving"]

@@ -17,7 +17,7 @@ from ..record import RECORD
 if TYPE_CHECKING:
     import gradio as gr
 
-    from .server import AppSettings, Generate
+    from .settings import AppSettings, Generate
     from .visitors import Visitors
 else:
     gr = require("gradio", "app", "image3d_nb.app")

@@ -5,51 +5,21 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 from .._optional import require
-from ..errors import InputError
-from ..generate import GenerateSettings, generate_one
+from ..generate import generate_one
+from .settings import AppSettings, Generate
 from .visitors import Visitors
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Generate: TypeAlias = Callable[..., dict[str, Any]]
-"""Called like :func:`image3d_nb.generate_one`."""
 _JSON_BYTES = 1_000_000  # of a request without a file
 _FAR_FILE = re.compile(r"/(file=|file/|proxy=)/*[a-z][a-z0-9+.-]+:", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class AppSettings:
-    """What the operator of an app decides.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-
-    models: tuple[str, ...] = ("tiny",)  # for visitors to choose from; the first is the default
-    device: str = "cpu"  # where the networks run, as in GenerateSettings
-    memory: str = "normal"  # "low": one network in memory at a time; slower
-    max_upload: int = 20_000_000  # bytes of an image
-    max_queue: int = 100  # jobs that wait; further ones are refused
-    max_steps: int = 50  # denoising steps that a visitor may ask for
-    keep: float = 3600.0  # seconds until files are deleted
-    max_disk: int = 5_000_000_000  # bytes of all files; beyond it, new ones are refused
-
-    def __post_init__(self) -> None:
-        if not self.models:
-            raise InputError(f"models must be one or more names; got {self.models!r}")
-        for name in ("max_upload", "max_queue", "max_steps", "keep", "max_disk"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be greater than 0; got {getattr(self, name)!r}")
-        for model in self.models:
-            GenerateSettings(model=model, device=self.device, memory=self.memory)
 
 
 class Guard:
