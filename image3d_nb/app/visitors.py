@@ -71,6 +71,7 @@ class Visitors:
         """Delete old files and empty folders, and count the rest."""
         oldest, total = time.time() - self.keep, 0
         for here, _, names in os.walk(self.folder, topdown=False):
+            is_old = Path(here).stat().st_mtime < oldest if Path(here).is_dir() else False  # before files go
             for name in names:
                 with suppress(OSError):  # another thread deleted it
                     path = Path(here, name)
@@ -80,7 +81,7 @@ class Visitors:
                     else:
                         total += status.st_size
             with suppress(OSError):  # not empty
-                if Path(here) != self.folder and Path(here).stat().st_mtime < oldest:
+                if is_old and Path(here) != self.folder:
                     Path(here).rmdir()
         self.bytes = total
 
