@@ -154,7 +154,7 @@ def publish_space(
         InputError: a model is neither "tiny" nor a repository, or ``out`` is not empty.
     """
     for model in models or ("",):
-        if model != "tiny" and not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        if model != "tiny" and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
             raise InputError(f'models of a Space must be "tiny" or hub repositories, owner/name; got {model!r}')
     with _fresh_folder(out, force) as folder:
         needed = _add_wheel(folder)

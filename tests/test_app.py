@@ -207,7 +207,6 @@ def test_from_upload_to_downloaded_glb_with_the_network_off(server: Server, brow
         page.get_by_label(name, exact=True).uncheck()
     page.click("#run")
     page.wait_for_selector("#views img")
-    page.get_by_role("tab", name="Mesh").click()
     page.wait_for_selector("#mesh canvas")
     link = page.locator('#files a[download="mug.glb"]')
     with page.expect_download() as download:

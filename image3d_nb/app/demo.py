@@ -184,9 +184,8 @@ def demo(settings: AppSettings, visitors: Visitors, generate: Generate) -> gr.Bl
                 seen = gr.Image(label="What the model sees", height=200, elem_id="seen", **shown)
                 views = gr.Image(label="The four views", elem_id="views", **shown)
                 note = gr.Markdown(elem_id="note")
-                with gr.Tab("Splats"):
+                with gr.Row():  # not in tabs: a hidden canvas stays empty
                     splats = gr.Model3D(label="Splats", elem_id="splats", **solid)
-                with gr.Tab("Mesh", render_children=True):
                     mesh = gr.Model3D(label="Mesh", elem_id="mesh", **solid)
                 files = gr.File(label="Downloads", file_count="multiple", interactive=False, elem_id="files")
                 with gr.Accordion("Record: everything to make it again", open=False):
