@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,11 +17,12 @@ from torch import nn
 from image3d_nb.errors import InputError
 from image3d_nb.pipelines import load_pipeline
 from image3d_nb.training.__main__ import main
-from image3d_nb.training.data import SPLITS, Batches, ObjectViews, on_white
+from image3d_nb.training.data import SPLITS, ObjectViews, batch_of, on_white
 from image3d_nb.training.evaluate import evaluate
 from image3d_nb.training.lgm import LGM_SETTINGS, train_lgm
 from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, averaged, plot
-from image3d_nb.training.objects import ASSEMBLY, FAMILIES, HELD_OUT
+from image3d_nb.training.objects import ASSEMBLY, CHIMERA, FAMILIES, HELD_OUT, make_object
+from image3d_nb.training.pool import Pool, filled
 from image3d_nb.training.views import VIEWS_SETTINGS, tiny_unet, train_views
 
 SHORT = {"samples": 2, "batch_size": 2, "eval_samples": 2, "eval_objects": 2, "warmup_samples": 0}
@@ -54,14 +56,46 @@ def test_assemblies_are_a_share_of_every_batch() -> None:
     assert ASSEMBLY not in {ObjectViews("train", assemblies=0.0).family_of(i) for i in range(100)}
 
 
-def test_workers_make_the_same_samples() -> None:
-    data = ObjectViews("train", 16, random_views=1)
-    here, ahead = Batches(data), Batches(data, workers=2)
-    for first in (0, 3, 6, 30):  # three in a row, and a jump
-        for one, other in zip(here(first, 3), ahead(first, 3), strict=True):
-            assert torch.equal(one.images, other.images)
-            assert torch.equal(one.cameras.c2w, other.cameras.c2w)
-            assert one.family == other.family
+def test_a_pool_holds_the_samples_and_goes_on(tmp_path: Path) -> None:
+    data = ObjectViews("train", 16, random_views=1, assemblies=0.5, strange=True)
+    for capacity in (4, 12):  # the second one finds what the first has made
+        pool = Pool(tmp_path, data, workers=2, first=30, capacity=capacity)
+        for worker in range(2):
+            pool.fill(worker)
+    assert pool.ready == 12
+    wanted = batch_of(data, 30, 12)
+    images, viewmats = pool.draw(np.random.default_rng(0), 200, 5).to("cpu")
+    found = {int((wanted.viewmats - viewmats[i]).abs().amax((1, 2, 3)).argmin()) for i in range(200)}
+    assert found == set(range(12))
+    nearest = [int((wanted.viewmats - viewmats[i]).abs().amax((1, 2, 3)).argmin()) for i in range(200)]
+    assert (images - wanted.images[nearest]).abs().max() < 1 / 500  # uint8
+    _, plain = pool.draw(np.random.default_rng(0), 50, 5, plain=True)
+    kept = {int((wanted.viewmats - one).abs().amax((1, 2, 3)).argmin()) for one in plain}
+    assert kept == {i for i in range(12) if data.is_plain(30 + i)}
+
+
+def test_processes_fill_a_pool(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, ObjectViews("train", 16), workers=2, capacity=4)
+    deadline = time.monotonic() + 60
+    with filled(pool):
+        while pool.ready < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert pool.ready == 4
+
+
+def test_strange_objects_come_from_known_families_only() -> None:
+    data = ObjectViews("train", 16, assemblies=0.4, strange=True)
+    families = [data.family_of(i) for i in range(2000)]
+    share = {name: families.count(name) / 2000 for name in (ASSEMBLY, CHIMERA)}
+    assert all(0.18 < value < 0.22 for value in share.values())
+    warped = sum(not data.is_plain(i) for i in range(2000)) / 2000 - sum(share.values())
+    assert abs(warped - 0.3 * 0.6) < 0.01
+    captions = " ".join(data[families.index(CHIMERA) + 2 * i].caption for i in range(3))
+    assert "grown together" in captions
+    assert not any(name in captions for name in HELD_OUT)
+    usual, strange = (make_object(3, "mug", warped=warped) for warped in (False, True))
+    assert len(usual.faces) == len(strange.faces)
+    assert np.abs(usual.vertices - strange.vertices).max() > 0.02
 
 
 def test_on_white_shows_white_where_nothing_is() -> None:

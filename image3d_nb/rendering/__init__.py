@@ -1,7 +1,7 @@
 """Render Gaussians and meshes through one function.
 
-``reference.py`` defines the image of a set of Gaussians. ``numba_splats.py`` (CPU), ``layered.py`` (any device) and
-``gsplat_backend.py`` (CUDA) compute the same numbers faster.
+``reference.py`` defines the image of a set of Gaussians. ``numba_splats.py`` (CPU), ``layered.py`` (any device),
+``triton_splats.py`` and ``gsplat_backend.py`` (CUDA) compute the same numbers faster.
 """
 
 from __future__ import annotations
@@ -107,8 +107,9 @@ def render(
         obj: Gaussians, on the cameras' device; or a Mesh.
         cameras: V cameras.
         background: in [0, 1]: a number, [3], one colour a view [V, 3], or images [V, H, W, 3].
-        backend: for Gaussians: "auto" (gsplat on CUDA if installed, numba on a CPU, else layered), "numba", "layered",
-            "reference" (slow; memory grows as N x H x W) or "gsplat". A mesh has one renderer: leave "auto".
+        backend: for Gaussians: "auto" (on CUDA gsplat or Triton, whichever is installed; numba on a CPU; else layered),
+            "numba", "layered", "reference" (slow; memory grows as N x H x W), "gsplat" or "triton". A mesh has one
+            renderer: leave "auto".
         return_alpha: also return alpha [V, H, W], in [0, 1].
         return_depth: also return depth [V, H, W]: world units along the camera's axis, averaged over the Gaussians of
             a pixel by their weights; 0 where nothing is.

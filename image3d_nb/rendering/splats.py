@@ -17,7 +17,7 @@ from .projection import project
 Background = float | Tensor | Any  # a number, or what torch.as_tensor takes
 
 
-_BACKENDS = ("numba", "layered", "reference", "gsplat")
+_BACKENDS = ("numba", "layered", "reference", "gsplat", "triton")
 
 
 def _draw(
@@ -31,7 +31,12 @@ def _draw(
     if backend == "reference":
         each = [reference.splat(*shapes, opacities, colors[v], viewmats[v], Ks[v], *size) for v in range(len(viewmats))]
         return torch.stack(each)
-    if backend == "layered":
+    if backend == "triton" and means.dtype == torch.float32:
+        from . import triton_splats  # torch brings Triton where it brings CUDA
+
+        splats = project(*shapes, *views, *size)
+        return triton_splats.composite(splats, colors, opacities.expand(len(viewmats), -1), *size)
+    if backend in ("layered", "triton"):  # the kernels are float32
         return layered.composite(project(*shapes, *views, *size), colors, opacities, *size)
     from . import numba_projection, numba_splats  # here, because numba takes half a second to import
 
@@ -44,18 +49,18 @@ def choose_backend(backend: str, device: torch.device) -> str:
     """Return the backend for a device: "auto" becomes the fastest that is installed.
 
     Args:
-        backend: "auto", "numba", "layered", "reference" or "gsplat".
+        backend: "auto", "numba", "layered", "reference", "gsplat" or "triton".
         device: of the Gaussians.
 
     Raises:
         InputError: unknown backend, or it does not run on that device.
     """
     if backend == "auto":
-        fast = {"cpu": "numba", "cuda": "gsplat"}.get(device.type)
-        return fast if fast and importlib.util.find_spec(fast) else "layered"
+        fast = {"cpu": ("numba",), "cuda": ("gsplat", "triton")}.get(device.type, ())
+        return next((name for name in fast if importlib.util.find_spec(name)), "layered")
     if backend not in _BACKENDS:
         raise InputError(f"backend must be one of {', '.join(('auto', *_BACKENDS))}; got {backend!r}")
-    needs = {"numba": "cpu", "gsplat": "cuda"}.get(backend, device.type)
+    needs = {"numba": "cpu", "gsplat": "cuda", "triton": "cuda"}.get(backend, device.type)
     if device.type != needs:
         raise InputError(f"backend {backend!r} needs tensors on {needs}; they are on {device}: use backend='auto'")
     return backend
@@ -131,7 +136,7 @@ def render_splats(
         width: pixels.
         height: pixels.
         background: a number, [3], [V, 3] or [V, H, W, 3].
-        backend: "auto", "numba", "layered", "reference" or "gsplat".
+        backend: "auto", "numba", "layered", "reference", "gsplat" or "triton".
 
     Returns:
         rgb [V, H, W, 3] over the background, alpha [V, H, W], depth [V, H, W] (world units along the camera's axis,

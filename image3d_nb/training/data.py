@@ -6,14 +6,15 @@ Shapes: V views, H W pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ..cameras import Cameras, orbit_cameras
-from .objects import ASSEMBLY, FAMILIES, HELD_OUT, make_object, render_views
+from .objects import ASSEMBLY, CHIMERA, FAMILIES, HELD_OUT, make_object, render_views
 
 SPLITS = {"train": 0, "test": 1_000_000_000, "unseen": 2_000_000_000, "val": 6_000_000_000, "ten": 5_000_000_000}
 """First seed of each split; they never meet.
@@ -23,6 +24,8 @@ that no training sample has; "val" the mixture of the training, to choose betwee
 """
 ASSEMBLIES = 0.3
 """Share of random solids in the training and in "val"."""
+WARPED = 0.3
+"""Share of warped objects among those of families, where the training is to have strange ones."""
 STRIDE = 2**0.5
 """Its multiples modulo 1 fill [0, 1) evenly. The golden ratio's do so too, but 34 families are a Fibonacci number: the
 same families would give way to assemblies for hundreds of samples."""
@@ -58,6 +61,7 @@ class ObjectViews(Dataset[Sample]):
         random_views: cameras beside the four input ones, at random azimuth and elevation.
         vary_fill: let the object's size in the picture vary; without, it is exactly what ``prepare_image`` gives.
         assemblies: share of random solids, in [0, 1), among the samples of "train" and "val".
+        strange: whether every other random solid is a chimera, and some objects of families are warped.
     """
 
     def __init__(
@@ -67,7 +71,9 @@ class ObjectViews(Dataset[Sample]):
         random_views: int = 0,
         vary_fill: bool = True,
         assemblies: float = ASSEMBLIES,
+        strange: bool = False,
     ) -> None:
+        self.strange = strange
         self.first_seed = SPLITS[split]
         self.families = {"unseen": HELD_OUT[:2], "ten": HELD_OUT}.get(split, FAMILIES)
         self.assemblies = assemblies if split in ("train", "val") else 0.0
@@ -78,14 +84,20 @@ class ObjectViews(Dataset[Sample]):
     def family_of(self, index: int) -> str:
         """The family of a sample. Assemblies are spread so evenly that each batch has its share of them."""
         if index * STRIDE % 1 < self.assemblies:
-            return ASSEMBLY
+            return CHIMERA if self.strange and index % 2 else ASSEMBLY
         return self.families[index % len(self.families)]
+
+    def is_plain(self, index: int) -> bool:
+        """Whether a sample is of a family, and not warped."""
+        place = index * STRIDE % 1
+        return place >= self.assemblies + (WARPED * (1 - self.assemblies) if self.strange else 0)
 
     def __getitem__(self, index: int) -> Sample:
         seed = self.first_seed + index
         rng = np.random.default_rng([seed, 7])  # its own stream: the object draws from the bare seed
         family = self.family_of(index)
-        thing = make_object(seed, family, vary_fill=self.vary_fill)
+        warped = family in self.families and not self.is_plain(index)
+        thing = make_object(seed, family, vary_fill=self.vary_fill, warped=warped)
         azimuths = [*INPUT_AZIMUTHS, *rng.uniform(0, 360, self.random_views)]
         elevations = [0.0] * 4 + list(rng.uniform(*ELEVATIONS, self.random_views))
         cameras = orbit_cameras(elevations, azimuths, size=self.size)
@@ -93,30 +105,22 @@ class ObjectViews(Dataset[Sample]):
         return Sample(rgba.permute(0, 3, 1, 2).float() / 255, cameras, family, thing.caption)
 
 
-class Batches:
-    """Batches of a data set, in order, made ahead by worker processes.
+class Batch(NamedTuple):
+    """Some objects, each seen by V cameras; the first four are LGM's input views."""
 
-    Args:
-        data: the samples.
-        workers: processes; 0 makes the samples here, when they are asked for.
-    """
+    images: Tensor  # [B, V, 4, H, W] float32 in [0, 1] or uint8 to 255, premultiplied RGBA
+    viewmats: Tensor  # [B, V, 4, 4] float32, world to camera, OpenCV axes
 
-    def __init__(self, data: ObjectViews, workers: int = 0) -> None:
-        self.data = data
-        self.workers = workers
-        self._next = (-1, -1)
+    def to(self, device: str) -> Batch:
+        """The batch on a device, its images in float32."""
+        images = self.images.to(device)
+        return Batch(images / 255 if images.dtype == torch.uint8 else images, self.viewmats.to(device))
 
-    def __call__(self, first: int, count: int) -> list[Sample]:
-        """The samples ``first`` to ``first + count - 1``; cheap if the last call ended where this one begins."""
-        if not self.workers:
-            return [self.data[first + i] for i in range(count)]
-        if self._next != (first, count):
-            end = first + 10**8
-            sampler = range(first, end)
-            loader = DataLoader(self.data, count, sampler=sampler, num_workers=self.workers, collate_fn=list)
-            self._ahead = iter(loader)
-        self._next = (first + count, count)
-        return next(self._ahead)
+
+def batch_of(data: ObjectViews, first: int, count: int) -> Batch:
+    """The samples ``first`` to ``first + count - 1``, made now."""
+    samples = [data[first + i] for i in range(count)]
+    return Batch(torch.stack([s.images for s in samples]), torch.stack([s.cameras.viewmats for s in samples]))
 
 
 def on_white(rgba: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context, parent_process
@@ -35,17 +36,21 @@ from .._files import atomic_path, atomic_write
 from ..errors import InputError
 from ..pipelines import load_pipeline
 from ..pipelines.lgm import LGMFullPipeline
-from .data import ASSEMBLIES
+from .data import ASSEMBLIES, ObjectViews
 from .evaluate import evaluate, figures
 from .export import export, tiny_pipeline
-from .lgm import tiny_lgm, train_lgm
+from .lgm import RANDOM_VIEWS, tiny_lgm, train_lgm
 from .loop import CHECKPOINT, LOG, Network, TrainSettings, averaged, plot
+from .pool import ENOUGH, Pool, filled
 from .sheets import write_sheets
 from .views import predict_views, tiny_unet, train_views, views_loss
 
 PLAN = "plan.json"
 CHOICE = "choice.json"
 FIGURES = "figures.md"
+VIEWS_DONE = "views.done"
+POOL_ASSEMBLIES = 0.4
+"""Share of random solids and chimeras in a pool: with many objects, families do not suffer from them."""
 HOLD, BRANCH = 0.6, 0.8
 """Shares of the samples after which the rate falls, and after which a branch goes on without assemblies."""
 GENERATED = 0.55
@@ -68,7 +73,11 @@ class Plan:
         first_sample: index of the first object. A run with a start wants objects that those weights never saw.
         bf16: whether the networks run in bfloat16.
         batch_size: objects a step of stage one; LGM takes half as many.
-        workers: processes a stage that make objects ahead of time.
+        workers: processes that fill a :class:`~image3d_nb.training.pool.Pool`, strange objects among its samples, from
+            which both stages draw; 0 lets each stage make its own objects, which keeps step with a CPU.
+        views_share: of the minutes, which stage one takes. LGM's rate falls when stage one is done, if it is done
+            by then.
+        eval_samples: between two looks at held-out objects.
         eval_objects: of known families, looked at during the training for its curves.
         val_objects: on which candidates are compared.
         figure_objects: of known families in the final figures; half as many of unseen ones.
@@ -81,33 +90,45 @@ class Plan:
     bf16: bool = False
     batch_size: int = 16
     workers: int = 0
+    views_share: float = 1.0
+    eval_samples: int = 1000
     eval_objects: int = 68
     val_objects: int = 68
     figure_objects: int = 200
 
-    def settings(self, rate: float, batch_size: int, assemblies: float = ASSEMBLIES) -> TrainSettings:
+    def settings(self, minutes: float, rate: float, batch_size: int, assemblies: float = ASSEMBLIES) -> TrainSettings:
         """Of a stage. The branch repeats a fifth of it, so the stage gets five sixths of the minutes."""
         return TrainSettings(
-            minutes=self.minutes / (2 - BRANCH),
+            minutes=minutes / (2 - BRANCH),
             hold=HOLD,
             learning_rate=rate,
             first_sample=self.first_sample,
             batch_size=batch_size,
             device=self.device,
             bf16=self.bf16,
-            workers=self.workers,
+            eval_samples=self.eval_samples,
             eval_objects=self.eval_objects,
             assemblies=assemblies,
             warmup_samples=500 if self.start is None else 32 * batch_size,
+            checkpoint_minutes=1.0 if self.workers else 3.0,
         )
 
     def views_settings(self, assemblies: float = ASSEMBLIES) -> TrainSettings:
-        """Of stage one. Fresh weights bear a higher rate than trained ones."""
-        return self.settings(8e-3 if self.start is None else 3e-3, self.batch_size, assemblies)
+        """Of stage one. Few objects from trained weights bear a lower rate than many, or than fresh ones."""
+        rate = 8e-3 if self.start is None else 6e-3 if self.workers else 3e-3
+        return self.settings(self.minutes * self.views_share, rate, self.batch_size, assemblies)
 
     def lgm_settings(self, assemblies: float = ASSEMBLIES) -> TrainSettings:
         """Of LGM."""
-        return self.settings(6e-3 if self.start is None else 2e-3, self.batch_size // 2, assemblies)
+        rate = 6e-3 if self.start is None else 4e-3 if self.workers else 2e-3
+        return self.settings(self.minutes, rate, self.batch_size // 2, assemblies)
+
+    def pool(self, folder: Path) -> Pool | None:
+        """The pool that the workers fill, in the run's folder (best in memory then); None without workers."""
+        if not self.workers:
+            return None
+        data = ObjectViews("train", random_views=RANDOM_VIEWS, assemblies=POOL_ASSEMBLIES, strange=True)
+        return Pool(folder / "pool", data, self.workers, self.first_sample)
 
 
 def plan_for(minutes: float, device: str = "cpu", start: str | None = None, first_sample: int = 0) -> Plan:
@@ -115,7 +136,8 @@ def plan_for(minutes: float, device: str = "cpu", start: str | None = None, firs
     plan = Plan(minutes, device, start, first_sample)
     if torch.device(device).type == "cpu":
         return plan
-    return replace(plan, batch_size=64, workers=max((os.cpu_count() or 2) // 2 - 1, 1))
+    workers = max((os.cpu_count() or 2) - 2, 1)
+    return replace(plan, batch_size=64, workers=workers, views_share=0.55, eval_samples=50_000)
 
 
 def train_edition(folder: Path, plan: Plan) -> Path:
@@ -133,7 +155,7 @@ def train_edition(folder: Path, plan: Plan) -> Path:
     """
     plan = _kept(folder, plan)
     if not (folder / CHOICE).is_file():
-        _side_by_side({"views": _views_stage, "lgm": _lgm_stage}, folder, plan)
+        _train(folder, plan)
     model = folder / "model"
     if not model.is_dir():
         _choose(folder, plan, model)
@@ -148,12 +170,28 @@ def train_edition(folder: Path, plan: Plan) -> Path:
     return model
 
 
+def _train(folder: Path, plan: Plan) -> None:
+    """Both stages, side by side; and the processes that make their objects, where the plan has some."""
+    stages = {"views": _views_stage, "lgm": _lgm_stage}
+    pool = plan.pool(folder)
+    if pool is None:
+        _side_by_side(stages, folder, plan)
+        return
+    pool.data[0]  # compiles the renderer, once for all processes
+    with filled(pool):
+        while pool.ready < ENOUGH:
+            time.sleep(0.2)
+        _side_by_side(stages, folder, plan)
+    shutil.rmtree(pool.folder)
+
+
 def _kept(folder: Path, plan: Plan) -> Plan:
     """The plan as the run's folder has it; at the first call it is measured there whether bfloat16 is faster."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / PLAN
     if not file.is_file():
-        plan = replace(plan, bf16=faster_in_bf16(plan.device))
+        with ProcessPoolExecutor(1, get_context("spawn")) as other:  # a process that used a card cannot be copied
+            plan = replace(plan, bf16=other.submit(faster_in_bf16, plan.device).result())
         atomic_write({file: json.dumps(asdict(plan), indent=1).encode()})
     kept = Plan(**json.loads(file.read_text(encoding="utf-8")))
     if replace(plan, bf16=kept.bf16) != kept:
@@ -203,6 +241,7 @@ def _side_by_side(stages: Mapping[str, Callable[[Path, Plan], None]], folder: Pa
 def _as_child(stage: Callable[[Path, Plan], None], folder: Path, plan: Plan) -> None:
     Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = True
     stage(folder, plan)
 
 
@@ -215,28 +254,32 @@ def _die_with_parent() -> None:
 
 
 def _views_stage(folder: Path, plan: Plan) -> None:
-    network = _start(plan, "unet")
+    network, pool = _start(plan, "unet"), plan.pool(folder)
     run, plain = folder / "views", folder / "views_plain"
-    train_views(run, plan.views_settings(), network, until=HOLD)
+    train_views(run, plan.views_settings(), network, until=HOLD, pool=pool)
     _fork(run, folder / "views_for_lgm")
-    train_views(run, plan.views_settings(), network, until=BRANCH)
+    train_views(run, plan.views_settings(), network, until=BRANCH, pool=pool)
     _fork(run, plain)
-    train_views(run, plan.views_settings(), network)
-    train_views(plain, plan.views_settings(assemblies=0.0), network)
+    train_views(run, plan.views_settings(), network, pool=pool)
+    train_views(plain, plan.views_settings(assemblies=0.0), network, pool=pool)
+    (folder / VIEWS_DONE).touch()
 
 
 def _lgm_stage(folder: Path, plan: Plan) -> None:
-    network, views = _start(plan, "lgm"), _start(plan, "unet")
+    network, views, pool = _start(plan, "lgm"), _start(plan, "unet"), plan.pool(folder)
     run, plain, source = folder / "lgm", folder / "lgm_plain", folder / "views_for_lgm"
     views = views and views.to(plan.device)
-    train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network, until=HOLD)
+    train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network, until=HOLD, pool=pool)
     while not (source / CHECKPOINT).is_file():
         time.sleep(1)
-    views = averaged(source, tiny_unet()).to(plan.device)
-    train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network, until=BRANCH)
+    if (folder / VIEWS_DONE).is_file():
+        views = mean_of(*(averaged(folder / name, tiny_unet()) for name in ("views", "views_plain"))).to(plan.device)
+    else:
+        views = averaged(source, tiny_unet()).to(plan.device)
+    train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network, until=BRANCH, pool=pool)
     _fork(run, plain)
-    train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network)
-    train_lgm(plain, plan.lgm_settings(assemblies=0.0), views, 0.0, GENERATED, network)
+    train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network, pool=pool)
+    train_lgm(plain, plan.lgm_settings(assemblies=0.0), views, 0.0, GENERATED, network, pool=pool)
 
 
 def _start(plan: Plan, component: str) -> Any:

@@ -20,15 +20,16 @@ from ..metrics import psnr, ssim
 from ..models.lgm import LGM
 from ..pipelines.lgm import lgm_input
 from ..rendering import render_splats
-from .data import INPUT_AZIMUTHS, Batches, ObjectViews, Sample, on_white
+from .data import INPUT_AZIMUTHS, ObjectViews, on_white
 from .loop import Trainer, TrainSettings
-from .views import predict_views
+from .pool import Pool
+from .views import next_batch, predict_views
 
 LGM_SETTINGS = TrainSettings(batch_size=8)
 MakeInput = Callable[[Tensor, Tensor, int | None], Tensor]
 """(views [B, 4, 3, H, W] on white, rays [4, 6, H, W], index of the first sample, None at a test) -> [B, V, 9, H, W]."""
 RANDOM_VIEWS = 3
-"""Cameras that judge a training sample, beside none to all of the four input ones: see ``_judges``."""
+"""Cameras that judge a training sample, beside one of the four input ones."""
 
 
 def tiny_lgm(**changes: Any) -> LGM:
@@ -53,23 +54,44 @@ def tiny_lgm(**changes: Any) -> LGM:
     return build(**changes)
 
 
-def render_sample(rows: Tensor, sample: Sample, chosen: slice) -> tuple[Tensor, Tensor]:
-    """Pictures of one object's Gaussians from a sample's cameras.
+def render_rows(rows: Tensor, viewmats: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Images of several objects, each from its own LGM cameras.
 
     Args:
-        rows: [N, 14], LGM's layout.
-        sample: whose cameras.
-        chosen: which of them.
+        rows: [B, N, 14], LGM's layout.
+        viewmats: [B, V, 4, 4], world to camera, OpenCV axes.
+        size: height and width, pixels.
 
     Returns:
-        rgb [V, 3, H, W] on white, alpha [V, H, W].
+        rgb [B, V, 3, H, W] on white, alpha [B, V, H, W].
     """
-    cameras = sample.cameras[chosen].to(rows.device)
     means, opacities, scales, quats, rgbs = rows.split([3, 1, 3, 4, 3], -1)
-    rgb, alpha, _ = render_splats(
-        means, quats, scales, opacities[:, 0], rgbs, cameras.viewmats, cameras.Ks, cameras.width, cameras.height
-    )
-    return rgb.permute(0, 3, 1, 2), alpha
+    K = orbit_cameras(azimuth=0.0, size=size).Ks.to(rows.device)  # [1, 3, 3]
+    Ks = K.expand(viewmats.shape[1], 3, 3)
+    if rows.is_cuda:
+        drawn = _draw_together(means, quats, scales, opacities[..., 0], rgbs, viewmats, Ks, size)
+        return drawn[..., :3].permute(0, 1, 4, 2, 3) + drawn[:, :, None, ..., 4], 1 - drawn[..., 4]
+    pairs = [
+        render_splats(means[i], quats[i], scales[i], opacities[i, :, 0], rgbs[i], viewmats[i], Ks, size, size)[:2]
+        for i in range(len(rows))
+    ]
+    return torch.stack([rgb for rgb, _ in pairs]).permute(0, 1, 4, 2, 3), torch.stack([alpha for _, alpha in pairs])
+
+
+def _draw_together(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, rgbs: Tensor, viewmats: Tensor, Ks: Tensor,
+    size: int,
+) -> Tensor:  # fmt: skip
+    """[B, V, H, W, 5] in one go, which is what fills a graphics card."""
+    from ..rendering import triton_splats
+    from ..rendering.projection import Splats, project
+
+    splats = torch.vmap(lambda m, q, s, v: tuple(project(m, q, s, v, Ks, size, size)))(means, quats, scales, viewmats)
+    means2d, conics, depths, valid = (field.flatten(0, 1) for field in splats)  # each [B*V, N, ...]
+    views = viewmats.shape[1]
+    colors, opacity = rgbs.repeat_interleave(views, 0), opacities.repeat_interleave(views, 0)
+    drawn = triton_splats.composite(Splats(means2d, conics, depths, valid), colors, opacity, size, size)
+    return drawn.unflatten(0, (-1, views))
 
 
 def train_lgm(
@@ -81,6 +103,7 @@ def train_lgm(
     network: LGM | None = None,
     make_input: MakeInput | None = None,
     until: float = 1.0,
+    pool: Pool | None = None,
 ) -> nn.Module:
     """Train stage two, or go on with it; returns the averaged network.
 
@@ -93,11 +116,12 @@ def train_lgm(
         network: what to train; None is a fresh :func:`tiny_lgm`.
         make_input: of the network; None is ``lgm_input``.
         until: see :meth:`~image3d_nb.training.loop.Trainer.run`.
+        pool: to draw the objects from; None makes each when it is needed.
     """
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
     network = (network or tiny_lgm()).to(memory_format=torch.channels_last)
-    data = ObjectViews("train", size=64, random_views=RANDOM_VIEWS, assemblies=settings.assemblies)
-    batches = Batches(data, settings.workers)
+    share = settings.assemblies
+    data = ObjectViews("train", size=64, random_views=RANDOM_VIEWS, assemblies=share, strange=share > 0)
     held = [ObjectViews("test", size=64, random_views=2)[i] for i in range(settings.eval_objects)]
     rays = plucker_rays(orbit_cameras(0.0, INPUT_AZIMUTHS, size=64)).to(settings.device)  # [4, 6, H, W]
 
@@ -118,16 +142,12 @@ def train_lgm(
         return make(images, rays, first)
 
     def loss_of(net: nn.Module, first: int, count: int) -> tuple[Tensor, dict[str, float]]:
-        samples = batches(first, count)
-        truth = torch.stack([sample.images for sample in samples]).to(settings.device)  # [B, V, 4, H, W]
+        truth, viewmats = next_batch(data, first, count, pool, settings)  # [B, V, 4, H, W], [B, V, 4, 4]
         rows = _gaussians(net, inputs_of(on_white(truth[:, :4]), first))
-        loss = rows.new_zeros(())
-        for i, sample in enumerate(samples):
-            chosen = _judges(first + i)
-            rgb, alpha = render_sample(rows[i], sample, chosen)
-            wanted = truth[i, chosen]  # [V, 4, H, W]
-            loss = loss + picture_loss(rgb, alpha, wanted)
-        return loss / count, {}
+        chosen = _judges(first, count).to(rows.device)  # [B, 4]
+        index = torch.arange(count, device=rows.device)[:, None]
+        rgb, alpha = render_rows(rows.float(), viewmats[index, chosen], truth.shape[-1])
+        return image_loss(rgb.flatten(0, 1), alpha.flatten(0, 1), truth[index, chosen].flatten(0, 1)), {}
 
     def evaluate(net: nn.Module) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -138,10 +158,10 @@ def train_lgm(
         for name, pictures in sources.items():
             scores, alike = [], []
             for i, sample in enumerate(held):
-                rows = _gaussians(net, make(pictures[i : i + 1], rays, None))[0]
-                rgb, _ = render_sample(rows, sample, slice(4, None))
-                scores.append(psnr(rgb.clamp(0, 1), on_white(truth[i, 4:])).mean())
-                alike.append(ssim(rgb.clamp(0, 1), on_white(truth[i, 4:])).mean())
+                rows = _gaussians(net, make(pictures[i : i + 1], rays, None))
+                rgb, _ = render_rows(rows, sample.cameras.viewmats[None, 4:].to(rows), truth.shape[-1])
+                scores.append(psnr(rgb[0].clamp(0, 1), on_white(truth[i, 4:])).mean())
+                alike.append(ssim(rgb[0].clamp(0, 1), on_white(truth[i, 4:])).mean())
             found[f"novel_{name}_db"] = float(torch.stack(scores).mean())
             found[f"novel_{name}_ssim"] = float(torch.stack(alike).mean())
         return found
@@ -150,8 +170,8 @@ def train_lgm(
     return trainer.run(until)
 
 
-def picture_loss(rgb: Tensor, alpha: Tensor, wanted: Tensor) -> Tensor:
-    """How wrong rendered pictures are: the logarithm of each one's squared error, and a little of other measures.
+def image_loss(rgb: Tensor, alpha: Tensor, wanted: Tensor) -> Tensor:
+    """How wrong rendered images are: the logarithm of each one's squared error, and a little of other measures.
 
     The logarithm asks of a good picture to become better still, where the bare squared error looks at bad ones only.
 
@@ -176,6 +196,7 @@ def _gaussians(net: nn.Module, x: Tensor) -> Tensor:
     return cast(LGM, net).gaussians(x)
 
 
-def _judges(index: int) -> slice:
-    """Which cameras judge a sample: the three random ones and, every other time, an input camera too."""
-    return slice(4 - index % 2, 4 + RANDOM_VIEWS)
+def _judges(first: int, count: int) -> Tensor:
+    """Which cameras judge each sample, [B, 4]: one of the input cameras in turn, and the random ones."""
+    index = torch.arange(first, first + count)[:, None]
+    return torch.cat([index % 4, torch.arange(4, 4 + RANDOM_VIEWS).expand(count, -1)], 1)

@@ -27,6 +27,8 @@ LOG = "log.jsonl"
 ENDLESS = 10**9
 """Samples of a run that has a budget in minutes, while its rate holds."""
 OPTIMIZERS = ("muon", "adamw")
+CHECKED = 50
+"""Steps on a graphics card between two checks of the gradient: each makes the card wait."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,6 @@ class TrainSettings:
             decides how many samples there are, and the rate falls by those. CPU time on a CPU, so that a busy machine
             costs nothing; wall time on another device.
         assemblies: share of random solids among the objects, see :mod:`image3d_nb.training.families.assembly`.
-        workers: processes that make the objects ahead of time; 0 makes them in the training's own.
     """
 
     samples: int = 20_000
@@ -74,7 +75,6 @@ class TrainSettings:
     eval_objects: int = 68
     minutes: float = 0.0
     assemblies: float = ASSEMBLIES
-    workers: int = 0
 
     def rate_at(self, seen: int) -> float:
         """The learning rate after ``seen`` samples: a linear rise, a plateau if ``hold``, a cosine to a hundredth."""
@@ -132,7 +132,7 @@ class Trainer:
         total = None if self.settings.samples == ENDLESS else self.settings.samples
         bar = tqdm(total=total, initial=self.seen, unit="object", smoothing=0.05)
         started, saved, logged = clock() - self.seconds, time.monotonic(), self.seen
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor | float] = {}  # tensors: to read a number is to wait for the card
         steps = 0
         try:
             while self.seen < until * self.settings.samples:
@@ -143,7 +143,7 @@ class Trainer:
                 self._end_hold()
                 bar.update(self.settings.batch_size)
                 if self.seen - logged >= self.settings.eval_samples or self.seen >= self.settings.samples:
-                    self._log({name: total / steps for name, total in sums.items()})
+                    self._log({name: float(total) / steps for name, total in sums.items()})
                     sums, steps, logged = {}, 0, self.seen
                 if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
                     self.save()
@@ -160,7 +160,7 @@ class Trainer:
             steps = math.ceil(self.seen / settings.hold / settings.batch_size)
             self.settings = replace(settings, samples=steps * settings.batch_size)
 
-    def _step(self) -> dict[str, float]:
+    def _step(self) -> dict[str, Tensor | float]:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.settings.rate_at(self.seen)
@@ -169,7 +169,7 @@ class Trainer:
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
-        if not torch.isfinite(norm):
+        if (not norm.is_cuda or self.seen % (CHECKED * self.settings.batch_size) == 0) and not torch.isfinite(norm):
             raise InputError(f"the gradient must be finite; at {self.seen} samples it is {float(norm)}: lower the rate")
         for optimizer in self.optimizers:
             optimizer.step()
@@ -179,7 +179,7 @@ class Trainer:
         self.ema.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.ema.update_parameters(self.network)
         self.seen += self.settings.batch_size
-        return {"loss": float(loss.detach()), **numbers}
+        return {"loss": loss.detach(), **numbers}
 
     def _log(self, numbers: dict[str, float]) -> None:
         with torch.no_grad():

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .families import animals, held_out, home, outdoors, still, vehicles, vessels
 from .families.assembly import assembly
+from .families.strange import chimera, recolored, warp
 from .palette import Rng
 from .shapes import Array, Part, join, rotation, vertex_normals
 
@@ -46,13 +47,15 @@ _BUILDERS: dict[str, tuple[Build, float]] = {
     "trophy": (held_out.trophy, 0), "dumbbell": (held_out.dumbbell, 20), "octopus": (held_out.octopus, 0),
     "ladder": (held_out.ladder, 25), "telescope": (held_out.telescope, 45), "assembly": (assembly, 0),
 }  # fmt: skip
-ASSEMBLY = "assembly"
-"""Random solids: in the training, and in no list of families, since the tests go through those in order."""
+ASSEMBLY, CHIMERA = "assembly", "chimera"
+"""Random solids, and two objects grown together: in the training, and in no list of families, since the tests go
+through those in order."""
 HELD_OUT: tuple[str, ...] = (
     "teapot", "bird", "hammer", "bicycle", "camera", "trophy", "dumbbell", "octopus", "ladder", "telescope",
 )  # fmt: skip
 """Families that no training sees."""
 FAMILIES: tuple[str, ...] = tuple(name for name in _BUILDERS if name not in (*HELD_OUT, ASSEMBLY))
+_BUILDERS[CHIMERA] = (lambda rng: chimera(rng, [_BUILDERS[name][0] for name in FAMILIES]), 0)
 
 FILL = 0.8  # prepare_image's: the silhouette's longer side over the picture's
 DISTANCE = 1.5  # world units, the camera's from the origin
@@ -72,7 +75,7 @@ class ProceduralObject:
         faces: int32 [F, 3], outward winding.
         colors: float32 [V, 3] in [0, 1], lit.
         albedo: float32 [V, 3] in [0, 1], not lit.
-        family: one of FAMILIES or HELD_OUT, or ASSEMBLY.
+        family: one of FAMILIES or HELD_OUT, ASSEMBLY or CHIMERA.
         caption: a phrase that names the object and its colours.
         seed: what made it.
     """
@@ -86,14 +89,17 @@ class ProceduralObject:
     seed: int
 
 
-def make_object(seed: int, family: str | None = None, *, vary_fill: bool = True) -> ProceduralObject:
+def make_object(
+    seed: int, family: str | None = None, *, vary_fill: bool = True, warped: bool = False
+) -> ProceduralObject:
     """The object of this seed.
 
     Args:
         seed: >= 0; the same seed and family give the same object.
-        family: one of FAMILIES or HELD_OUT, or ASSEMBLY; None draws from FAMILIES.
+        family: one of FAMILIES or HELD_OUT, ASSEMBLY or CHIMERA; None draws from FAMILIES.
         vary_fill: the front view's longer side fills 0.66 to 0.90 of the picture; otherwise exactly 0.80, as
             `prepare_image` makes it. Less where the object would leave the picture in other views.
+        warped: stretch, twist and bend the object, and exchange the primary colours of its parts.
 
     Raises:
         InputError: the family is not known, or the seed is negative.
@@ -112,11 +118,14 @@ def make_object(seed: int, family: str | None = None, *, vary_fill: bool = True)
     rng = np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(name.encode())]))
     build, heading = _BUILDERS[name]
     parts, caption = build(rng)
+    if warped:
+        parts = [recolored(rng, part) for part in parts]
     yaw = heading * rng.choice([-1.0, 1.0]) + rng.uniform(-35, 35)
     turn = _tilt(rng) @ rotation("y", yaw)
     fill = rng.uniform(*VARY_FILL) if vary_fill else FILL
     whole = join(parts)
-    vertices = frame(whole.vertices @ turn.T, fill)
+    points = warp(rng, whole.vertices) if warped else whole.vertices
+    vertices = frame(points @ turn.T, fill)
     albedo = np.clip(whole.colors, 0, 1)
     colors = albedo * _light(rng, vertices, vertex_normals(vertices, whole.faces), whole.openness)
     caption = re.sub(r"\ba (?=[aeiou])", "an ", caption)  # builders write "a" before every colour

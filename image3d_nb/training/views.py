@@ -12,15 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..metrics import psnr, ssim
 from ..models.mv_unet import MultiViewUNetModel
 from ..pipelines.mvdream import VIEWS_OF_LGM, camera_rows
-from .data import Batches, ObjectViews, on_white
+from .data import Batch, ObjectViews, batch_of, on_white
 from .export import tiny_scheduler
 from .loop import Trainer, TrainSettings
+from .pool import Pool
 
 VIEWS_SETTINGS = TrainSettings()
 LAST_STEP = 999
@@ -94,12 +96,13 @@ def add_noise(views: Tensor, first: int, share: float) -> tuple[Tensor, Tensor]:
     Returns:
         noisy views [B, 4, 3, H, W] on the scale of [-1, 1] and timesteps [B].
     """
-    random = torch.Generator().manual_seed(first)
+    device = views.device
+    random = torch.Generator(device).manual_seed(first)
     count = round(share * len(views))
     # the root draws them towards the noise, where most of the object is decided
-    early = (LAST_STEP * torch.rand(count, generator=random).sqrt()).long()
-    timesteps = torch.cat([early, torch.full((len(views) - count,), LAST_STEP)]).to(views.device)
-    noise = torch.randn(views.shape, generator=random).to(views.device)
+    early = (LAST_STEP * torch.rand(count, generator=random, device=device).sqrt()).long()
+    timesteps = torch.cat([early, torch.full((len(views) - count,), LAST_STEP, device=device)])
+    noise = torch.randn(views.shape, generator=random, device=device)
     return tiny_scheduler().add_noise(2 * views - 1, noise, timesteps), timesteps
 
 
@@ -114,12 +117,21 @@ def views_loss(made: Tensor, truth: Tensor) -> Tensor:
     return error.square().mean() + 0.1 * error.abs().mean()
 
 
+def next_batch(data: ObjectViews, first: int, count: int, pool: Pool | None, settings: TrainSettings) -> Batch:
+    """The objects of a step on the settings' device: drawn from the pool, or made now."""
+    if pool is None:
+        return batch_of(data, first, count).to(settings.device)
+    views = 4 + data.random_views
+    return pool.draw(np.random.default_rng(first), count, views, plain=not settings.assemblies).to(settings.device)
+
+
 def train_views(
     folder: Path,
     settings: TrainSettings = VIEWS_SETTINGS,
     network: MultiViewUNetModel | None = None,
     noisy_share: float = 0.25,
     until: float = 1.0,
+    pool: Pool | None = None,
 ) -> nn.Module:
     """Train stage one, or go on with it; returns the averaged network.
 
@@ -129,16 +141,17 @@ def train_views(
         network: trained in place; None is :func:`tiny_unet`.
         noisy_share: of the objects at random timesteps, so that many steps work; 0 learns one step only.
         until: see :meth:`~image3d_nb.training.loop.Trainer.run`.
+        pool: to draw the objects from; None makes each when it is needed.
     """
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
     network = (network or tiny_unet()).to(memory_format=torch.channels_last)
-    batches = Batches(ObjectViews("train", size=64, assemblies=settings.assemblies), settings.workers)
+    data = ObjectViews("train", size=64, assemblies=settings.assemblies, strange=settings.assemblies > 0)
     held = [ObjectViews("test", size=64)[i] for i in range(settings.eval_objects)]
     truth = on_white(torch.stack([sample.images for sample in held])).to(settings.device)  # [n, 4, 3, H, W]
 
     def loss_of(net: nn.Module, first: int, count: int) -> tuple[Tensor, dict[str, float]]:
-        images = torch.stack([sample.images for sample in batches(first, count)])  # [B, 4, 4, H, W]
-        target = on_white(images).to(settings.device)
+        batch = next_batch(data, first, count, pool, settings)
+        target = on_white(batch.images[:, :4])  # [B, 4, 3, H, W]
         made = predict_views(net, target[:, 0], *add_noise(target, first, noisy_share))
         return views_loss(made, target), {}
 

@@ -33,8 +33,8 @@ def assembly(rng: Rng) -> Built:
     for number in copies[1:]:
         piece = _PRIMITIVES[rng.choice(names, p=_SHARES)](rng, wanted).scale(rng.uniform(0.25, 0.9))
         piece = _painted(rng, piece, colors)
-        parts += _stacked(rng, piece, parts) if number == 1 else _repeated(rng, piece, parts, number)
-    return _turned(rng, parts), f"an assembly of {first.name} and {second.name} parts"
+        parts += stacked(rng, piece, parts) if number == 1 else repeated(rng, piece, parts, number)
+    return turned(rng, parts), f"an assembly of {first.name} and {second.name} parts"
 
 
 def _painted(rng: Rng, piece: Part, colors: list[Color]) -> Part:
@@ -45,7 +45,7 @@ def _painted(rng: Rng, piece: Part, colors: list[Color]) -> Part:
     return piece.paint(surface(rng, colors[a], colors[b])[0])
 
 
-def _stacked(rng: Rng, piece: Part, parts: list[Part]) -> list[Part]:
+def stacked(rng: Rng, piece: Part, parts: list[Part]) -> list[Part]:
     """The piece on top of the others, under them, or at a random place of their surface."""
     kind = rng.choice(3, p=[0.35, 0.2, 0.45])
     if kind == 2:
@@ -58,7 +58,7 @@ def _stacked(rng: Rng, piece: Part, parts: list[Part]) -> list[Part]:
     return [piece.move(axis[0], y, axis[2])]
 
 
-def _repeated(rng: Rng, piece: Part, parts: list[Part], number: int) -> list[Part]:
+def repeated(rng: Rng, piece: Part, parts: list[Part], number: int) -> list[Part]:
     """Two mirror images, or several copies around the y axis, or in a row."""
     if number == 2:
         placed = _attached(rng, piece, parts, mirrored=True)
@@ -93,7 +93,7 @@ def _attached(rng: Rng, piece: Part, parts: list[Part], mirrored: bool) -> Part:
     return piece.move(*(spot + direction * reach * rng.uniform(0.5, 0.95)))
 
 
-def _turned(rng: Rng, parts: list[Part]) -> list[Part]:
+def turned(rng: Rng, parts: list[Part]) -> list[Part]:
     """Any side may be the front; a quarter of the assemblies do not stand upright."""
     if rng.random() < 0.25:
         axis, angle = str(rng.choice(["x", "z"])), float(rng.choice([90.0, -90.0, rng.uniform(-60, 60)]))
