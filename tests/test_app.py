@@ -204,7 +204,7 @@ def test_from_upload_to_downloaded_glb_with_the_network_off(server: Server, brow
     page.set_input_files("#picture input[type=file]", MUG)
     page.wait_for_selector("#seen img")
     for name in ("ply", "gif"):  # software draws 16,384 splats once a second; test_model3d.py looks at fewer
-        page.get_by_label(name, exact=True).uncheck()
+        page.locator(f'input[type=checkbox][name="{name}"]').uncheck()
     page.click("#run")
     page.wait_for_selector("#views img")
     page.wait_for_selector("#mesh canvas")

@@ -122,7 +122,7 @@ class Handlers:
             raise InputError(f"model must be one of {', '.join(self.settings.models)}; got {model!r}")
         if not isinstance(steps, (int, float)) or not 0 <= steps <= most or steps != int(steps):
             raise InputError(f"steps must be a whole number from 0 to {most}; got {steps!r}")
-        whole = int(seed) if isinstance(seed, float) and seed.is_integer() else seed
+        whole: Any = int(seed) if isinstance(seed, float) and seed.is_integer() else seed
         return GenerateSettings(
             model=model,
             seed=whole,
@@ -131,7 +131,7 @@ class Handlers:
             formats=tuple(formats),
             device=self.settings.device,
             memory=self.settings.memory,
-        )  # type: ignore[arg-type]  # fmt: skip -- it checks the seed's type
+        )  # fmt: skip
 
 
 def _read(path: str) -> Any:
@@ -166,7 +166,8 @@ def demo(settings: AppSettings, visitors: Visitors, generate: Generate) -> gr.Bl
                     height=280, elem_id="picture",
                 )  # fmt: skip
                 # gradio's own opens the file with every reader that Pillow has, before ours can refuse one
-                picture.preprocess = lambda payload: payload and payload.path  # type: ignore[method-assign]
+                block: Any = picture
+                block.preprocess = lambda payload: payload and payload.path
                 gr.Examples([[str(path)] for path in samples], picture, api_visibility="private")
                 with gr.Accordion("From the web", open=False):
                     url = gr.Textbox(label="URL of an image", elem_id="url")
