@@ -81,7 +81,9 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def client_of(server: Server, downloads: Path) -> Client:
-    return Client(server.url, verbose=False, download_files=downloads, analytics_enabled=False)
+    return Client(
+        server.url, verbose=False, download_files=downloads, analytics_enabled=False, httpx_kwargs={"timeout": SECONDS}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._optional import require
-from ..generate import generate_one
+from ..errors import Image3DError
+from ..generate import GenerateSettings, generate_one, preload
 from .settings import AppSettings, Generate
 from .visitors import Visitors
 
@@ -101,6 +103,8 @@ def serving(
             max_file_size=settings.max_upload, ssr_mode=False, mcp_server=mcp, footer_links=["api"], run_history=False,
             enable_monitoring=False, app_kwargs={"middleware": [Middleware(Guard, settings, visitors)]},
         )  # fmt: skip
+        if generate is generate_one:  # else the caller has loaded its own
+            threading.Thread(target=_preload, args=(settings,), name="image3d_nb.app preload", daemon=True).start()
         yield address
     finally:
         if app is not None:
@@ -109,3 +113,9 @@ def serving(
         for name, value in before.items():
             os.environ.pop(name, None)
             os.environ |= {} if value is None else {name: value}
+
+
+def _preload(settings: AppSettings) -> None:
+    """Load the first model, so that the first visitors need not wait. A visitor is told what is wrong with it."""
+    with suppress(Image3DError):
+        preload(GenerateSettings(model=settings.models[0], device=settings.device, memory=settings.memory))
