@@ -394,6 +394,7 @@ def test_forty_visitors_get_their_own_objects(server: Server, downloads: Path, t
         tinted[..., :3] = mug[..., :3].mean(-1, keepdims=True) * np.array([red, green, blue])
         images.append(tmp_path / f"{number}.png")
         Image.fromarray(tinted).save(images[-1])
+    make(client_of(server, downloads), MUG, *PLY)  # the model is loaded
     before = server.memory()
     most = [before]
     over = threading.Event()
