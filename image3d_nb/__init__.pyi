@@ -35,6 +35,9 @@ from .pipelines.mvdream import MVDreamPipeline as MVDreamPipeline
 from .pipelines.shap_e import ShapEPipeline as ShapEPipeline
 from .pipelines.splatter_image import SplatterImagePipeline as SplatterImagePipeline
 from .pipelines.triposr import TripoSRPipeline as TripoSRPipeline
+from .publish import publish_model as publish_model
+from .publish import publish_page as publish_page
+from .publish import publish_space as publish_space
 from .rendering import render as render
 from .rendering.refine import refine as refine
 from .studio import studio as studio

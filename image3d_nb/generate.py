@@ -200,6 +200,23 @@ def generate_one(
     return made
 
 
+def preload(settings: GenerateSettings | None = None) -> None:
+    """Load the model of these settings, so that the first :func:`generate_one` need not.
+
+    Args:
+        settings: None uses the defaults.
+
+    Raises:
+        InputError: the device is not one of this machine.
+        WeightsError: the model does not exist or is damaged.
+    """
+    settings = GenerateSettings() if settings is None else settings
+    weights = resolve(settings.model, settings.revision, skip=() if settings.lgm is None else ("lgm",))
+    lgm = None if settings.lgm is None else resolve_lgm(settings.lgm)
+    stamps = tuple(file_stamps(part) for part in (weights, lgm) if part is not None)
+    _pipeline((weights, lgm), settings.device, settings.memory, stamps)
+
+
 def image_name(image: Source) -> str:
     """The name of an image's results: the last part of its path or URL, without suffix; else "object"."""
     if isinstance(image, str) and _URL.match(image):

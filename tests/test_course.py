@@ -29,6 +29,7 @@ from image3d_nb.course import (
     lesson_10,
     lesson_11,
     lesson_12,
+    lesson_13,
     progress,
     solution,
     start_again,
@@ -39,7 +40,7 @@ from tests.course_answers import cloud, square
 
 LESSONS = (
     lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08, lesson_09,
-    lesson_10, lesson_11, lesson_12,
+    lesson_10, lesson_11, lesson_12, lesson_13,
 )  # fmt: skip
 RIGHT = course_answers.RIGHT + course_answers_01_03.RIGHT + course_answers_networks.RIGHT
 WRONG = course_answers.WRONG + course_answers_01_03.WRONG + course_answers_networks.WRONG

@@ -93,7 +93,8 @@ def test_environment_is_in_step_with_pyproject() -> None:
 
 
 def test_extras_are_the_documented_ones() -> None:
-    assert set(EXTRAS) == {"notebook", "batch", "colab", "cuda", "heif", "rembg", "spz", "test"}
+    extras = {"app", "batch", "colab", "cuda", "heif", "mcp", "notebook", "rembg", "spz", "test"}
+    assert set(EXTRAS) == extras
 
 
 MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "scikit-image": "skimage", "pyyaml": "yaml"}
@@ -111,6 +112,8 @@ COMES_WITH = {
     "triton": "torch for CUDA",
     "nbclient": "jupyterlab, for the teacher's command",
     "nbformat": "the same",
+    "anyio": "gradio",
+    "starlette": "gradio",
 }
 """Imported, and brought along by a declared package."""
 

@@ -9,11 +9,12 @@ import argparse
 from collections.abc import Sequence
 
 from .. import __version__
-from . import batch, computer, convert, evaluate, generate, inspect, view
+from . import app, batch, computer, convert, evaluate, generate, inspect, publish, view
 from ._console import STOPPED, complain
 
 _COMMANDS = (
-    generate.add, batch.add, convert.add, inspect.add, view.add, evaluate.add, computer.add_doctor,
+    generate.add, batch.add, convert.add, inspect.add, view.add, evaluate.add, app.add, publish.add,
+    computer.add_doctor,
     computer.add_verify_weights,
 )  # fmt: skip
 

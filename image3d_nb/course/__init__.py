@@ -24,6 +24,7 @@ from . import (
     lesson_10,
     lesson_11,
     lesson_12,
+    lesson_13,
 )  # fmt: skip
 from ._exercise import Exercise, Unanswered, Verdict, Wrong
 from ._progress import Progress, keep, kept
@@ -32,7 +33,7 @@ __all__ = ["Note", "Progress", "Verdict", "check", "hint", "progress", "solution
 
 _LESSONS = (
     lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08, lesson_09,
-    lesson_10, lesson_11, lesson_12,
+    lesson_10, lesson_11, lesson_12, lesson_13,
 )  # fmt: skip
 _EXERCISES: dict[str, Exercise] = {exercise.number: exercise for lesson in _LESSONS for exercise in lesson.EXERCISES}
 _hints_given: Counter[str] = Counter()

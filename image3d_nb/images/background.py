@@ -75,8 +75,7 @@ def mask_in_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Ima
 
 
 def _grabcut_in_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    import cv2
-
+    cv2 = require("cv2", extra="rembg", who="a box")
     pixels = np.asarray(reduced(image))  # [h, w, 3]
     height, width = pixels.shape[:2]
     left, top, right, bottom = (round(edge * width / image.width) for edge in box)

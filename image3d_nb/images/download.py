@@ -21,7 +21,7 @@ _SIGNATURES = re.compile(
 """First bytes of images."""
 
 
-def download_image(url: str, timeout: float, max_bytes: int) -> bytes:
+def download_image(url: str, timeout: float, max_bytes: int, public_only: bool = False) -> bytes:
     """The bytes behind an http(s) URL.
 
     A separate thread fetches them, because a server that sends single bytes never reaches a socket's time-out, and
@@ -31,6 +31,7 @@ def download_image(url: str, timeout: float, max_bytes: int) -> bytes:
         url: starts with http:// or https://, like each of at most five redirects.
         timeout: seconds for everything.
         max_bytes: the limit for the announced and for the received length.
+        public_only: refuse every host, also of a redirect, that has a private, loopback or link-local address.
 
     Raises:
         DownloadError: no network, no answer in time, an error status, not an image, too large, or cut off. An image is
@@ -41,7 +42,7 @@ def download_image(url: str, timeout: float, max_bytes: int) -> bytes:
 
     def work() -> None:
         try:
-            result.append(_fetch(url, timeout, deadline, max_bytes))
+            result.append(_fetch(url, timeout, deadline, max_bytes, public_only))
         except Exception as error:  # noqa: BLE001  (raised below, in the caller's thread)
             result.append(error)
 
@@ -55,14 +56,16 @@ def download_image(url: str, timeout: float, max_bytes: int) -> bytes:
     return result[0]
 
 
-def _fetch(url: str, timeout: float, deadline: float, max_bytes: int) -> bytes:
+def _fetch(url: str, timeout: float, deadline: float, max_bytes: int, public_only: bool) -> bytes:
     import requests  # takes 0.1 s, and most images are files
     from urllib3.exceptions import HTTPError
     from urllib3.exceptions import TimeoutError as SlowAnswer
 
+    from .public_hosts import NotPublicError, public_session
+
     target = url
     try:
-        with requests.Session() as session:
+        with public_session() if public_only else requests.Session() as session:
             for _ in range(_REDIRECTS + 1):
                 answer = session.get(
                     target, stream=True, allow_redirects=False, timeout=timeout, headers={"Accept-Encoding": "identity"}
@@ -73,6 +76,8 @@ def _fetch(url: str, timeout: float, deadline: float, max_bytes: int) -> bytes:
                     target = urljoin(target, answer.headers["location"])
                 if not re.match(r"https?://", target, re.IGNORECASE):
                     raise DownloadError(f"{url} must lead to http:// or https://; it leads to {target[:80]!r}")
+    except NotPublicError as error:
+        raise DownloadError(f"{url} must lead to public addresses only; {error}, which is not public") from error
     except (requests.Timeout, SlowAnswer) as error:
         raise DownloadError(
             f"{url} must answer within {timeout:g} s; it did not: try again, or give timeout="

@@ -50,8 +50,9 @@ _LEAST_SIDE = 2
 
 
 def load_image(
-    source: Source, *, timeout: float = 10.0, max_bytes: int = 50_000_000, max_pixels: int = 100_000_000
-) -> Image.Image:
+    source: Source, *, timeout: float = 10.0, max_bytes: int = 50_000_000, max_pixels: int = 100_000_000,
+    public_only: bool = False,
+) -> Image.Image:  # fmt: skip
     """Read an image from anywhere.
 
     Args:
@@ -61,6 +62,8 @@ def load_image(
         timeout: seconds for the whole download of a URL.
         max_bytes: the most bytes that a URL may send.
         max_pixels: the largest width times height, checked before anything is decoded.
+        public_only: refuse a URL whose host, or that of a redirect, has a private, loopback or link-local address: for
+            servers that load what strangers name.
 
     Returns:
         A new image in mode RGB, or RGBA if the source has transparency; upright according to its EXIF orientation, and
@@ -83,7 +86,7 @@ def load_image(
     if isinstance(source, np.ndarray) or hasattr(source, "cpu"):
         return _finish(from_array(source), max_pixels)
     if isinstance(source, str) and re.match(r"https?://", source, re.IGNORECASE):
-        return _decode(io.BytesIO(download_image(source, timeout, max_bytes)), max_pixels)
+        return _decode(io.BytesIO(download_image(source, timeout, max_bytes, public_only)), max_pixels)
     if isinstance(source, str) and re.match(r"[a-z][a-z0-9+.-]*://|data:", source, re.IGNORECASE):
         raise ImageError(f"the URL of an image must start with http:// or https://; got {source[:80]!r}")
     if isinstance(source, (str, os.PathLike)):
