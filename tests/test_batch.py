@@ -23,7 +23,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from image3d_nb import GenerateSettings, load_pipeline
-from image3d_nb.batch import TRIES, generate_many
+from image3d_nb.batch import generate_many
+from image3d_nb.batch.maker import TRIES
 from image3d_nb.cli import main
 from image3d_nb.errors import InputError, WeightsError
 from image3d_nb.models.lgm import LGM
@@ -237,7 +238,9 @@ class Driver:
 
     def workers(self) -> list[psutil.Process]:
         """Processes of the local engine."""
-        return [each for each in psutil.Process(self.process.pid).children() if "image3d_nb.batch" in each.cmdline()]
+        return [
+            each for each in psutil.Process(self.process.pid).children() if "image3d_nb.batch.engines" in each.cmdline()
+        ]
 
 
 def test_local_kills_of_workers_and_driver(model: Path, tmp_path: Path) -> None:
@@ -283,7 +286,7 @@ def actors(cluster: int) -> list[psutil.Process]:
     found = []
     for each in psutil.Process(cluster).children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if "_Maker" in " ".join(each.cmdline()):
+            if "Maker" in " ".join(each.cmdline()):
                 found.append(each)
     return found
 
