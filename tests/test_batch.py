@@ -238,9 +238,7 @@ class Driver:
 
     def workers(self) -> list[psutil.Process]:
         """Processes of the local engine."""
-        return [
-            each for each in psutil.Process(self.process.pid).children() if "image3d_nb.batch.engines" in each.cmdline()
-        ]
+        return [each for each in psutil.Process(self.process.pid).children() if "image3d_nb.batch" in each.cmdline()]
 
 
 def test_local_kills_of_workers_and_driver(model: Path, tmp_path: Path) -> None:

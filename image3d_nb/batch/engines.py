@@ -62,7 +62,7 @@ class _Process:
 
     def __init__(self, maker: Maker, of: int) -> None:
         settings = json.dumps(dataclasses.asdict(maker.settings))
-        self._command = [sys.executable, "-m", __name__, maker.out, settings]
+        self._command = [sys.executable, "-m", __package__, maker.out, settings]
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
         threads = str(max(1, (os.cpu_count() or 1) // of))
         self._environment = {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path}
@@ -99,7 +99,7 @@ class _Process:
             self._running.kill()
 
 
-def _serve(out: str, settings: str) -> None:
+def serve(out: str, settings: str) -> None:
     """The program of a :class:`_Process`: reads an image a line, writes a row a line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
     answers = os.fdopen(os.dup(1), "wb")
@@ -139,7 +139,3 @@ def with_ray(maker: Maker, total: int, workers: int | None, address: str | None)
     finally:
         if started:
             ray.shutdown()
-
-
-if __name__ == "__main__":
-    _serve(*sys.argv[1:])
