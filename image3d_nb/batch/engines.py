@@ -118,7 +118,7 @@ def with_ray(maker: Maker, total: int, workers: int | None, address: str | None)
     require("ray.data", "batch", "image3d_nb.generate_many")
     started = not ray.is_initialized()
     if started:
-        ray.init(address, log_to_driver=False, **({} if address else {"include_dashboard": False}))
+        ray.init(address or "local", log_to_driver=False, **({} if address else {"include_dashboard": False}))
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         on_gpu = maker.settings.device.startswith("cuda")
