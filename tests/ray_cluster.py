@@ -22,7 +22,7 @@ def node() -> dict[str, int | str]:
     ports = {name: each.getsockname()[1] for name, each in zip(AGENTS, sockets, strict=True)}
     for each in sockets:
         each.close()
-    return {"num_cpus": 1, **ports}
+    return {"num_cpus": 2, **ports}
 
 
 def main() -> None:

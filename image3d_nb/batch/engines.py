@@ -129,7 +129,9 @@ def with_ray(maker: Maker, total: int, workers: int | None, address: str | None)
             filesystem=None if maker.store.local else maker.store.fs,
         )  # fmt: skip
         # Less than half of the CPUs are reserved: actors of a lost node must find room on the others.
-        cpus = min(1.0, 0.45 * ray.cluster_resources().get("CPU", 1) / size)
+        # A node of one CPU keeps it whole, because Ray lists the files by a task that asks for one.
+        alone = max(node["Resources"].get("CPU", 0) for node in ray.nodes()) < 2
+        cpus = 0 if alone else min(1.0, 0.45 * ray.cluster_resources().get("CPU", 1) / size)
         rows = listed.map(
             Maker, compute=ray.data.ActorPoolStrategy(size=size), num_cpus=cpus, num_gpus=1 if on_gpu else 0,
             fn_constructor_args=(maker.out, maker.settings), scheduling_strategy="SPREAD",
