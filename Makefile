@@ -30,7 +30,7 @@ demo: $(VENV)/.installed
 	@echo "Look at what came out: open $$(find out -name '*.html' | sort | head -n 1) in a browser (it needs no network)."
 
 # One worker a core; a file's tests stay together, because they share a model or a server.
-test: lint $(VENV)/.programs $(VENV)/.readers $(VENV)/colab/.installed
+test: lint $(VENV)/.programs $(VENV)/.readers $(VENV)/colab/.installed $(VENV)/triton
 	@$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(NBVAL) tests notebooks
 
@@ -75,6 +75,13 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt $(VENV)/.torch
 $(VENV)/colab/.installed: pyproject.toml tests/colab_pins.txt tools/colab.py $(VENV)/.installed-test
 	@echo "Making $(VENV)/colab, an environment like Colab's"
 	@$(BIN)/python tools/colab.py $(VENV)/colab
+	@touch $@
+
+# Triton, whose kernels need no card to be tested; beside the environment, since torch loads it wherever it finds it.
+$(VENV)/triton: constraints.txt | $(BIN)/python
+	@echo "Installing Triton beside $(VENV)"
+	@rm -rf $@
+	@$(PIP) install --no-deps --target $@ $(shell sed -n 's/^\(triton==[^ ]*\).*/\1/p' constraints.txt)
 	@touch $@
 
 # What pip cannot bring: a browser, and programs that read our files without our code.

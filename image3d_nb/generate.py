@@ -363,7 +363,7 @@ def _generate(
     from .pipelines import generator
 
     if hasattr(pipe, "native"):
-        options: dict[str, Any] = {"refine": settings.refine} if "refine" in pipe.settings else {}
+        options: dict[str, Any] = {"refine": bool(settings.refine)} if "refine" in pipe.settings else {}
         if "steps" in pipe.settings:
             options |= {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance}
 

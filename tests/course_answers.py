@@ -440,7 +440,7 @@ WRONG: list[tuple[str, Callable[[], Any], str]] = [
     ("12.1", lambda: lambda rows: [], "is missing"),
     ("12.2", lambda: lambda model, need: model["memory_gb"] <= need["memory_gb"], "licence"),
     ("12.2", lambda: lambda model, need: model["commercial"] and model["gives"] == need["gives"], "Without commercial"),
-    ("12.2", lambda: lambda model, need: True, "licence"),
+    ("12.2", lambda: lambda model, need: model["commercial"] is True or not need["commercial"], "do not fit"),
     ("12.3", lambda: lambda folder: not any(p.suffix == ".bin" for p in folder.glob("*")), "Look into folders"),
     ("12.3", lambda: lambda folder: all(p.suffix != ".json" for p in folder.rglob("*")), "hold no code"),
     ("12.3", lambda: lambda folder: True, "pickle"),

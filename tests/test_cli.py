@@ -165,7 +165,7 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.Captu
     def press_when_it_works() -> None:
         end = time.monotonic() + 120
         while time.monotonic() < end:
-            if list(tmp_path.glob(".mug-*/input.png")):  # views are there, files are being written
+            if list(tmp_path.glob(".mug-*/*")):  # views are there, files are being written
                 os.kill(os.getpid(), signal.SIGINT)
                 return
             time.sleep(0.001)

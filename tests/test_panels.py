@@ -119,8 +119,8 @@ def test_saved_comparison_shows_both_sides_of_the_bar(position: float) -> None:
     pair = compare(Image.new("RGB", (512, 256), "red"), Image.new("RGB", (512, 256), "blue"))
     pair.position = position
     picture = png_of(pair)
-    assert picture.shape == (256, 512, 3)
-    edge = int(512 * position / 100)
+    assert picture.shape == (320, 640, 3)
+    edge = int(640 * position / 100)
     assert (picture[:, : max(0, edge - 4)] == (255, 0, 0)).all()
     assert (picture[:, edge + 4 :] == (0, 0, 255)).all()
 
@@ -159,8 +159,8 @@ def test_the_bar_is_linked_in_the_browser() -> None:
 
 def test_saved_turntable_shows_six_sides() -> None:
     shown = png_of(turntable(some(), frames=12, size=160))
-    assert shown.shape == (2 * 165 + 8, 3 * 165 + 16, 3)  # 512 pixels at most
-    tiles = [shown[173 * y : 173 * y + 165, 173 * x : 173 * x + 165] for y in range(2) for x in range(3)]
+    assert shown.shape == (2 * 208 + 8, 3 * 208 + 16, 3)  # 640 pixels at most
+    tiles = [shown[216 * y : 216 * y + 208, 216 * x : 216 * x + 208] for y in range(2) for x in range(3)]
     assert len({tile.tobytes() for tile in tiles}) == 6
 
 
@@ -255,7 +255,7 @@ def test_saved_notebook_keeps_a_picture_and_one_steady_line(tiny_pipe: LGMFullPi
         assert bundle["text/plain"] == text
         assert bundle[VIEW]["model_id"] == panel.model_id
         picture = opened(base64.b64decode(bundle["image/png"]))
-        assert max(picture.size) <= 512
+        assert max(picture.size) <= 640
         assert np.asarray(picture).std() > 1 or "denoise" in text
 
 

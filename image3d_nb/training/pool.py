@@ -6,7 +6,6 @@ random, and an object may be drawn more than once. The files are sparse: what is
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -105,5 +104,4 @@ def filled(pool: Pool) -> Iterator[Pool]:
 
 
 def _fill(pool: Pool, worker: int) -> None:
-    os.nice(5)
     pool.fill(worker)
