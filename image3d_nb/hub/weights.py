@@ -73,8 +73,7 @@ _RAIL = "OpenRAIL (Stable Diffusion's) for the first half, MIT for LGM"
 _RAIL_FORBIDS = "the uses that OpenRAIL lists: harm, deception, unlawful use"
 
 # Parameters of LGM-full are those of the files; sizes of single-file models are the files', in bytes. Work is counted
-# for one pass through each network (times steps, times 2 with guidance). Memory is measured for TripoSR and Splatter
-# Image (benchmarks/bench_triposr.py), computed from the parameters for the others.
+# for one pass through each network (times steps, times 2 with guidance). Memory is estimated from the parameters.
 #
 # "identity": LGM's weights from before its rotation fix were trained as axis-aligned Gaussians; their rotation channels
 # hold noise. "normalized": the weights trained after it.
@@ -85,7 +84,7 @@ KNOWN = {
         download=0,
         memory=900_000_000,
         work=60.0,
-        licence="MIT",
+        licence="CC0, as good as public domain",
     ),
     "stabilityai/TripoSR": KnownModel(
         "TripoSR, one picture to a mesh in under a minute on a CPU",
