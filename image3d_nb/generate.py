@@ -348,7 +348,8 @@ def _check_fit(pipe: Any, settings: GenerateSettings) -> None:
         return
     usual = GenerateSettings()
     names = {"steps", "guidance", "candidates", "refine", "elevation"} - pipe.settings
-    unused = sorted(name for name in names if getattr(settings, name) != getattr(usual, name))
+    asked = dataclasses.replace(settings, refine=settings.refine or None)  # False asks for nothing either
+    unused = sorted(name for name in names if getattr(asked, name) != getattr(usual, name))
     if unused:
         name, kind = unused[0], type(pipe).__name__
         raise InputError(

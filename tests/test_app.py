@@ -32,6 +32,7 @@ import image3d_nb as i3d
 from image3d_nb.app import AppSettings
 from image3d_nb.app.visitors import Visitors
 from image3d_nb.cli import main
+from image3d_nb.cli._console import STOPPED
 from image3d_nb.errors import InputError
 from image3d_nb.generate import GenerateSettings, generate_one
 
@@ -43,6 +44,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("app")]
 MUG = i3d.sample("mug")
 SECONDS = 240  # for a machine with a lot else to do; a few are usual
 VISITORS = 40
+NO_WEBGPU = re.compile(r"BJS - \[[\d:]+\]: WebGPU is not supported by your browser\.")  # it then takes WebGL
 PLY = ("tiny", 0, 0, False, ["ply"])  # model, seed, steps, refine, formats
 
 
@@ -63,16 +65,20 @@ class Server:
     def memory(self) -> int:
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(60)
+    def stop(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     running = Server("--mcp", "--max-upload", "2")
     yield running
-    running.stop()
+    assert running.stop() == STOPPED
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +232,8 @@ def test_from_upload_to_downloaded_glb_with_the_network_off(server: Server, brow
             break
         assert time.monotonic() < end
     assert "Gaussians" in page.locator("#note").inner_text()
-    assert (refused, seen.strangers(server.url, server.url.replace("http", "ws")), seen.errors) == ([], [], [])
+    errors = [error for error in seen.errors if not NO_WEBGPU.fullmatch(error)]
+    assert (refused, seen.strangers(server.url, server.url.replace("http", "ws")), errors) == ([], [], [])
     context.close()
 
 
@@ -426,20 +433,26 @@ def test_forty_visitors_get_their_own_objects(server: Server, downloads: Path, t
     assert most[0] - before < 400e6, f"{before / 1e6:.0f} MB before, {most[0] / 1e6:.0f} MB at most"
 
 
-def test_a_full_queue_refuses_in_a_sentence(downloads: Path) -> None:
+def test_a_full_queue_refuses_in_a_sentence_and_sigterm_ends_a_running_job(downloads: Path) -> None:
     server = Server("--max-queue", "1")
     try:
         client = client_of(server, downloads)
         slow = ("tiny", 0, 50, True, ["ply"])
-        jobs = [client.submit(handle_file(str(MUG)), *slow, api_name="/image_to_3d") for _ in range(6)]
-        errors = [error for job in jobs[2:] if (error := job.exception(timeout=SECONDS))]
-        client.predict(api_name="/cancel")
-        assert errors
-        assert all("full" in str(error).lower() for error in errors)
+        jobs = [client.submit(handle_file(str(MUG)), *slow, api_name="/image_to_3d") for _ in range(4)]
+        end = time.monotonic() + SECONDS
+        while not any(job.done() for job in jobs):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        errors = [job.exception() for job in jobs if job.done()]
+        assert all("full" in str(error).lower() for error in errors), errors
+        while not any(job.status().progress_data for job in jobs):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        upload = requests.post(f"{server.url}gradio_api/upload", files={"files": ("a.png", b"x")}, timeout=SECONDS)
     finally:
-        folder = requests.post(f"{server.url}gradio_api/upload", files={"files": ("a.png", b"x")}, timeout=60).json()[0]
-        server.stop()
-    assert not Path(folder).parent.parent.exists()  # nothing is left on the disk
+        code = server.stop(signal.SIGTERM)
+    assert code == STOPPED
+    assert not Path(upload.json()[0]).parent.parent.exists()  # nothing is left on the disk
 
 
 # ---------------------------------------------------------------- folders and settings

@@ -125,6 +125,40 @@ def test_what_was_chosen_reaches_the_model(studio: Studio) -> None:
     assert (studio.settings.steps, len(studio.runs)) == (2, 1)
 
 
+def test_each_model_gets_the_image_that_it_takes(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def generate(path: Path, _folder: Path, settings: i3d.GenerateSettings, *_: object) -> None:
+        with Image.open(path) as image:
+            asked.append((image.mode, image.size, settings.prepare, settings.refine, settings.formats))
+        raise InputError("seen")
+
+    monkeypatch.setattr(session, "generate_one", generate)
+    panel = Panel(studio)
+    square, cut = ("RGB", (256, 256), False), ("RGBA", (64, 64), True)
+    many, both = ("ply",), ("ply", "glb")
+    mask = as_bytes(Image.new("L", (64, 64), 255))
+    for model, background, marked, wanted in [
+        ("tiny", "auto", False, (*square, True, many)),
+        ("dylanebert/LGM-full", "auto", False, (*square, False, many)),
+        ("stabilityai/TripoSR", "auto", False, (*cut, False, both)),
+        ("stabilityai/TripoSR", "keep", False, (*square, False, both)),
+        ("stabilityai/TripoSR", "keep", True, (*cut, False, both)),
+        ("tiny", "keep", True, (*square, True, many)),
+    ]:
+        studio.upload(as_bytes(photo()), "square.png")
+        studio.set_up(background=background)
+        if marked:
+            studio.upload_mask(mask, "mask.png")
+        panel.model.value = model
+        for run in (panel.run.click, lambda model=model: studio.run(model=model, refine=None)):
+            run()
+            with pytest.raises(InputError, match="seen"):
+                studio.wait(60)
+            assert asked.pop() == wanted
+        assert studio.settings.refine is None  # the next model decides anew
+
+
 def test_a_second_run_while_one_is_under_way_changes_nothing(studio: Studio, stuck: threading.Event) -> None:
     studio.run(seed=1)
     with pytest.raises(InputError, match="a run is under way"):

@@ -180,7 +180,7 @@ def test_cancel_and_a_second_click_do_what_they_should(page: Page, lab: Lab) -> 
     before = runs_of(lab)
     field(page, "steps", "50")
     page.evaluate("() => { const run = document.querySelector('.i3d-run'); run.click(); run.click(); run.click(); }")
-    wait_until(page, "document.querySelector('.i3d-studio').innerText.includes('Denoising the views')", 300)
+    wait_until(page, "document.querySelector('.i3d-studio').innerText.includes('Making the object: ')", 300)
     page.click(".i3d-cancel")
     wait_until(page, IDLE, 300)
     assert page.evaluate(SAYS) == "Stopped: nothing was written."

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _JSON_BYTES = 1_000_000  # of a request without a file
+_PATIENCE = 10.0  # seconds that running jobs get to reach their next step at the end
 _FAR_FILE = re.compile(r"/(file=|file/|proxy=)/*[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 
 
@@ -109,7 +110,7 @@ def serving(
     finally:
         if app is not None:
             app.close(verbose=False)
-        visitors.close()
+        visitors.close(_PATIENCE)
         for name, value in before.items():
             os.environ.pop(name, None)
             os.environ |= {} if value is None else {name: value}

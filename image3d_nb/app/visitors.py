@@ -94,11 +94,20 @@ class Visitors:
 
         threading.Thread(target=work, name="image3d_nb.app sweep", daemon=True).start()
 
-    def close(self) -> None:
-        """Stop sweeping and all jobs, and delete the folder."""
+    def close(self, patience: float = 0.0) -> None:
+        """Stop sweeping and all jobs, and delete the folder.
+
+        Args:
+            patience: seconds at most to wait for the jobs, which may be writing into it.
+        """
         self._closed.set()
-        for _, stop in tuple(self._jobs):
-            stop.set()
+        end = time.monotonic() + patience
+        while True:
+            for _, stop in tuple(self._jobs):  # also those that have just begun
+                stop.set()
+            if not self._jobs or time.monotonic() >= end:
+                break
+            time.sleep(0.02)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _home(self, session: str | None) -> Path:

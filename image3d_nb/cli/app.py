@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import threading
 import webbrowser
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import Image3DError, InputError
 from ..generate import MEMORY
@@ -22,7 +25,7 @@ def add(commands: Commands) -> None:
         help="a page in the browser where anybody can try it",
         description="Start a demo: an image in, what the model sees of it, the views, the object to turn, and its "
         "files. It also answers gradio's clients, and with --mcp language models. It listens on this machine only, "
-        "unless --host says otherwise. Ctrl-C ends it and deletes its files.",
+        "unless --host says otherwise. Ctrl-C or SIGTERM ends it and deletes its files.",
     )
     parser.add_argument("--model", action="append", metavar="M", help="that visitors may choose; repeat it for more "
                         "(default: tiny)")  # fmt: skip
@@ -38,8 +41,37 @@ def add(commands: Commands) -> None:
     parser.set_defaults(run=lambda arguments: app(arguments, parser), go_on="The app's files are deleted.")
 
 
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, and SIGINT even if a shell started the app in the background, where it
+    is ignored. A signal that comes when the block is ending already changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+        yield
+        return
+
+    def interrupt(number: int, _frame: object) -> NoReturn:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    for each in before:
+        signal.signal(each, interrupt)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, signal.SIG_DFL if handler is None else handler)
+
+
 def app(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Run the app until Ctrl-C."""
+    """Run the app until Ctrl-C or SIGTERM."""
+    with _interrupted_by_signals():
+        return _app(arguments, parser)
+
+
+def _app(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from ..app import AppSettings, serving
 
     try:
@@ -56,7 +88,7 @@ def app(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             say(f"The app answers at {address}{tool}")
             if arguments.open:
                 webbrowser.open(address)
-            threading.Event().wait()  # until Ctrl-C
+            threading.Event().wait()  # until a signal
     except (Image3DError, OSError, ImportError) as error:
         complain(str(error))
     return FAILED

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import json
 import math
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .._files import data_dir
@@ -177,6 +179,7 @@ class Panel:
             layout={"width": "auto"},
         )  # fmt: skip
         self.refine.add_class("i3d-refine")
+        self.model.observe(self._on_model, "value")
         row = [self.seed, self.steps, self.guidance, self.model, self.refine]
         return [self._head("2. Settings"), self._box(row)]
 
@@ -231,6 +234,12 @@ class Panel:
     def _on_sample(self, change: Any) -> None:
         if change["new"] and change["new"] != self.session.sample:
             self.session.attempt(lambda: self.session.choose_sample(change["new"]))
+
+    def _on_model(self, change: Any) -> None:
+        """Tick or clear the box as is usual for the new model: some cannot be asked to sharpen."""
+        with suppress(InputError):  # no model, for now
+            usual = dataclasses.replace(self.session.settings, model=change["new"].strip(), refine=None)
+            self.refine.value = sharpened_by_default(usual).refine
 
     def _set_up(self, **choice: Any) -> None:
         self.session.attempt(lambda: self.session.set_up(**choice))

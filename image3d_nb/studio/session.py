@@ -285,12 +285,11 @@ class Session:
             note = {**self._source, "background": self.background, "ratio": self.ratio}
             note |= {"mark": self.mark, "warnings": list(doubts)}
             name = self.name
-            settings = sharpened_by_default(settings)
+            asked = dataclasses.replace(sharpened_by_default(settings), formats=("ply",), prepare=False)
             if is_single_image(settings.model):  # it puts the object on a square of its own
-                asked = dataclasses.replace(settings, formats=("ply", "glb"), prepare=self.background != "keep")
-                seen = seen if self.background == "keep" else self._cut[self.background][0]
-            else:
-                asked = dataclasses.replace(settings, formats=("ply",), prepare=False)
+                kept = self.background == "keep" and self._mask is None
+                asked = dataclasses.replace(asked, formats=("ply", "glb"), prepare=not kept)
+                seen = seen if kept else self._cut[self.background][0]
 
         def job(on_step: OnStep, cancelled: Asked) -> Run:
             done = _generate(seen, name, note, asked, self.folder, on_step, cancelled)
