@@ -136,7 +136,7 @@ def _solid(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> Volume:
             return volume
         earlier = size if held >= HELD else 0.0
     if held >= HELD:
-        fault = f"light leaks through {100 * leaks:.0f} % of it"
+        fault = f"light leaks through {100 * leaks:.1f} % of it"
     else:
         fault = f"the best solid holds {100 * held:.0f} % of them"
     raise InputError(
