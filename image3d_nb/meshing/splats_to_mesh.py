@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..errors import Cancelled, InputError
 from ..gaussians import Gaussians
+from ..images.caller import warn
 from ..mesh import Mesh, vertex_normals
 from .cloud import Cloud, Grid, find_object, visible
 from .depth import depth_views, view_directions
@@ -37,6 +38,7 @@ UNSEEN = 0.002  # of the border may be out of sight before one looks from more d
 READINGS = 4  # of the Gaussians, each more solid than the one before
 HELD = 0.95  # of the Gaussians' opacity, that the solid must hold or have within three cells
 LEAKY = 0.002  # of a view's pixels, through which light may leak, of a skin
+SIEVE = 0.03  # of a view's pixels: a skin that leaks more is refused, one that leaks less is meshed with a warning
 SAME = 0.1  # of the volume, by which two readings may differ where light leaks
 REACH = 2.0  # cells that a vertex is pulled at most, twice
 
@@ -122,9 +124,11 @@ def _solid(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> Volume:
     """The first reading of the Gaussians that passes the check; each is more solid than the one before.
 
     A reading passes if its solid holds the Gaussians, and if either little light leaks or the next reading encloses as
-    much. A solid that leaks is a sieve: it grows where less light gets through.
+    much. A solid that leaks is a sieve: it grows where less light gets through. If none passes, the first one that
+    holds the Gaussians and leaks only here and there is taken, with a warning.
     """
     earlier, held = 0.0, 0.0
+    usable: tuple[Volume, float] | None = None
     # the deeper the haze, the wider the volume is smoothed, and the larger the holes that this closes
     leaky = LEAKY * max(1.0, haze.depth / grid.cell) ** 3
     for reading in range(READINGS):
@@ -135,6 +139,14 @@ def _solid(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> Volume:
         if held >= HELD and (leaks <= leaky or abs(size - earlier) <= SAME * size):
             return volume
         earlier = size if held >= HELD else 0.0
+        if usable is None and held >= HELD and leaks <= SIEVE:
+            usable = volume, leaks
+    if usable is not None:
+        warn(
+            f"light leaks through {100 * usable[1]:.1f} % of the Gaussians' skin: look at the mesh, it may have holes "
+            "or handles that the object has not; Gaussians without refine, or a lower resolution, are more even"
+        )
+        return usable[0]
     if held >= HELD:
         fault = f"light leaks through {100 * leaks:.1f} % of it"
     else:
