@@ -371,5 +371,5 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_saved_notebook_in_use_stays_small(tiny_pipe: LGMFullPipeline) -> None:
     made = tiny_pipe(i3d.load_image(i3d.sample("mug")), generator=i3d.generator(0)).gaussians
     assert len(made) == 16_384
-    assert sum(map(len, mimebundle(made).values())) <= 300_000  # 286 kB; the aim is 250
+    assert sum(map(len, mimebundle(made).values())) <= 275_000  # 270 kB; the aim is 250
     assert sum(map(len, mimebundle(i3d.to_mesh(made)).values())) <= 900_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +23,8 @@ from .sheets import GAP, as_images, check_captions, png_bytes, sheet
 from .stills import still
 
 VIEWER_SIZE = 512  # pixels
-MANY_BYTES = 60_000  # of a PNG in a notebook; a larger one gets a palette
+MANY_BYTES = 25_000  # of a PNG in a notebook; a larger one gets a palette
+COLOURS = 128  # of that palette
 MAX_PNG = 640  # pixels, of a viewer; a notebook stores the PNG, so it stays small
 LEAST, MOST = 160, 860  # pixels: height of an image and width of all of them, where the caller gives no size
 
@@ -95,10 +95,9 @@ def mimebundle(
         scene = make_scene(obj, "show", cameras=cameras, pictures=pictures, rays=rays, axes=axes)
         colour, view = as_colour(background), frame(scene, elevation, azimuth, radius)
         title = title or type(obj).__name__
-        png = png_bytes(still(scene, min(size, MAX_PNG), colour, view, light))
+        png = _small_png(still(scene, min(size, MAX_PNG), colour, view, light))
         page = scene_page(scene, view, title, background=colour, turn=turn, light=light, embedded=True, picture=png)
-        kept = _small_png(Image.open(io.BytesIO(png)))
-        return {**_png_bundle(kept, repr(obj)), "text/html": _iframe(page, title, size)}
+        return {**_png_bundle(png, repr(obj)), "text/html": _iframe(page, title, size)}
     if not isinstance(obj, Image.Image | list | tuple) and not hasattr(obj, "ndim"):
         raise InputError(
             f"show must be given Gaussians, a Mesh, Cameras, an image or several; got {type(obj).__name__}"
@@ -118,15 +117,15 @@ def _usual_width(images: Sequence[Image.Image], columns: int) -> int:
 
 
 def _small_png(image: Image.Image) -> bytes:
-    """A PNG; above MANY_BYTES with a palette of 256 colours, in which white stays white."""
+    """A PNG; above MANY_BYTES with a palette of COLOURS, in which white stays white."""
     content = png_bytes(image)
     if len(content) <= MANY_BYTES:
         return content
     colours = image.convert("RGB")
-    chosen = colours.quantize(255)
-    chosen.putpalette([*(chosen.getpalette() or [])[:765], 255, 255, 255])
+    chosen = colours.quantize(COLOURS - 1)
+    chosen.putpalette([*(chosen.getpalette() or [])[: 3 * COLOURS - 3], 255, 255, 255])
     white = (np.asarray(colours) == 255).all(-1)
-    chosen.paste(255, mask=Image.fromarray(white.astype(np.uint8) * 255))
+    chosen.paste(COLOURS - 1, mask=Image.fromarray(white.astype(np.uint8) * 255))
     return png_bytes(chosen)
 
 
