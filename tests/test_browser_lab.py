@@ -211,7 +211,10 @@ def test_another_object_takes_the_place_of_the_first(widgets: tuple[Widget, Widg
     assert [error for error in seen.errors if "image3d" in error or "anywidget" in error.lower()] == []
 
 
-@pytest.mark.parametrize("name", ["00_quickstart.ipynb", "03_cameras_and_rays.ipynb", "04_gaussians_and_splatting.ipynb"])
+LESSONS = ("00_quickstart.ipynb", "03_cameras_and_rays.ipynb", "04_gaussians_and_splatting.ipynb")
+
+
+@pytest.mark.parametrize("name", LESSONS)
 def test_notebook_runs_in_jupyterlab(lab: Lab, wide_page: Page, name: str) -> None:
     notebook = Path(shutil.copy(ROOT / "notebooks" / name, lab.folder / name))
     seen = harness.watch(wide_page)

@@ -95,6 +95,12 @@ def test_dots_that_hide_nothing_are_refused() -> None:
         i3d.to_mesh(skin(ball(0.4), 100, width=0.05), 24, "vertex")
 
 
+def test_a_collapsed_surface_is_refused() -> None:
+    deep = skin(ball(0.4), 2_000, width=0.8)
+    with pytest.raises(InputError, match="collapsed"):
+        i3d.to_mesh(deep[deep.means[:, 1] < 0.1], 24, "vertex")
+
+
 def test_pinholes_close_and_openings_stay() -> None:
     front = np.zeros((40, 40), np.float32)
     front[10:13, 10:13] = 5  # a pinhole that shows the far side

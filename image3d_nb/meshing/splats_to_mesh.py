@@ -39,6 +39,7 @@ READINGS = 4  # of the Gaussians, each more solid than the one before
 HELD = 0.95  # of the Gaussians' opacity, that the solid must hold or have within three cells
 LEAKY = 0.002  # of a view's pixels, through which light may leak, of a skin
 SIEVE = 0.03  # of a view's pixels: a skin that leaks more is refused, one that leaks less is meshed with a warning
+COLLAPSED = 0.3  # of the solid's volume, which the surface must enclose
 SAME = 0.1  # of the volume, by which two readings may differ where light leaks
 REACH = 2.0  # cells that a vertex is pulled at most, twice
 
@@ -106,6 +107,7 @@ def to_mesh(
         haze = measure_haze(cloud, grid)
         volume = _solid(cloud, grid, haze, steps)
         vertices, faces = _surface(volume, cloud, grid, haze, steps)
+        _check_enclosed(vertices, faces, float((volume < 0).sum()) * grid.cell**3)
         steps.report("simplify", 0, 1)
         vertices, faces = outer_shells(*simplify(vertices, faces, target_faces))
         assert is_manifold(faces)
@@ -201,6 +203,17 @@ def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps
     vertices = taubin(vertices, faces)
     steps.report("surface", 3, 3)
     return vertices, faces
+
+
+def _check_enclosed(vertices: Floats, faces: Ints, solid: float) -> None:
+    """Refuse a surface that has collapsed: pulling and smoothing must leave most of the solid's volume inside."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))  # [F, 3] each
+    enclosed = float(np.einsum("fk,fk->", a, np.cross(b, c))) / 6
+    if enclosed < COLLAPSED * solid:
+        raise InputError(
+            "to_mesh needs Gaussians that lie near the surface that they show; the surface collapsed to "
+            f"{max(enclosed, 0) / solid:.0%} of the solid's volume. Try a higher resolution, or raise the opacities"
+        )
 
 
 def _painted(places: Floats, faces: Ints, cloud: Cloud, texture: str, texture_size: int | None) -> Mesh:
