@@ -162,6 +162,7 @@ def test_help_and_version(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
     def press_when_it_works() -> None:
         end = time.monotonic() + 120
         while time.monotonic() < end:
@@ -172,7 +173,10 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.Captu
 
     watcher = threading.Thread(target=press_when_it_works)
     watcher.start()
-    assert main(["generate", MUG, CAR, "-o", str(tmp_path)]) == 130
+    try:
+        assert main(["generate", MUG, CAR, "-o", str(tmp_path)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     watcher.join()
     assert list(tmp_path.iterdir()) == []
     assert "half-written" in capsys.readouterr().err
