@@ -163,6 +163,7 @@ def test_help_and_version(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
+
     def press_when_it_works() -> None:
         end = time.monotonic() + 120
         while time.monotonic() < end:
