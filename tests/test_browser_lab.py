@@ -211,10 +211,10 @@ def test_another_object_takes_the_place_of_the_first(widgets: tuple[Widget, Widg
     assert [error for error in seen.errors if "image3d" in error or "anywidget" in error.lower()] == []
 
 
-LESSONS = ("00_quickstart.ipynb", "03_cameras_and_rays.ipynb", "04_gaussians_and_splatting.ipynb")
+LESSONS = ("00_quickstart", "03_cameras_and_rays", "04_gaussians_and_splatting", "07_lgm_end_to_end")
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", [f"{lesson}.ipynb" for lesson in LESSONS])
 def test_notebook_runs_in_jupyterlab(lab: Lab, wide_page: Page, name: str) -> None:
     notebook = Path(shutil.copy(ROOT / "notebooks" / name, lab.folder / name))
     seen = harness.watch(wide_page)
