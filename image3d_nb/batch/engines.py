@@ -7,21 +7,28 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+import warnings
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
 from .._optional import require
-from ..errors import Image3DError
+from ..errors import Image3DError, InputError
 from ..generate import GenerateSettings
 from .maker import TRIES, Maker
+from .sources import index
 from .store import Row
 
-MOST_BLOCKS = 4000  # of Ray's data, whose bookkeeping grows with them
+MOST_PARTS = 4000  # into which Ray divides the images
+SILENCE = 60.0  # seconds
 
 
 def in_processes(maker: Maker, items: Iterator[Row], workers: int) -> Generator[str]:
@@ -112,32 +119,98 @@ def serve(out: str, settings: str) -> None:
 
 
 def with_ray(maker: Maker, total: int, workers: int | None, address: str | None) -> Generator[str]:
-    """Make what the store's index lists by a pool of Ray's actors. Yields the answers of ``maker``."""
+    """Make what the store's index lists by a pool of Ray's actors. Yields the answers of ``maker``.
+
+    Ray gets ranges of the index's rows, at most so many that its bookkeeping stays small, and runs nothing but the
+    actors. A lost node's actors must find room on the others, or the images that they had wait forever: all together
+    ask for half of the smallest node.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = require("ray", "batch", "image3d_nb.generate_many")
     require("ray.data", "batch", "image3d_nb.generate_many")
     started = not ray.is_initialized()
-    if started:
-        ray.init(address or "local", log_to_driver=False, **({} if address else {"include_dashboard": False}))
     try:
+        if started:
+            _connect(address)
         ray.data.DataContext.get_current().enable_progress_bars = False
-        on_gpu = maker.settings.device.startswith("cuda")
-        size = workers or int(ray.cluster_resources().get("GPU", 1)) if on_gpu else workers or len(ray.nodes())
-        blocks = min(max(min(-(-total // 32), MOST_BLOCKS), 4 * size), total)
-        listed = ray.data.read_parquet(
-            maker.store.path(".batch/index.parquet"), override_num_blocks=blocks, num_cpus=0.1,
-            filesystem=None if maker.store.local else maker.store.fs,
+        gpus = 1 if maker.settings.device.startswith("cuda") else 0
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        size = workers or (max(1, int(sum(node.get("GPU", 0) for node in nodes))) if gpus else len(nodes))
+        cores = [node["CPU"] for node in nodes if node.get("CPU")] or [0]
+        cpus = min(1.0, min(cores) / 2 / size)
+        threads = os.environ.get("OMP_NUM_THREADS") or max(1, int(sum(cores) / size))
+        step = -(-total // MOST_PARTS)
+        parts = [{"first": first, "count": min(step, total - first)} for first in range(0, total, step)]
+        rows = ray.data.from_items(parts, override_num_blocks=len(parts)).flat_map(
+            RayMaker, compute=ray.data.ActorPoolStrategy(size=size), num_cpus=cpus, num_gpus=gpus,
+            fn_constructor_args=(maker.out, maker.settings, int(threads)),
         )  # fmt: skip
-        # Less than half of the CPUs are reserved: actors of a lost node must find room on the others.
-        # A node of one CPU keeps it whole, because Ray lists the files by a task that asks for one.
-        alone = max(node["Resources"].get("CPU", 0) for node in ray.nodes()) < 2
-        cpus = 0 if alone else min(1.0, 0.45 * ray.cluster_resources().get("CPU", 1) / size)
-        rows = listed.map(
-            Maker, compute=ray.data.ActorPoolStrategy(size=size), num_cpus=cpus, num_gpus=1 if on_gpu else 0,
-            fn_constructor_args=(maker.out, maker.settings), scheduling_strategy="SPREAD",
-        )  # fmt: skip
-        for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from batch["answer"].to_pylist()
+        with _Watch(f"{size} actors, which need {cpus:.2g} CPUs and {gpus} GPUs each") as watch:
+            for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+                watch.last = time.monotonic()
+                yield from batch["answer"].to_pylist()
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
+        raise Image3DError(f"Ray must start and keep its head node; {type(error).__name__}: {error}") from error
     finally:
         if started:
             ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    """Start Ray here, or connect to a cluster, of which Ray tries a wrong address for minutes and then exits."""
+    import ray
+
+    host, _, port = (address or "").rpartition("/")[2].rpartition(":")
+    try:
+        if host and port.isdigit():
+            socket.create_connection((host.strip("[]"), int(port)), 10).close()
+        ray.init(address or "local", log_to_driver=False, **({} if address else {"include_dashboard": False}))
+    except (OSError, SystemExit, ValueError) as error:
+        raise InputError(f"address must be of a running Ray cluster; got {address}: {error}") from error
+
+
+class RayMaker:
+    """What one of Ray's actors holds."""
+
+    def __init__(self, out: str, settings: GenerateSettings, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)  # Ray allows one
+        self._maker = Maker(out, settings)
+
+    def __call__(self, part: Row) -> list[Row]:
+        """The answers for some rows of the index."""
+        return [self._maker(item) for item in index(self._maker.store, part["first"], part["count"])]
+
+
+class _Watch(threading.Thread):
+    """Warns each minute in which Ray has finished no image: a cluster may have lost what its actors need."""
+
+    def __init__(self, needs: str) -> None:
+        super().__init__(daemon=True)
+        self._needs, self.last, self._over = needs, time.monotonic(), threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def run(self) -> None:
+        """Look at the cluster while nothing comes from it."""
+        import ray
+
+        while not self._over.wait(SILENCE):
+            if (silent := time.monotonic() - self.last) < SILENCE:
+                continue
+            state = "the cluster does not answer"
+            with suppress(Exception):
+                free, whole = ray.available_resources(), ray.cluster_resources()
+                kinds = ", ".join(f"{free.get(kind, 0):g} of {whole.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
+                state = f"free on {sum(node['Alive'] for node in ray.nodes())} nodes: {kinds}"
+            warnings.warn(
+                f"Ray has finished no image for {silent:.0f} s. It waits for {self._needs}; {state}. If an image does "
+                "not take so long: add a node, or stop this run and start it again, which continues it",
+                stacklevel=1,
+            )

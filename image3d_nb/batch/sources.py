@@ -17,6 +17,7 @@ from .store import Row, Store, file_system
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 """Files that are taken from a folder."""
 CHUNK = 256  # rows in memory at a time
+GROUP = 4096  # rows written at a time
 
 
 def listed(images: Any, store: Store) -> Iterator[Row]:
@@ -92,7 +93,7 @@ def write_index(items: Iterator[Row], store: Store) -> int:
     total = 0
     store.fs.makedirs(store.path(".batch"), exist_ok=True)
     with store.fs.open(store.path(".batch/index.parquet"), "wb") as stream, parquet.ParquetWriter(stream, schema) as to:
-        while chunk := list(islice(items, 16 * CHUNK)):
+        while chunk := list(islice(items, GROUP)):
             rows = [item | {"row": total + number} for number, item in enumerate(chunk)]
             to.write_table(pa.Table.from_pylist(rows, schema))
             total += len(rows)
@@ -101,10 +102,12 @@ def write_index(items: Iterator[Row], store: Store) -> int:
     return total
 
 
-def index(store: Store) -> Iterator[Row]:
-    """The items that :func:`write_index` has listed."""
+def index(store: Store, first: int = 0, count: int | None = None) -> Iterator[Row]:
+    """The items that :func:`write_index` has listed, or so many of them from ``first`` on."""
     from pyarrow import parquet
 
     with store.fs.open(store.path(".batch/index.parquet"), "rb") as stream:
-        for batch in parquet.ParquetFile(stream).iter_batches(CHUNK):
-            yield from batch.to_pylist()
+        file = parquet.ParquetFile(stream)
+        groups = range(first // GROUP, file.num_row_groups)
+        rows = (row for batch in file.iter_batches(CHUNK, groups) for row in batch.to_pylist())
+        yield from islice(rows, first % GROUP, None if count is None else first % GROUP + count)
