@@ -211,11 +211,11 @@ def simulated(seed: int, count: int, tie: float) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("tie", [0.0, 0.6])
 def test_known_strengths_are_within_the_intervals(tie: float) -> None:
-    held = 0
-    for seed in range(100):
+    held = 0  # experiments in which all four intervals hold the truth
+    for seed in range(200):
         table = {row.name: row for row in standings(simulated(seed, 300, tie), seed)}
         held += all(table[name].low <= value <= table[name].high for name, value in STRENGTHS.items())
-    assert held >= 93  # all four at once
+    assert held >= 186
 
 
 def test_scores_are_the_most_likely_ones() -> None:
