@@ -141,16 +141,16 @@ def with_ray(maker: Maker, total: int, workers: int | None, address: str | None)
         threads = os.environ.get("OMP_NUM_THREADS") or max(1, int(sum(cores) / size))
         step = -(-total // MOST_PARTS)
         parts = [{"first": first, "count": min(step, total - first)} for first in range(0, total, step)]
-        rows = ray.data.from_items(parts, override_num_blocks=len(parts)).flat_map(
-            RayMaker, compute=ray.data.ActorPoolStrategy(size=size), num_cpus=cpus, num_gpus=gpus,
-            fn_constructor_args=(maker.out, maker.settings, int(threads)),
-        )  # fmt: skip
         with _Watch(f"{size} actors, which need {cpus:.2g} CPUs and {gpus} GPUs each") as watch:
+            rows = ray.data.from_items(parts, override_num_blocks=len(parts)).flat_map(
+                RayMaker, compute=ray.data.ActorPoolStrategy(size=size), num_cpus=cpus, num_gpus=gpus,
+                fn_constructor_args=(maker.out, maker.settings, int(threads)),
+            )  # fmt: skip
             for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
                 watch.last = time.monotonic()
                 yield from batch["answer"].to_pylist()
     except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
-        raise Image3DError(f"Ray must start and keep its head node; {type(error).__name__}: {error}") from error
+        raise Image3DError(f"Ray must run to the end; {type(error).__name__}: {error}") from error
     finally:
         if started:
             ray.shutdown()
