@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _JSON_BYTES = 1_000_000  # of a request without a file
 _PATIENCE = 10.0  # seconds that running jobs get to reach their next step at the end
+_HEAD_START = 1.0  # seconds in which the first page has the processor for itself
 _FAR_FILE = re.compile(r"/(file=|file/|proxy=)/*[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 
 
@@ -105,7 +106,9 @@ def serving(
             enable_monitoring=False, app_kwargs={"middleware": [Middleware(Guard, settings, visitors)]},
         )  # fmt: skip
         if generate is generate_one:  # else the caller has loaded its own
-            threading.Thread(target=_preload, args=(settings,), name="image3d_nb.app preload", daemon=True).start()
+            later = threading.Timer(_HEAD_START, _preload, (settings,))
+            later.daemon = True
+            later.start()
         yield address
     finally:
         if app is not None:

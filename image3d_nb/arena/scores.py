@@ -22,8 +22,8 @@ class Standing(NamedTuple):
     """One competitor of a blind test.
 
     The score is a natural logarithm of strength, 0 on average: of two that differ by d, the better wins
-    1 / (1 + exp(-d)) of the votes that are not ties. The intervals are simultaneous, of 97 % nominal coverage: in so many
-    experiments every interval of the table holds the truth.
+    1 / (1 + exp(-d)) of the votes that are not ties. The intervals are simultaneous, of 97 % nominal coverage:
+    in so many experiments every interval of the table holds the truth.
     """
 
     name: str

@@ -164,7 +164,8 @@ def _connect(address: str | None) -> None:
     try:
         if host and port.isdigit():
             socket.create_connection((host.strip("[]"), int(port)), 10).close()
-        ray.init(address or "local", log_to_driver=False, **({} if address else {"include_dashboard": False}))
+        dashboard = None if address else False
+        ray.init(address or "local", log_to_driver=False, include_dashboard=dashboard)
     except (OSError, SystemExit, ValueError) as error:
         raise InputError(f"address must be of a running Ray cluster; got {address}: {error}") from error
 
