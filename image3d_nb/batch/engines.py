@@ -157,17 +157,27 @@ def with_ray(maker: Maker, total: int, workers: int | None, address: str | None)
 
 
 def _connect(address: str | None) -> None:
-    """Start Ray here, or connect to a cluster, of which Ray tries a wrong address for minutes and then exits."""
+    """Start Ray here, or connect to a cluster.
+
+    Ray tries a wrong address for minutes and then ends the program, so it is tried first. Ray's own processes must
+    start within 30 s, which a busy machine does not manage each time.
+    """
     import ray
 
     host, _, port = (address or "").rpartition("/")[2].rpartition(":")
-    try:
-        if host and port.isdigit():
-            socket.create_connection((host.strip("[]"), int(port)), 10).close()
-        dashboard = None if address else False
-        ray.init(address or "local", log_to_driver=False, include_dashboard=dashboard)
-    except (OSError, SystemExit, ValueError) as error:
-        raise InputError(f"address must be of a running Ray cluster; got {address}: {error}") from error
+    dashboard = None if address else False
+    for left in (2, 1, 0):
+        try:
+            if host and port.isdigit():
+                socket.create_connection((host.strip("[]"), int(port)), 10).close()
+            ray.init(address or "local", log_to_driver=False, include_dashboard=dashboard)
+            break
+        except (Exception, SystemExit) as error:
+            ray.shutdown()
+            if address:
+                raise InputError(f"address must be of a running Ray cluster; got {address}: {error}") from error
+            if not left:
+                raise Image3DError(f"Ray must start within 30 s on this machine, three times: {error}") from error
 
 
 class RayMaker:
