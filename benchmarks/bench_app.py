@@ -12,9 +12,9 @@ import argparse
 import subprocess
 import sys
 import time
-import urllib.request
 
 import psutil
+import requests
 
 EMPTY = """
 import gradio as gr, threading
@@ -34,8 +34,7 @@ def first_page(arguments: list[str]) -> tuple[float, float]:
     assert process.stdout is not None
     try:
         address = next(line for line in process.stdout if "answers at" in line).split("answers at ")[1].split()[0]
-        with urllib.request.urlopen(address) as answer:
-            assert b"gradio" in answer.read()
+        assert b"gradio" in requests.get(address, timeout=60).content
         return time.perf_counter() - began, sum(psutil.Process(process.pid).cpu_times()[:2])
     finally:
         process.terminate()
