@@ -54,9 +54,13 @@ def generate_many(
         address: of a running Ray cluster, "auto" or "ray://HOST:10001"; None starts Ray on this machine.
         on_step: called as f("images", done, total); an error that it raises ends the run.
 
+    Warns:
+        UserWarning: Ray has finished no image for a minute; it says what Ray waits for and what to do.
+
     Raises:
         InputError: an argument, a manifest or ``out`` cannot be used, or there are no images.
         WeightsError: the model does not exist or is damaged.
+        Image3DError: Ray or the processes here end too often.
         ImportError: pip install "image3d-nb[batch]".
 
     Example:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from ..batch import ENGINES, generate_many
@@ -42,7 +43,9 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from tqdm import tqdm
 
     settings = settings_of(arguments, parser)
-    with tqdm(unit="image", file=sys.stderr, disable=True if arguments.quiet else None) as bar:
+    bar = tqdm(unit="image", file=sys.stderr, disable=True if arguments.quiet else None)
+    with bar, warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: complain(str(message))
 
         def on_step(_stage: str, done: int, total: int) -> None:
             bar.total = total
