@@ -1,10 +1,9 @@
 """Is this tree slower than an older one? The same work in both, in turns; the ratio of the best CPU times.
 
     git archive COMMIT | tar x -C OLD_FOLDER
-    python benchmarks/against.py OLD_FOLDER [--rounds 3]
+    python benchmarks/against.py OLD_FOLDER [--rounds 3] [--only to_mesh]
 
-A ratio of 1.1 means that this tree needs 1.1 times the CPU time of the older one. One thread; what compiles is not
-counted. Each round starts a process for each tree, and the best time of all rounds counts.
+Each round starts a process for each tree, with one thread. The best of all rounds counts; what compiles does not.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 def works(folder: Path) -> Iterator[tuple[str, int, Callable[[], object]]]:
-    """What is measured, by the public API alone: a name, how often it runs in a process, and the work."""
+    """What is measured, by the public API alone: its name, how often it runs in a process, and the work."""
     import torch
     from analytic_shapes import SHAPES, gaussians
 
@@ -38,14 +38,11 @@ def works(folder: Path) -> Iterator[tuple[str, int, Callable[[], object]]]:
     yield "render Gaussians", 5, lambda: i3d.render(splats, cameras[512])
     yield "render and gradients", 9, lambda: i3d.render(fewer, cameras[64]).square().mean().backward()
     yield "render a mesh", 5, lambda: i3d.render(mesh, cameras[512])
-    for suffix in (".ply", ".splat", ".spz"):
+    for obj, suffix in ((splats, ".ply"), (splats, ".splat"), (splats, ".spz"), (mesh, ".glb"), (mesh, ".obj")):
         path = folder / f"a{suffix}"
-        yield f"save {suffix}", 9, lambda path=path: i3d.save(splats, path)
+        i3d.save(obj, path)
+        yield f"save {suffix}", 9, lambda obj=obj, path=path: i3d.save(obj, path)
         yield f"load {suffix}", 9, lambda path=path: i3d.load(path)
-    for suffix in (".glb", ".obj"):
-        path = folder / f"mesh{suffix}"
-        yield f"save mesh {suffix}", 5, lambda path=path: i3d.save(mesh, path)
-        yield f"load mesh {suffix}", 5, lambda path=path: i3d.load(path)
     for shape, noisy in (("sphere", False), ("mug", True)):
         cloud, _ = gaussians(SHAPES[shape], 65_536, noisy=noisy)
         yield f"to_mesh, {shape}{', noisy' if noisy else ''}", 1, lambda cloud=cloud: i3d.to_mesh(cloud)
@@ -53,32 +50,29 @@ def works(folder: Path) -> Iterator[tuple[str, int, Callable[[], object]]]:
 
 def seconds(run: Callable[[], object], times: int) -> float:
     """The best CPU time, after one run that compiles and fills caches."""
-    best = float("inf")
-    for _ in range(times + 1):
-        start = time.process_time()
-        run()
-        best = min(best, time.process_time() - start) if _ else best
-    return best
+    run()
+    return min(timeit.repeat(run, repeat=times, number=1, timer=time.process_time))
 
 
-def measure(tree: Path) -> dict[str, float]:
+def measure(tree: Path, only: str) -> dict[str, float]:
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--one"]
-    done = subprocess.run(command, env=environment, cwd=tree, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    command = [sys.executable, __file__, "--one", "--only", only]
+    return dict(json.loads(subprocess.check_output(command, env=environment, cwd=tree).splitlines()[-1]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="CPU time of this tree and of an older one")
     parser.add_argument("old", type=Path, nargs="?", help="the folder of the older tree")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="works whose names have this in them")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps({name: seconds(run, times) for name, times, run in works(Path(folder))}))
+            chosen = (work for work in works(Path(folder)) if options.only in work[0])
+            print(json.dumps({name: seconds(run, times) for name, times, run in chosen}))
         return
-    rounds = [(measure(options.old.resolve()), measure(HERE)) for _ in range(options.rounds)]
+    rounds = [[measure(tree, options.only) for tree in (options.old.resolve(), HERE)] for _ in range(options.rounds)]
     print(f"{'CPU ms':24}{'older':>10}{'this':>10}{'ratio':>8}")
     for name in rounds[0][0]:
         old, new = (1e3 * min(pair[side][name] for pair in rounds) for side in (0, 1))

@@ -19,6 +19,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: a second thread ea
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.sync_api import Browser, Page, Playwright
 
     from image3d_nb.pipelines.lgm import LGMFullPipeline
@@ -106,6 +108,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     studio.run(seed=3)
     studio.wait()
     return studio
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    """A studio without a run."""
+    import image3d_nb
+
+    return image3d_nb.studio(tmp_path / "runs")
 
 
 @pytest.fixture

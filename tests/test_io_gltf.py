@@ -22,7 +22,8 @@ from image3d_nb.io.gltf import formats as gltf
 from image3d_nb.mesh import Mesh
 
 from .gltf_scenes import PIXELS, SIDES, TETRA, UVS, Json, Scene, uv_scene
-from .mesh_samples import ball, is_closed, plain, textured, volume
+from .mesh_samples import ball, is_closed, plain, textured
+from .solids import volume
 
 SAMPLES = {"vertex colours": ball(), "texture": textured(ball()), "plain": plain(ball())}
 SUFFIXES = (".glb", ".gltf")
