@@ -1,7 +1,6 @@
-"""Is this tree slower than an older one? The same work in both, in turns; the ratio of the best CPU times.
+"""Is this tree slower than an older one (git archive COMMIT | tar x -C OLD)? Ratios of the best CPU times.
 
-    git archive COMMIT | tar x -C OLD_FOLDER
-    python benchmarks/against.py OLD_FOLDER [--rounds 3] [--only to_mesh]
+    python benchmarks/against.py OLD [--rounds 3] [--only to_mesh]
 
 Each round starts a process for each tree, with one thread. The best of all rounds counts; what compiles does not.
 """
@@ -18,8 +17,6 @@ import time
 import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-HERE = Path(__file__).resolve().parent.parent
 
 
 def works(folder: Path) -> Iterator[tuple[str, int, Callable[[], object]]]:
@@ -72,7 +69,8 @@ def main() -> None:
             chosen = (work for work in works(Path(folder)) if options.only in work[0])
             print(json.dumps({name: seconds(run, times) for name, times, run in chosen}))
         return
-    rounds = [[measure(tree, options.only) for tree in (options.old.resolve(), HERE)] for _ in range(options.rounds)]
+    trees = (options.old.resolve(), Path(__file__).resolve().parent.parent)
+    rounds = [[measure(tree, options.only) for tree in trees] for _ in range(options.rounds)]
     print(f"{'CPU ms':24}{'older':>10}{'this':>10}{'ratio':>8}")
     for name in rounds[0][0]:
         old, new = (1e3 * min(pair[side][name] for pair in rounds) for side in (0, 1))

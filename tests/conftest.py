@@ -21,6 +21,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: a second thread ea
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from PIL import Image
     from playwright.sync_api import Browser, Page, Playwright
 
     from image3d_nb.pipelines.lgm import LGMFullPipeline
@@ -97,6 +98,16 @@ def tiny_pipe() -> LGMFullPipeline:
     import image3d_nb
 
     return image3d_nb.load_pipeline()
+
+
+@pytest.fixture(scope="session")
+def ball() -> Image.Image:
+    """A shaded ball on white, 96 x 96 pixels."""
+    from PIL import Image
+
+    from .test_parity import synthetic_ball
+
+    return Image.fromarray(synthetic_ball(96))
 
 
 @pytest.fixture(scope="session")
