@@ -46,9 +46,8 @@ def works(folder: Path) -> Iterator[tuple[str, int, Callable[[], object]]]:
 
 
 def seconds(run: Callable[[], object], times: int) -> float:
-    """The best CPU time, after one run that compiles and fills caches."""
-    run()
-    return min(timeit.repeat(run, repeat=times, number=1, timer=time.process_time))
+    """The best CPU time; a run before each compiles and fills caches."""
+    return min(timeit.repeat(run, setup=run, repeat=times, number=1, timer=time.process_time))
 
 
 def measure(tree: Path, only: str) -> dict[str, float]:
