@@ -17,11 +17,11 @@ from pathlib import Path
 import psutil
 import torch
 
-from image3d_nb.generate import peak_memory
 from image3d_nb.models.lgm import LGM
 from image3d_nb.models.mv_unet import MultiViewUNetModel
 from image3d_nb.pipelines import load_pipeline
 from image3d_nb.pipelines.lgm import LGMFullPipeline
+from image3d_nb.record import peak_memory
 
 BLOCK = 2**24
 

@@ -19,6 +19,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker a core: a second thread ea
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
     from playwright.sync_api import Browser, Page, Playwright
 
     from image3d_nb.pipelines.lgm import LGMFullPipeline
@@ -98,6 +101,16 @@ def tiny_pipe() -> LGMFullPipeline:
 
 
 @pytest.fixture(scope="session")
+def ball() -> Image.Image:
+    """A shaded ball on white, 96 x 96 pixels."""
+    from PIL import Image
+
+    from .test_parity import synthetic_ball
+
+    return Image.fromarray(synthetic_ball(96))
+
+
+@pytest.fixture(scope="session")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     """A studio with one run of the mug. Tests may make files of it, and must not run it again."""
     import image3d_nb
@@ -106,6 +119,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     studio.run(seed=3)
     studio.wait()
     return studio
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    """A studio without a run."""
+    import image3d_nb
+
+    return image3d_nb.studio(tmp_path / "runs")
 
 
 @pytest.fixture

@@ -154,16 +154,24 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_hub() -> Iterator[Hub]:
-    """A hub without repositories, for as long as the block runs."""
-    with Hub() as hub:
-        thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+def running(server: ThreadingHTTPServer) -> Iterator[None]:
+    """The server answers for as long as the block runs."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    with server:
         thread.start()
         try:
-            yield hub
+            yield
         finally:
-            hub.shutdown()
+            server.shutdown()
             thread.join()
+
+
+@contextmanager
+def running_hub() -> Iterator[Hub]:
+    """A hub without repositories, for as long as the block runs."""
+    hub = Hub()
+    with running(hub):
+        yield hub
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

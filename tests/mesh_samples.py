@@ -9,32 +9,16 @@ import numpy as np
 
 from image3d_nb.mesh import Mesh
 
+from .solids import ball as globe
+
 TOP, BOTTOM, FRONT = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9), (0.1, 0.8, 0.2)
 
 
-def ball(rows: int = 12, columns: int = 16, radius: float = 0.4) -> Mesh:
+def ball(rows: int = 10, radius: float = 0.4) -> Mesh:
     """A closed sphere of triangles, no vertex twice: red above, blue below, a green patch in front (+z)."""
-    polar = np.linspace(0, math.pi, rows + 1)[1:-1]
-    around = np.arange(columns) * 2 * math.pi / columns
-    ring = np.stack(
-        [
-            np.outer(np.sin(polar), np.sin(around)),
-            np.outer(np.cos(polar), np.ones(columns)),
-            np.outer(np.sin(polar), np.cos(around)),
-        ],
-        axis=-1,
-    ).reshape(-1, 3)
-    vertices = (radius * np.concatenate([ring, [[0, 1, 0], [0, -1, 0]]])).astype(np.float32)
-    top, bottom = len(ring), len(ring) + 1
-    faces = []
-    for c in range(columns):
-        after = (c + 1) % columns
-        last = (rows - 2) * columns
-        faces += [(top, c, after), (bottom, last + after, last + c)]
-        for r in range(rows - 2):
-            a, b = r * columns + c, r * columns + after
-            faces += [(a, a + columns, b), (b, a + columns, b + columns)]
-    return Mesh(vertices, np.array(faces), vertex_colors=paint(vertices, radius))
+    mesh = globe(rows, radius)
+    vertices = mesh.vertices.astype(np.float32)
+    return Mesh(vertices, mesh.faces, vertex_colors=paint(vertices, radius))
 
 
 def paint(points: np.ndarray, radius: float = 0.4) -> np.ndarray:
@@ -66,9 +50,9 @@ def textured(mesh: Mesh, cell: int = 8) -> Mesh:
     )
 
 
-def pear(rows: int = 24, columns: int = 32) -> Mesh:
+def pear(rows: int = 20) -> Mesh:
     """A closed surface that shows how it stands: narrow and red above, wide and blue below, a green nose in front."""
-    mesh = ball(rows, columns)
+    mesh = ball(rows)
     x, y, z = mesh.vertices.astype(np.float64).T
     narrow = 1 - 0.7 * (y + 0.4) / 0.8
     nose = 0.2 * np.exp(-((x**2 + y**2) / 0.02)) * (z > 0)
@@ -78,12 +62,6 @@ def pear(rows: int = 24, columns: int = 32) -> Mesh:
 def plain(mesh: Mesh) -> Mesh:
     """Its shape alone."""
     return Mesh(mesh.vertices, mesh.faces)
-
-
-def volume(mesh: Mesh) -> float:
-    """Signed: above 0 for faces that are counter-clockwise from outside."""
-    a, b, c = (mesh.vertices[mesh.faces[:, k]].astype(np.float64) for k in range(3))
-    return float((a * np.cross(b, c)).sum() / 6)
 
 
 def is_closed(mesh: Mesh) -> bool:

@@ -18,13 +18,9 @@ from image3d_nb.errors import FormatError, InputError
 from image3d_nb.inspection import VIEWERS, fix, inspect
 
 from .standing import ball, standing
-from .test_inspect import GSPLAT, PLAYCANVAS, columns, write
+from .test_inspect import GSPLAT, PLAYCANVAS, columns, found, write
 
 OVER = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-
-
-def names(path: Path) -> set[str]:
-    return {finding.name for finding in inspect(path).findings}
 
 
 def looks(gaussians: Gaussians) -> torch.Tensor:
@@ -61,10 +57,10 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     for i in range(4):
         extra[f"rot_{i}"][-4:] = 0
     path = write(tmp_path / "a.ply", extra, text=True)
-    assert names(path) == {"bad_rows", "linear_scales", "quaternions", "layout"}
+    assert found(path) == {"bad_rows", "linear_scales", "quaternions", "layout"}
     content = path.read_bytes()
     report = fix(path, "gradio", tmp_path / "b.ply")
-    assert names(tmp_path / "b.ply") == set()
+    assert found(tmp_path / "b.ply") == set()
     assert_looks_as(tmp_path / "b.ply", thing)
     assert [sentence.split(" (")[0] for sentence in report.changes] == [
         "left out 9 of 3,009 rows that cannot be drawn",
@@ -79,13 +75,13 @@ def test_sizes_and_opacities_that_were_stored_as_such(tmp_path: Path) -> None:
     gaussians = ball()
     table = columns(gaussians) | {f"scale_{i}": gaussians.scales[:, i].numpy() for i in range(3)}
     write(tmp_path / "a.ply", table | {"opacity": gaussians.opacities.numpy()})
-    assert names(tmp_path / "a.ply") == {"linear_scales", "probabilities"}
+    assert found(tmp_path / "a.ply") == {"linear_scales", "probabilities"}
     fix(tmp_path / "a.ply", "three", tmp_path / "b.ply", convention="opengl")
     back = io.load(tmp_path / "b.ply", "opengl")
     assert isinstance(back, Gaussians)
     torch.testing.assert_close(back.scales, gaussians.scales, rtol=1e-4, atol=0)
     torch.testing.assert_close(back.opacities, gaussians.opacities, rtol=0, atol=1e-6)
-    assert names(tmp_path / "b.ply") == set()
+    assert found(tmp_path / "b.ply") == set()
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".splat"])
@@ -121,7 +117,7 @@ def test_the_given_convention_overrides_the_guess(tmp_path: Path) -> None:
     assert_looks_as(tmp_path / "guess.ply", thing)
     fix(tmp_path / "a.ply", "gradio", tmp_path / "said.ply", convention="3dgs")
     assert_looks_as(tmp_path / "said.ply", thing.transform(OVER))
-    assert names(tmp_path / "said.ply") == {"upside_down"}
+    assert found(tmp_path / "said.ply") == {"upside_down"}
 
 
 def test_faint_ones_go_only_when_asked(tmp_path: Path) -> None:
@@ -189,7 +185,7 @@ def test_what_cannot_be_fixed(tmp_path: Path) -> None:
 def test_elements_after_the_vertices_are_not_copied(tmp_path: Path) -> None:
     faces = PlyElement.describe(np.array([(7,)], [("camera", "i4")]), "view")
     path = write(tmp_path / "a.ply", in_file(standing("car")), extra=(faces,))
-    assert names(path) == {"layout"}
+    assert found(path) == {"layout"}
     fix(path, "gradio", tmp_path / "b.ply")
-    assert names(tmp_path / "b.ply") == set()
+    assert found(tmp_path / "b.ply") == set()
     assert_looks_as(tmp_path / "b.ply", standing("car"))

@@ -37,11 +37,6 @@ def pipe() -> Iterator[LGMFullPipeline]:
 
 
 @pytest.fixture(scope="module")
-def ball() -> Image.Image:
-    return Image.fromarray(synthetic_ball(96))
-
-
-@pytest.fixture(scope="module")
 def upside_down(ball: Image.Image) -> Image.Image:
     return ball.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
 

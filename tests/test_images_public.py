@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,6 +11,7 @@ import pytest
 from image3d_nb.errors import DownloadError, ImageError
 from image3d_nb.images import load_image, public_hosts
 
+from .hub import running
 from .test_images_load import corners, encode
 
 PICTURE = encode(corners())
@@ -45,15 +45,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.asked = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield running
-        finally:
-            running.shutdown()
-            thread.join()
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.asked = []  # type: ignore[attr-defined]
+    with running(made):
+        yield made
 
 
 def asked(server: ThreadingHTTPServer) -> list[str]:

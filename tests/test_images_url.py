@@ -13,6 +13,7 @@ import pytest
 from image3d_nb.errors import DownloadError, ImageError
 from image3d_nb.images import load_image
 
+from .hub import running
 from .test_images_load import corners, encode
 
 PICTURE = encode(corners())
@@ -115,16 +116,11 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.stopped = threading.Event()  # type: ignore[attr-defined]
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{running.server_port}"
-        finally:
-            running.stopped.set()  # type: ignore[attr-defined]
-            running.shutdown()
-            thread.join()
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.stopped = threading.Event()  # type: ignore[attr-defined]
+    with running(made):
+        yield f"http://127.0.0.1:{made.server_port}"
+        made.stopped.set()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)

@@ -25,20 +25,10 @@ from image3d_nb.training.objects import FAMILIES
 
 from .standing import ball, standing
 from .test_io_compressed_ply import elements, written
+from .test_io_ply import stored as columns
 
 READERS = Path(__file__).parent / "readers" / "node_modules"
 GSPLAT, PLAYCANVAS = range(2)
-
-
-def columns(gaussians: Gaussians) -> dict[str, np.ndarray]:
-    """The columns that Inria's code stores, without a turn."""
-    logits = torch.logit(gaussians.opacities.double()).numpy()
-    table = {name: gaussians.means[:, i].numpy() for i, name in enumerate("xyz")}
-    table |= {f"f_dc_{i}": gaussians.sh[:, 0, i].numpy() for i in range(3)}
-    bands = gaussians.sh.shape[1] - 1
-    table |= {f"f_rest_{c * bands + k}": gaussians.sh[:, 1 + k, c].numpy() for c in range(3) for k in range(bands)}
-    table |= {"opacity": logits} | {f"scale_{i}": np.log(gaussians.scales[:, i].double().numpy()) for i in range(3)}
-    return table | {f"rot_{i}": gaussians.quats[:, i].numpy() for i in range(4)}
 
 
 def write(

@@ -8,9 +8,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -22,7 +24,8 @@ from image3d_nb.io.gltf import formats as gltf
 from image3d_nb.mesh import Mesh
 
 from .gltf_scenes import PIXELS, SIDES, TETRA, UVS, Json, Scene, uv_scene
-from .mesh_samples import ball, is_closed, plain, textured, volume
+from .mesh_samples import ball, is_closed, plain, textured
+from .solids import volume
 
 SAMPLES = {"vertex colours": ball(), "texture": textured(ball()), "plain": plain(ball())}
 SUFFIXES = (".glb", ".gltf")
@@ -136,9 +139,9 @@ def test_companions_of_a_gltf(tmp_path: Path, stem: str) -> None:
     io3d.save(textured(ball()), tmp_path / f"{stem}.gltf")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{stem}.bin", f"{stem}.gltf", f"{stem}.png"]
     document = json.loads((tmp_path / f"{stem}.gltf").read_text(encoding="utf-8"))
-    assert not set(" #%").intersection(
-        document["buffers"][0]["uri"].replace("%", "", document["buffers"][0]["uri"].count("%"))
-    )
+    uri = document["buffers"][0]["uri"]
+    assert re.fullmatch(r"([\w.~-]|%[0-9A-F]{2})+", uri, re.ASCII)
+    assert unquote(uri) == f"{stem}.bin"
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{stem}.png")), textured(ball()).texture)
     same_mesh(io3d.load(tmp_path / f"{stem}.gltf"), textured(ball()))  # type: ignore[arg-type]
 

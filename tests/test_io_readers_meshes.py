@@ -19,7 +19,8 @@ from image3d_nb.gaussians import Gaussians
 from image3d_nb.io.gltf import formats as gltf
 from image3d_nb.mesh import Mesh
 
-from .mesh_samples import ball, plain, textured, volume
+from .mesh_samples import ball, plain, textured
+from .solids import volume
 from .test_io_ply import example
 
 READERS = Path(__file__).parent / "readers"

@@ -13,7 +13,8 @@ from image3d_nb.errors import FormatError
 from image3d_nb.io import stl
 from image3d_nb.mesh import Mesh
 
-from .mesh_samples import ball, is_closed, plain, textured, volume
+from .mesh_samples import ball, is_closed, plain, textured
+from .solids import volume
 
 
 def test_bytes_are_those_of_the_specification() -> None:
@@ -110,7 +111,7 @@ def test_binary_that_begins_like_a_text_and_one_with_bytes_behind(tmp_path: Path
 
 
 def test_a_text_that_is_cut_off_loads_as_far_as_it_goes(tmp_path: Path) -> None:
-    text = as_text(plain(ball(4, 5))).encode()
+    text = as_text(plain(ball(4))).encode()
     (tmp_path / "a.stl").write_bytes(text[: text.index(b"facet normal 0 0 0", 2000) + 80])
     with pytest.warns(UserWarning, match="1 facets that are not whole; 11 are"):
         mesh = io3d.load(tmp_path / "a.stl")
@@ -121,13 +122,12 @@ def test_a_text_that_is_cut_off_loads_as_far_as_it_goes(tmp_path: Path) -> None:
 
 
 def test_numbers_that_are_none(tmp_path: Path) -> None:
-    content = bytearray(stl.write(plain(ball(4, 5)), "a")["a"])
-    content[84 + 50 * 3 + 12 :][:4] = b""
+    content = bytearray(stl.write(plain(ball(4)), "a")["a"])
     content[84 + 50 * 3 + 12 : 84 + 50 * 3 + 16] = struct.pack("<f", np.nan)
     (tmp_path / "a.stl").write_bytes(content)
     with pytest.raises(FormatError, match="finite; row 9 "):
         io3d.load(tmp_path / "a.stl")
     for value, words in (("1e99", "finite; row 0 "), ("x", "lines")):
-        (tmp_path / "a.stl").write_text(as_text(ball(4, 5)).replace("vertex 0 ", f"vertex {value} ", 1))
+        (tmp_path / "a.stl").write_text(as_text(ball(4)).replace("vertex 0 ", f"vertex {value} ", 1))
         with pytest.raises(FormatError, match=words):
             io3d.load(tmp_path / "a.stl")

@@ -16,12 +16,6 @@ from image3d_nb.pipelines.lgm import LGMFullPipeline
 from image3d_nb.pipelines.memory import channels_last, native_bfloat16, number_type
 
 from .small import NETWORKS, Calls, small_pipeline
-from .test_parity import synthetic_ball
-
-
-@pytest.fixture(scope="module")
-def ball() -> Image.Image:
-    return Image.fromarray(synthetic_ball(96))
 
 
 def in_memory(pipe: LGMFullPipeline) -> set[str]:

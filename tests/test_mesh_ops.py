@@ -1,4 +1,4 @@
-"""What people do with a mesh: turn, scale, put together, make smaller. Closed stays closed, colours in place."""
+"""The mesh container, and what people do with it. Closed stays closed, colours in place."""
 
 from __future__ import annotations
 
@@ -37,6 +37,31 @@ def checkered() -> np.ndarray:
 
 def painted_ball(rows: int = 48) -> Mesh:
     return ball(rows, texture=checkered())
+
+
+def test_normals_of_a_cube_point_outwards() -> None:
+    middles = CUBE.vertices[CUBE.faces].mean(1)
+    assert (np.sum(CUBE.face_normals() * middles, 1) > 0).all()
+    assert (np.sum(CUBE.vertex_normals() * CUBE.vertices, 1) > 0).all()
+    np.testing.assert_allclose(np.linalg.norm(CUBE.vertex_normals(), axis=1), 1)
+    np.testing.assert_array_equal(CUBE.bounds, [[-0.5] * 3, [0.5] * 3])
+    assert repr(CUBE) == "Mesh(vertices=8, faces=12, colors=none)"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"faces": CUBE.faces + 1}, "index 8 vertices"),
+        ({"faces": CUBE.faces.astype(float)}, "integers"),
+        ({"vertices": CUBE.vertices[:, :2]}, "vertices"),
+        ({"vertices": CUBE.vertices * np.nan}, "finite"),
+        ({"vertex_colors": np.zeros((3, 3))}, "row a vertex"),
+        ({"texture": np.zeros((4, 4), np.uint8)}, "texture"),
+    ],
+)
+def test_bad_mesh(fields: dict[str, np.ndarray], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Mesh(**{"vertices": CUBE.vertices, "faces": CUBE.faces, **fields})
 
 
 @pytest.mark.parametrize("linear", [SHEAR, MIRROR, SHEAR @ MIRROR, -2 * np.eye(3)])

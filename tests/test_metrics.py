@@ -1,11 +1,13 @@
-"""Distances between sets of points, against a search through all pairs and against what can be said beforehand."""
+"""Distances between sets of points, against a search through all pairs; and the numbers that judge images."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
+from image3d_nb import metrics
 from image3d_nb.errors import InputError
 from image3d_nb.mesh import Mesh
 from image3d_nb.metrics import chamfer, f_score, sample_surface
@@ -78,3 +80,34 @@ def test_what_cannot_be_measured_is_refused() -> None:
         sample_surface(Mesh(np.zeros((3, 3)), np.array([[0, 1, 2]])))
     with pytest.raises(InputError, match="1 or more points"):
         sample_surface(TWO, 0)
+
+
+def test_psnr_of_a_known_error() -> None:
+    black = torch.zeros(2, 3, 16, 16)
+    torch.testing.assert_close(metrics.psnr(black, black + 0.1), torch.full((2,), 20.0))
+    assert metrics.psnr(black, black).min() == 100
+    pictures = torch.stack([black[0], black[0] + 0.1])
+    assert metrics.pooled_psnr(pictures, black) == pytest.approx(20 + 10 * np.log10(2), abs=1e-4)
+
+
+def test_ssim_is_the_well_known_one() -> None:
+    random = torch.Generator().manual_seed(0)
+    a = torch.rand(3, 40, 40, generator=random)
+    b = (a + 0.2 * torch.randn(3, 40, 40, generator=random)).clamp(0, 1)
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    oracle = structural_similarity(a.numpy(), b.numpy(), channel_axis=0, data_range=1, **settings)
+    assert float(metrics.ssim(a, b)) == pytest.approx(oracle, abs=2e-3)
+    assert float(metrics.ssim(a, a)) == pytest.approx(1)
+
+
+def test_silhouette_iou() -> None:
+    a, b = torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)
+    a[0, :2], b[0, 1:3] = 1, 1
+    assert metrics.silhouette_iou(a, b).tolist() == pytest.approx([1 / 3, 1.0])
+
+
+def test_metrics_refuse_different_shapes() -> None:
+    with pytest.raises(InputError, match="one shape"):
+        metrics.psnr(torch.zeros(3, 8, 8), torch.zeros(3, 8, 9))
+    with pytest.raises(InputError, match="11 x 11"):
+        metrics.ssim(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8))

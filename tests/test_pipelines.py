@@ -18,8 +18,6 @@ from image3d_nb.training.export import tiny_pipeline
 from image3d_nb.training.lgm import tiny_lgm
 from image3d_nb.training.views import predict_views, tiny_unet
 
-from .test_parity import synthetic_ball
-
 
 @pytest.fixture(scope="module")
 def pipe() -> LGMFullPipeline:
@@ -36,11 +34,6 @@ def many_steps(pipe: LGMFullPipeline) -> MVDreamPipeline:
     made = MVDreamPipeline(pipe.unet, pipe.scheduler, default_steps=4, default_guidance=1.0)
     made.set_progress_bar_config(disable=True)
     return made
-
-
-@pytest.fixture(scope="module")
-def ball() -> Image.Image:
-    return Image.fromarray(synthetic_ball(96))
 
 
 def test_one_picture_one_object(pipe: LGMFullPipeline, ball: Image.Image) -> None:

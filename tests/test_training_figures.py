@@ -129,7 +129,7 @@ def test_steps_are_compared_where_weights_allow_them() -> None:
     scores, variety = evaluate_steps(pipe, "test", 1, (1, 3), seeds=2, novel_views=1, progress=False)
     assert scores.keys() == {"sides, 1 step", "whole way, 1 step", "sides, 3 steps", "whole way, 3 steps"}
     assert variety["1 step"] == 0  # the gate shuts the noise out, so every seed gives the same
-    assert variety["3 steps"] >= 0
+    assert variety["3 steps"] > 0
 
 
 def test_judge_looks_from_the_new_cameras() -> None:

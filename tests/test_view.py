@@ -252,9 +252,9 @@ def test_text_has_the_true_sizes() -> None:
         (["mug.png"], "got str"),
         (np.zeros((4, 4, 2)), r"got shape \(4, 4, 2\), float64"),
         (np.zeros((0, 4, 3)), r"got shape \(0, 4, 3\)"),
-        (np.full((4, 4, 3), 7.0), "got float64 from 7.0 to 7.0"),
-        (np.full((4, 4, 3), math.nan), "got float64 from nan"),
-        (np.zeros((4, 4, 3), np.int64), "got int64"),
+        (np.full((4, 4, 3), 7.0), "values from 7 to 7"),
+        (np.full((4, 4, 3), math.nan), "48 NaN"),
+        (np.zeros((4, 4, 3), np.int64), "int64"),
         (np.float64(3), r"got shape \(\)"),
     ],
 )

@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 
 from .. import __version__
+from ..errors import Image3DError
 from . import app, batch, computer, convert, evaluate, generate, inspect, publish, view
-from ._console import STOPPED, complain
+from ._console import FAILED, STOPPED, complain
 
 _COMMANDS = (
     generate.add, batch.add, convert.add, inspect.add, view.add, evaluate.add, app.add, publish.add,
@@ -42,3 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain(f"stopped; no half-written file is left. {arguments.go_on}")
         return STOPPED
+    except (Image3DError, OSError, ImportError) as error:
+        complain(str(error))
+        return FAILED

@@ -7,8 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ..doctor import examine, report
-from ..errors import Image3DError
-from ._console import FAILED, complain, say
+from ._console import FAILED, say
 
 if TYPE_CHECKING:
     from ._console import Commands
@@ -52,16 +51,12 @@ def add_verify_weights(commands: Commands) -> None:
 
 def verify_weights(arguments: argparse.Namespace) -> int:
     """Print the table of :func:`image3d_nb.verify.verify_weights` and the verdict."""
-    try:
-        from ..images import load_image
-        from ..pipelines import generator, load_pipeline
-        from ..verify import verify_weights as verify
+    from ..images import load_image
+    from ..pipelines import generator, load_pipeline
+    from ..verify import verify_weights as verify
 
-        image, random = load_image(arguments.image), generator(arguments.seed)  # before the model: they fail sooner
-        pipe = load_pipeline(arguments.model, lgm=arguments.lgm, device=arguments.device)
-        verdict = verify(pipe, image, generator=random)
-    except (Image3DError, OSError, ImportError) as error:
-        complain(str(error))
-        return FAILED
+    image, random = load_image(arguments.image), generator(arguments.seed)  # before the model: they fail sooner
+    pipe = load_pipeline(arguments.model, lgm=arguments.lgm, device=arguments.device)
+    verdict = verify(pipe, image, generator=random)
     say(str(verdict))
     return 0 if verdict.agrees else FAILED

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Image3DError
-from ._console import FAILED, Progress, complain, say
+from ._console import Progress, say
 
 if TYPE_CHECKING:
     from ._console import Commands
@@ -39,16 +38,12 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     if arguments.out is not None and arguments.out.suffix.lower() not in (".json", ".csv", ".md"):
         parser.error(f"the report's name must end in .json, .csv or .md; got {arguments.out.name!r}")
-    try:
-        with Progress("evaluate", {}, quiet=arguments.quiet) as progress:
-            result = evaluate(
-                arguments.made, arguments.against, views=arguments.views, size=arguments.size,
-                threshold=arguments.threshold, lpips_weights=arguments.lpips, on_step=progress,
-            )  # fmt: skip
-        if arguments.out is not None:
-            result.save(arguments.out)
-    except (Image3DError, OSError) as error:
-        complain(str(error))
-        return FAILED
+    with Progress("evaluate", {}, quiet=arguments.quiet) as progress:
+        result = evaluate(
+            arguments.made, arguments.against, views=arguments.views, size=arguments.size,
+            threshold=arguments.threshold, lpips_weights=arguments.lpips, on_step=progress,
+        )  # fmt: skip
+    if arguments.out is not None:
+        result.save(arguments.out)
     say(str(result))
     return 0

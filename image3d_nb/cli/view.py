@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._files import CONVENTIONS
-from ..errors import Image3DError
 from ._console import FAILED, complain, say
 
 if TYPE_CHECKING:
@@ -33,11 +32,7 @@ def add(commands: Commands) -> None:
 
 def view(arguments: argparse.Namespace) -> int:
     """Write the page, print its path and open it."""
-    try:
-        page = write_page(arguments.file, arguments.out, arguments.convention)
-    except (Image3DError, OSError, ImportError) as error:
-        complain(str(error))
-        return FAILED
+    page = write_page(arguments.file, arguments.out, arguments.convention)
     say(str(page))
     if not arguments.no_open and not webbrowser.open(page.resolve().as_uri()):
         complain(f"no browser could be started: open {page} yourself")

@@ -7,35 +7,17 @@ A check tests properties of an answer, not one stored number, because there is m
 from __future__ import annotations
 
 from collections import Counter
+from importlib import import_module
 from typing import Any
 
 from ..errors import InputError
-from . import (
-    lesson_00,
-    lesson_01,
-    lesson_02,
-    lesson_03,
-    lesson_04,
-    lesson_05,
-    lesson_06,
-    lesson_07,
-    lesson_08,
-    lesson_09,
-    lesson_10,
-    lesson_11,
-    lesson_12,
-    lesson_13,
-)  # fmt: skip
 from ._exercise import Exercise, Unanswered, Verdict, Wrong
 from ._progress import Progress, keep, kept
 
 __all__ = ["Note", "Progress", "Verdict", "check", "hint", "progress", "solution", "start_again"]
 
-_LESSONS = (
-    lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08, lesson_09,
-    lesson_10, lesson_11, lesson_12, lesson_13,
-)  # fmt: skip
-_EXERCISES: dict[str, Exercise] = {exercise.number: exercise for lesson in _LESSONS for exercise in lesson.EXERCISES}
+LESSONS = [import_module(f"{__name__}.lesson_{number:02}") for number in range(14)]
+_EXERCISES: dict[str, Exercise] = {exercise.number: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
 _hints_given: Counter[str] = Counter()
 
 

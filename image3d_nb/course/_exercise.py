@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,6 +70,12 @@ def need(condition: bool | Tensor, complaint: str) -> None:
     """Raise :class:`Wrong` with the complaint unless the condition holds."""
     if not bool(condition):
         raise Wrong(complaint)
+
+
+def name_fault(found: Tensor, faults: Mapping[str, Tensor], atol: float = 1e-5) -> None:
+    """Raise :class:`Wrong` with the sentence of the fault that gives this result, if one does."""
+    for complaint, value in faults.items():
+        need(not torch.allclose(found, value.double(), atol=atol), complaint)
 
 
 def of_type(answer: Any, kind: type[T], wanted: str) -> T:

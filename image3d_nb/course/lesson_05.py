@@ -12,7 +12,7 @@ from torch import Tensor
 from ..pipelines import generator as seeded
 from ..pipelines import load_pipeline
 from ..training.data import ObjectViews, on_white
-from ._exercise import Exercise, call, generator, need, number_of, tensor_of
+from ._exercise import Exercise, call, generator, name_fault, need, number_of, tensor_of
 
 OBJECTS = (3, 11, 20)
 """Indices of the hidden objects of exercise 5, in the split "test": none looks the same from all sides."""
@@ -33,15 +33,9 @@ def noised(answer: Any) -> None:
                 math.sqrt(1 - a) * x + math.sqrt(a) * noise,
             "The image keeps its full strength; its factor must fall to 0 with a.": x + math.sqrt(1 - a) * noise,
         }  # fmt: skip
-        _name_fault(found, faults)
+        name_fault(found, faults)
         off = float((found - wanted).abs().max())
         need(False, f"With a = {a} your result is off by {off:.2g} at worst.")
-
-
-def _name_fault(found: Tensor, faults: dict[str, Tensor]) -> None:
-    """Raise Wrong with the sentence of the fault that gives this result, if one does."""
-    for complaint, value in faults.items():
-        need(not torch.allclose(found, value.double(), atol=1e-5), complaint)
 
 
 def ddim_step(answer: Any) -> None:
@@ -62,7 +56,7 @@ def ddim_step(answer: Any) -> None:
                 _ddim(x, x0, a_next, a) if a_next < 1 else x0,
             "This is the clean guess. A step keeps some noise, as much as a_next says.": x0 if a_next < 1 else x,
         }  # fmt: skip
-        _name_fault(found, faults)
+        name_fault(found, faults)
         if a_next == 1:
             need(False, "With a_next = 1 no noise is left, so the step must return x0 itself; yours does not.")
         off = float((found - wanted).abs().max())
@@ -89,7 +83,7 @@ def guided(answer: Any) -> None:
                 without + (scale - 1) * (with_ - without),
             "The two predictions are swapped: you walk away from the image.": with_ + scale * (without - with_),
         }  # fmt: skip
-        _name_fault(found, faults)
+        name_fault(found, faults)
         off = float((found - wanted).abs().max())
         need(False, f"With scale {scale:g} your result is off by {off:.2g} at worst.")
 

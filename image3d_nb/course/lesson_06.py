@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cameras import orbit_cameras, plucker_rays
-from ._exercise import Exercise, call, generator, need, number_of, tensor_of
+from ._exercise import Exercise, call, generator, name_fault, need, number_of, tensor_of
 
 DEPTH_RANGE = 0.75  # of exercise 4, world units
 
@@ -58,8 +58,7 @@ def attention(answer: Any) -> None:
                 "You divide by the root of all C channels; a head has C / heads of them.":
                     _attention(q, k, v, heads, 1 / math.sqrt(channels)),
             }  # fmt: skip
-        for complaint, value in faults.items():
-            need(not torch.allclose(found, value.double(), atol=1e-4), complaint)
+        name_fault(found, faults, atol=1e-4)
         off = float((found - _attention(q, k, v, heads)).abs().max())
         need(False, f"With {heads} head{'s' * (heads > 1)} your result is off by {off:.2g} at worst.")
 
@@ -99,8 +98,7 @@ def activate(answer: Any) -> None:
     for name, value in wanted.items():
         if torch.allclose(parts[name], value, atol=1e-5):
             continue
-        for complaint, other in faults[name].items():
-            need(not torch.allclose(parts[name], other, atol=1e-5), complaint)
+        name_fault(parts[name], faults[name])
         off = float((parts[name] - value).abs().max())
         need(False, f"The {name} are off by {off:.2g} at worst.")
 
@@ -123,8 +121,7 @@ def place(answer: Any) -> None:
         "A depth of 0 must be the ray's point nearest to the origin, not the origin.": depth * direction,
         "A larger depth must lie farther along the ray, away from the camera.": nearest - depth * direction,
     }  # fmt: skip
-    for complaint, value in faults.items():
-        need(not torch.allclose(found, value.double(), atol=1e-5), complaint)
+    name_fault(found, faults)
     off = float((torch.linalg.cross(found, direction, dim=1) - moment).norm(dim=1).max())
     need(off < 1e-4, f"Each point must lie on its pixel's ray; one misses it by {off:.2g}.")
     need(False, "The points lie on their rays, but at wrong depths.")

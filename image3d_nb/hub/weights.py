@@ -12,7 +12,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,26 @@ _IMAGEDREAM = {
 _LGM_FULL = _IMAGEDREAM | {"lgm": "79e5160e1fc45559515579a7e41ffc22606cf41c3ed8581b09dae9b4ce437099"}
 _RAIL = "OpenRAIL (Stable Diffusion's) for the first half, MIT for LGM"
 _RAIL_FORBIDS = "the uses that OpenRAIL lists: harm, deception, unlawful use"
+_VIEWS_HALF = KnownModel(
+    "ImageDream, the first half of LGM-full",
+    gives="views",
+    parameters=1_996_480_463,
+    download=3_993_000_000,
+    memory=10_000_000_000,
+    work=105_000.0,
+    licence=_RAIL,
+    forbidden=_RAIL_FORBIDS,
+)
+_LGM_HALF = KnownModel(
+    "LGM, with its rotations mended: pass it as lgm=",
+    takes="views",
+    gives="half",
+    parameters=415_042_848,
+    download=830_000_000,
+    memory=3_700_000_000,
+    work=2_500.0,
+    licence="MIT",
+)
 
 # Parameters of LGM-full are those of the files; sizes of single-file models are the files', in bytes. Work is counted
 # for one pass through each network (times steps, times 2 with guidance). Memory is estimated from the parameters.
@@ -81,7 +101,6 @@ KNOWN = {
     "tiny": KnownModel(
         "bundled, 64-pixel views, runs on any CPU",
         parameters=6_745_690,
-        download=0,
         memory=900_000_000,
         work=60.0,
         licence="CC0, as good as public domain",
@@ -126,27 +145,12 @@ KNOWN = {
         rotation="identity",
         sha256=_LGM_FULL,
     ),
-    "ashawkey/imagedream-ipmv-diffusers": KnownModel(
-        "ImageDream, one picture to four views; with lgm='ashawkey/LGM' it makes objects",
-        gives="views",
-        parameters=1_996_480_463,
-        download=3_993_000_000,
-        memory=10_000_000_000,
-        work=105_000.0,
-        licence=_RAIL,
-        forbidden=_RAIL_FORBIDS,
+    "ashawkey/imagedream-ipmv-diffusers": replace(
+        _VIEWS_HALF,
+        what="ImageDream, one picture to four views; with lgm='ashawkey/LGM' it makes objects",
         sha256=_IMAGEDREAM,
     ),
-    "dylanebert/multi-view-diffusion": KnownModel(
-        "ImageDream, the first half of LGM-full",
-        gives="views",
-        parameters=1_996_480_463,
-        download=3_993_000_000,
-        memory=10_000_000_000,
-        work=105_000.0,
-        licence=_RAIL,
-        forbidden=_RAIL_FORBIDS,
-    ),
+    "dylanebert/multi-view-diffusion": _VIEWS_HALF,
     "ashawkey/mvdream-sd2.1-diffusers": KnownModel(
         "MVDream, a sentence to four views; with lgm='ashawkey/LGM' it makes objects",
         takes="text",
@@ -158,27 +162,8 @@ KNOWN = {
         licence="OpenRAIL++ (Stable Diffusion 2.1's)",
         forbidden=_RAIL_FORBIDS,
     ),
-    "dylanebert/LGM": KnownModel(
-        "LGM, the second half of LGM-full: pass it as lgm=",
-        takes="views",
-        gives="half",
-        parameters=415_042_848,
-        download=830_000_000,
-        memory=3_700_000_000,
-        work=2_500.0,
-        licence="MIT",
-        rotation="identity",
-    ),
-    "ashawkey/LGM": KnownModel(
-        "LGM, with its rotations mended: pass it as lgm=",
-        takes="views",
-        gives="half",
-        parameters=415_042_848,
-        download=830_000_000,
-        memory=3_700_000_000,
-        work=2_500.0,
-        licence="MIT",
-    ),
+    "dylanebert/LGM": replace(_LGM_HALF, what="LGM, the second half of LGM-full: pass it as lgm=", rotation="identity"),
+    "ashawkey/LGM": _LGM_HALF,
 }
 """Names that :func:`resolve` and :func:`resolve_lgm` know."""
 BARE_ROTATION = {"model_fp16_fixrot.safetensors": "normalized", "model_fp16.safetensors": "identity"}

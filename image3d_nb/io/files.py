@@ -178,17 +178,10 @@ def load(path: str | os.PathLike[str], convention: str = "3dgs", *, drop_bad_row
     """
     path = Path(path).expanduser()
     _check_convention(convention)
-    try:
-        buffer = _content(path)
-        known = _recognise(buffer, path)
-        assert known.read is not None  # _recognise looks among the readable ones only
-        obj = known.read(buffer, _siblings(path))
-        del buffer  # frees memory before the next step
-        if not isinstance(obj, Gaussians):
-            return obj
-        obj = _drawable(obj, drop_bad_rows)
-    except FormatError as error:
-        raise FormatError(f"{path.name}: {error}") from error
+    known, obj = read_stored(path)
+    if not isinstance(obj, Gaussians):
+        return obj
+    obj = _drawable(obj, drop_bad_rows, path.name)
     return _turned_in_place(obj) if _turns(convention, known) else obj
 
 
@@ -242,7 +235,7 @@ def _recognise(buffer: memoryview, path: Path) -> Format:
     raise FormatError(f"a file to load must be one of {_suffixes()}; its first bytes are {bytes(buffer[:8])!r}")
 
 
-def _drawable(obj: Gaussians, drop_bad_rows: bool) -> Gaussians:
+def _drawable(obj: Gaussians, drop_bad_rows: bool, name: str) -> Gaussians:
     good = _good_rows(obj)
     count = len(obj) - int(good.sum())
     if not count:
@@ -250,8 +243,8 @@ def _drawable(obj: Gaussians, drop_bad_rows: bool) -> Gaussians:
     if drop_bad_rows and count < len(obj):
         return obj[torch.from_numpy(good)]
     raise FormatError(
-        f"all numbers must be finite and quaternions longer than 0; {count} of {len(obj)} rows are not (the first is "
-        f"row {int(good.argmin())}): load(..., drop_bad_rows=True) leaves them out"
+        f"{name}: all numbers must be finite and quaternions longer than 0; {count} of {len(obj)} rows are not (the "
+        f"first is row {int(good.argmin())}): load(..., drop_bad_rows=True) leaves them out"
         + (", but nothing would be left" if count == len(obj) else "")
     )
 

@@ -37,6 +37,7 @@ from PIL import Image
 
 from ..errors import FormatError, InputError
 from ..gaussians import Gaussians
+from ..images.colour import DAMAGED
 from ._format import Sibling
 from ._json import Values, parse_json
 from ._rows import blocks, tables, unit_planes, with_largest
@@ -63,10 +64,6 @@ _BROKEN = (
     zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, ValueError, NotImplementedError, RuntimeError,
 )  # fmt: skip
 """What zipfile raises on damaged or encrypted files."""
-_DAMAGED = (
-    OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
-"""What Pillow raises on damaged images."""
 
 
 def sniff(buffer: memoryview) -> bool:
@@ -188,7 +185,7 @@ def _pixels(content: bytes, name: str, count: int, most: int) -> np.ndarray:
                 size = f"{image.width} x {image.height}"
                 raise FormatError(f"{name} must have {count} to {most} pixels, a row of the Gaussians; got {size}")
             return np.asarray(image.convert("RGBA")).reshape(-1, 4)[:count]
-    except _DAMAGED as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, *DAMAGED) as error:
         raise FormatError(f"{name} must be a whole WebP of at least {len(content)} bytes: {error}") from error
 
 

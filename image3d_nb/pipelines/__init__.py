@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
 import torch
 
@@ -31,39 +31,23 @@ _WORTH_IT = 1.3  # bfloat16 must be so many times faster than float32
 _LARGE = 2**28  # bytes of weights; for smaller models a CPU's bfloat16 is not worth its rounding
 
 
-@overload
-def load_pipeline(
-    name: Literal["stabilityai/TripoSR"],
-    *,
-    revision: str | None = None,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
-    memory: str = "normal",
-) -> TripoSRPipeline: ...
+class _Options(TypedDict, total=False):
+    """Arguments of :func:`load_pipeline` for models that need no LGM."""
+
+    revision: str | None
+    device: str | torch.device
+    dtype: torch.dtype | None
+    memory: str
 
 
 @overload
+def load_pipeline(name: Literal["stabilityai/TripoSR"], **options: Unpack[_Options]) -> TripoSRPipeline: ...
+@overload
 def load_pipeline(
-    name: Literal["szymanowiczs/splatter-image-v1"],
-    *,
-    revision: str | None = None,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
-    memory: str = "normal",
+    name: Literal["szymanowiczs/splatter-image-v1"], **options: Unpack[_Options]
 ) -> SplatterImagePipeline: ...
-
-
 @overload
-def load_pipeline(
-    name: Literal["openai/shap-e-img2img"],
-    *,
-    revision: str | None = None,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
-    memory: str = "normal",
-) -> ShapEPipeline: ...
-
-
+def load_pipeline(name: Literal["openai/shap-e-img2img"], **options: Unpack[_Options]) -> ShapEPipeline: ...
 @overload
 def load_pipeline(
     name: str | Path = "tiny",

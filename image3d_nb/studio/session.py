@@ -36,7 +36,6 @@ BACKGROUNDS = ("auto", "polynomial", "grabcut", "rembg", "keep")
 """The methods of :func:`image3d_nb.prepare_image`."""
 RATIO = 0.8  # the default of prepare_image
 LONGEST = 800  # characters of a shown error
-_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12, B.4.1: what phones write
 
 
 @dataclass(frozen=True)
@@ -136,10 +135,7 @@ class Session:
                 raise ImageError("an image file must hold something; this file is empty (0 bytes)")
             picture = load_image(content)
         except ImageError as error:
-            hint = ""
-            if content[4:8] == b"ftyp" and content[8:12] in _HEIC:
-                hint = ". It is a HEIC file, as phones make them: export it as JPEG or PNG"
-            raise ImageError(f"the file {short_name(name)!r} cannot be used: {error}{hint}") from error
+            raise ImageError(f"the file {short_name(name)!r} cannot be used: {error}") from error
         self._take(picture, plain_name(name), content, short_name(name))
 
     def choose_sample(self, name: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import InputError
+from ..images.colour import from_array
 
 GAP = 8  # pixels between the images of a sheet
 CAPTION_SIZE = 14  # pixels
@@ -43,15 +44,7 @@ def _as_image(source: Any) -> Image.Image:
         return source if source.mode in ("RGB", "RGBA") else source.convert("RGBA" if "A" in source.mode else "RGB")
     if not hasattr(source, "ndim"):
         raise InputError(f"{NEEDED}; got {type(source).__name__}")
-    array = np.asarray(source.detach().cpu() if hasattr(source, "detach") else source)
-    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise InputError(f"{NEEDED}; got shape {array.shape}, {array.dtype}")
-    if array.dtype != np.uint8:
-        if array.dtype.kind != "f" or not np.isfinite(array).all() or array.min() < -1e-4 or array.max() > 1 + 1e-4:
-            values = f" from {array.min()} to {array.max()}" if array.dtype.kind in "fiu" else ""
-            raise InputError(f"{NEEDED}; got {array.dtype}{values}")
-        array = to_uint8(array)
-    return Image.fromarray(array)
+    return from_array(source)
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
