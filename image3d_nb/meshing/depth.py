@@ -95,6 +95,23 @@ def depth_views(
         yield DepthView(rotation, corner, pixel, front, back, leaks)
 
 
+def seen(cloud: Cloud, grid: Grid, margin: float) -> NDArray[np.bool_]:
+    """Which Gaussians lie at the first surface that somebody sees from one of six sides, or before it: [N].
+
+    Args:
+        cloud: N Gaussians.
+        grid: around them.
+        margin: how far behind the surface still counts, world units.
+    """
+    found = np.zeros(len(cloud), bool)
+    for view in depth_views(cloud, grid, np.eye(3), 1.0):
+        place = cloud.means @ view.rotation.T  # [N, 3]: right, down, along
+        x, y = ((place[:, :2] - view.corner) / view.pixel).astype(int).T
+        # no surface is NaN, and nothing is before it: what hides less than half of the light is not seen
+        found |= (place[:, 2] <= view.front[y, x] + margin) | (place[:, 2] >= view.back[y, x] - margin)
+    return found
+
+
 def mend(front: Floats, back: Floats, step: float) -> float:
     """Close the pinholes of a view, in place: pixels where light leaks through a skin that is closed around them.
 
@@ -130,27 +147,9 @@ def hidden_light(cloud: Cloud, grid: Grid, direction: Floats) -> Floats:
     splats = np.empty((len(cloud), 11))
     _project(cloud.means, cloud.covariances, cloud.opacities, rotation, corner, pixel, splats)
     left = np.ones((height, width), np.float32)
-    _median_depth(splats, 0.0, left, np.empty_like(left), np.empty(len(cloud), np.float32))
+    _median_depth(splats, 0.0, left, np.empty_like(left))
     depths = -np.log(np.maximum(left, 1e-9))
     return depths[depths > 0.1] if (depths > 0.1).any() else np.array([0.1])
-
-
-def light_reaching(cloud: Cloud, grid: Grid) -> Floats:
-    """The share of the light that reaches each Gaussian's centre: [N], in [0, 1], the mean over six sides.
-
-    What lies open to one side has at least 1/6; what lies behind a closed skin, about 0.
-    """
-    reached = np.zeros(len(cloud))
-    splats = np.empty((len(cloud), 11))
-    for direction in np.eye(3):
-        rotation, corner, pixel, width, height = _window(grid, direction, 1.0)
-        _project(cloud.means, cloud.covariances, cloud.opacities, rotation, corner, pixel, splats)
-        order = _near_to_far(splats[:, _DEPTH].astype(np.float32))
-        for turned in (order, order[::-1]):
-            left, light = np.ones((height, width), np.float32), np.zeros(len(cloud), np.float32)
-            _median_depth(splats[turned], 0.01, left, np.empty_like(left), light)
-            reached[turned] += light / 6
-    return reached
 
 
 def _window(grid: Grid, direction: Floats, oversampling: float) -> tuple[Floats, Floats, float, int, int]:
@@ -182,7 +181,7 @@ def _draw(
     surfaces = []
     for ordered in (splats, splats[::-1]):
         depth = np.full((height, width), np.nan, np.float32)
-        _median_depth(ordered, 0.5, np.ones((height, width), np.float32), depth, np.empty(len(cloud), np.float32))
+        _median_depth(ordered, 0.5, np.ones((height, width), np.float32), depth)
         surfaces.append(depth)
     front, back = surfaces
     front[np.isnan(back)] = np.nan  # rounding: one way just enough may be hidden, the other way not
@@ -233,12 +232,8 @@ def _project(
 
 
 @_jit
-def _median_depth(splats: Any, goal: float, left: Any, depth: Any, light_at: Any) -> None:
-    """Splat by splat, take light from ``left`` [H, W]; where it falls to ``goal``, write ``depth`` [H, W] and stop.
-
-    ``light_at`` [N] becomes the light that is left at each splat's centre before it takes its own share; it stays as it
-    is where none is left in all of the splat.
-    """
+def _median_depth(splats: Any, goal: float, left: Any, depth: Any) -> None:
+    """Splat by splat, take light from ``left`` [H, W]; where it falls to ``goal``, write ``depth`` [H, W] and stop."""
     height, width = left.shape
     lit = np.full((height // TILE + 1, width // TILE + 1), TILE * TILE)  # pixels a tile that wait for their surface
     for n in range(len(splats)):
@@ -251,7 +246,6 @@ def _median_depth(splats: Any, goal: float, left: Any, depth: Any, light_at: Any
                 hidden &= lit[ty, tx] <= 0
         if hidden:
             continue
-        light_at[n] = left[min(max(int(y_mean), 0), height - 1), min(max(int(x_mean), 0), width - 1)]
         a, b, c, reach = splats[n, 4], splats[n, 5], splats[n, 6], splats[n, 7]
         det, opacity = a * c - b * b, math.exp(0.5 * reach) * ALPHA_MIN
         for y in range(y0, y1 + 1):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..errors import Cancelled, InputError
@@ -15,7 +16,7 @@ from ..gaussians import Gaussians
 from ..images.caller import warn
 from ..mesh import Mesh, vertex_normals
 from .cloud import Cloud, Grid, find_object, visible
-from .depth import depth_views, light_reaching, view_directions
+from .depth import depth_views, seen, view_directions
 from .haze import Haze, measure_haze, solidify
 from .simplify import simplify
 from .surface import (
@@ -39,9 +40,9 @@ STAGES = ("views", "volume", "surface", "simplify", "texture")
 UNSEEN = 0.002  # of the border may be out of sight before one looks from more directions
 READINGS = 4  # of the Gaussians, each more solid than the one before
 HELD = 0.95  # of what is seen of the Gaussians, that must lie at the solid's surface
+BULK = 0.5  # of all Gaussians, seen or not: a faint halo is no surface around them
 WITHIN = 3.0  # cells from the surface
 AROUND = 4.0  # or as many deviations of the haze, if these are more
-LIT = 0.08  # of the light, that must reach what counts as seen: half of what comes from one of six sides
 LEAKY = 0.002  # of a view's pixels, through which light may leak, of a skin
 COLLAPSED = 0.3  # of the solid's volume, which the surface must enclose
 HIDDEN = 0.03  # of the border out of sight: more is what light that leaked has left of the inside
@@ -133,7 +134,7 @@ def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats,
     reading encloses as much. A solid that leaks is a sieve: it grows where less light gets through.
     """
     deep = haze.depth / grid.cell  # cells
-    seen = cloud.opacities * (light_reaching(solidify(cloud, haze.more_solid(1, grid.cell)), grid) > LIT)
+    in_sight = seen(solidify(cloud, haze.more_solid(1, grid.cell)), grid, grid.cell)
     # the deeper the haze, the wider the volume is smoothed, and the larger the holes that this closes
     leaky, faults, earlier = LEAKY * max(1.0, deep) ** 3, [], 0.0
     for reading in range(READINGS):
@@ -143,19 +144,20 @@ def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats,
             continue
         vertices, faces = _surface(volume, cloud, grid, haze, steps)
         size, solid = enclosed(vertices, faces), float((volume < 0).sum()) * grid.cell**3
-        held = covered(vertices, cloud.means, seen, max(WITHIN * grid.cell, AROUND * haze.depth))
+        near = covered(vertices, cloud.means, max(WITHIN * grid.cell, AROUND * haze.depth))
+        held, bulk = (_share(near, cloud.opacities * counted) for counted in (in_sight, np.ones(len(cloud))))
         if size < COLLAPSED * solid:
             faults.append(f"the surface collapsed to {max(size, 0) / solid:.0%} of the solid's volume")
-        elif held < HELD:
-            faults.append(f"the surface holds {100 * held:.0f} % of what is seen of them")
+        elif held < HELD or bulk < BULK:
+            faults.append(f"the surface holds {100 * held:.0f} % of what is seen of them, {100 * bulk:.0f} % of all")
         elif max(leaks / leaky, unseen / HIDDEN) > 1 and abs(size - earlier) > SAME * size:
             faults.append(f"light leaks through {100 * leaks:.1f} % of them")
             earlier = size
         else:
             if unseen > HIDDEN:
                 warn(
-                    f"{100 * unseen:.0f} % of the inside's border cannot be seen from outside: the Gaussians are too sparse "
-                    "or faint to be sure of, or hollow behind a small opening, which may be filled; look at the mesh"
+                    f"{100 * unseen:.0f} % of the inside's border cannot be seen from outside: the Gaussians are too "
+                    "sparse or faint to be sure of, or hollow behind a small opening: look at the mesh"
                 )
             return vertices, faces
     raise InputError(
@@ -163,6 +165,10 @@ def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats,
         f"show; got: {'; '.join(dict.fromkeys(faults))}. Try another resolution, remove stray Gaussians first "
         "(image3d_nb.meshing.clean), or raise the opacities"
     )
+
+
+def _share(chosen: NDArray[np.bool_], weights: Floats) -> float:
+    return float(weights[chosen].sum() / max(weights.sum(), 1e-9))
 
 
 def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Volume | None, float, float]:

@@ -131,22 +131,21 @@ def taubin(vertices: Floats, faces: Ints, rounds: int = 10, shrink: float = 0.5,
     return vertices
 
 
-def covered(vertices: Floats, means: Floats, weights: Floats, within: float) -> float:
-    """How much of what is seen of the Gaussians lies at a surface: at most ``within`` inside or outside it.
+def covered(vertices: Floats, means: Floats, within: float) -> NDArray[np.bool_]:
+    """Which Gaussians lie at a surface: at most ``within`` inside or outside it.
 
     Args:
         vertices: [V, 3], as dense as marching cubes makes them.
         means: [N, 3].
-        weights: [N], how much each Gaussian is seen; junk inside is not.
         within: world units.
 
     Returns:
-        A share, by weight: 1 where all that is seen lies at the surface.
+        [N].
     """
     from scipy.spatial import cKDTree
 
     distances, _ = cKDTree(vertices).query(means, distance_upper_bound=within)
-    return float(weights[np.isfinite(distances)].sum() / weights.sum())
+    return np.isfinite(distances)
 
 
 def enclosed(vertices: Floats, faces: Ints) -> float:
