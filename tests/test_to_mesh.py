@@ -101,7 +101,7 @@ def test_what_is_behind_a_skin_is_not_seen() -> None:
 
 
 def test_a_faint_halo_makes_no_balloon() -> None:
-    inner, halo = skin(ball(0.25), 6_000, opacity=(0.9, 1.0)), skin(ball(0.4), 1_500, opacity=(0.02, 0.05))
+    inner, halo = skin(ball(0.25), 6_000, opacity=(0.9, 1.0)), skin(ball(0.4), 3_000, opacity=(0.02, 0.05))
     with pytest.raises(InputError, match="holds"):
         i3d.to_mesh(i3d.Gaussians.merge([inner, halo]), 40, "vertex")
 
