@@ -1,6 +1,6 @@
 """How good is to_mesh, and how fast? Five analytic shapes, clean and noisy, beside marching cubes on a density grid.
 
-    python benchmarks/to_mesh.py --grid [--resolution 128]
+    python benchmarks/to_mesh.py --grid [--cases 50] [--resolution 128]
     python benchmarks/to_mesh.py [--seeds 20] [--shapes sphere,mug] [--count 65536] [--resolution 128] [--no-rival]
 
 Each row is one shape and kind: the mean over the seeds, and the worst in brackets. Both ways run in one process, on one
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -26,6 +27,7 @@ import torch
 from analytic_shapes import SHAPES, Shape, ball, box, capsule, colour, gaussians, skin, torus
 from numpy.typing import NDArray
 
+import image3d_nb as i3d
 from image3d_nb import Gaussians, Mesh, to_mesh
 from image3d_nb.errors import InputError
 from image3d_nb.meshing import find_object, is_manifold, outer_shells, visible
@@ -192,33 +194,93 @@ def missed(name: str, noisy: bool, figures: list[dict[str, float]]) -> list[str]
     return [bar for bar, met in bars.items() if not met]
 
 
-def grid(resolution: int) -> None:
-    """Closed skins of translucent Gaussians: a row each, and the bars."""
-    shapes = [ball(0.2), ball(0.3), ball(0.4), ball(0.45), torus(0.3, 0.12), capsule(0.2, 0.2), box(0.4, 0.3, 0.2)]
-    noises, junks, counts, widths = (0.0, 0.6, 1.0), (0.0, 0.08, 0.15), (12_000, 30_000, 65_536), (1.0, 0.6)
-    found, refused = [], 0
-    for n, (shape, opacity) in enumerate(product(shapes, [(0.1, 0.4), (0.15, 0.99), (0.9, 1.0)])):
-        # of each other setting one, in turn, so that each comes with each
-        noise, junk, count, width = noises[n % 7 % 3], junks[n % 5 % 3], counts[n % 4 % 3], widths[n % 2]
-        splats = skin(shape, count, opacity=opacity, noise=noise, junk=junk, width=width, seed=n)
-        name = f"{shape.name:20} {opacity!s:12} noise {noise:g} junk {junk:g} {count:6,} of width {width:g}"
+def cases(count: int) -> Iterator[tuple[str, Shape, Gaussians, Callable[[Floats], Floats], bool]]:
+    """Name, shape, Gaussians, the turn back to the shape and whether they are clean: a sample of all combinations."""
+    shapes = [*(ball(radius) for radius in (0.2, 0.3, 0.4, 0.45)), torus(0.3, 0.12), torus(0.28, 0.08),
+              capsule(0.2, 0.2), capsule(0.25, 0.12), box(0.4, 0.3, 0.2), box(0.3, 0.3, 0.3)]  # fmt: skip
+    settings = list(product([(0.1, 0.4), (0.15, 0.99), (0.9, 1.0)], (0.0, 0.6, 1.0), (0.0, 0.08, 0.15), (1.0, 0.6)))
+    counts = (5_000, 12_000, 30_000, 65_536, 250_000)
+    rng = np.random.default_rng(12)
+    for n in range(count):
+        shape, (opacity, noise, junk, width) = shapes[n % len(shapes)], settings[rng.integers(len(settings))]
+        many = int(rng.choice(counts, p=(0.2, 0.25, 0.25, 0.24, 0.06)))
+        splats = skin(shape, many, opacity=opacity, noise=noise, junk=junk, width=width, seed=n)
+        name = f"{shape.name:18} {opacity!s:12} noise {noise:3} junk {junk:4} {many:7,} of width {width}"
+        yield name, shape, splats, lambda points: points, noise == junk == 0
+    for shape in SHAPES.values():
+        splats, to_shape = gaussians(shape, noisy=True, seed=1)
+        yield f"{shape.name:18} LGM-like {len(splats):,}", shape, splats, to_shape, False
+
+
+def near(mesh: Mesh, shape: Shape, to_shape: Callable[[Floats], Floats], truth: Floats) -> float:
+    """F-score at 0.005: the shape's distance is exact, the mesh's is that to the nearest of many points on it."""
+    from scipy.spatial import cKDTree
+
+    points = to_shape(on_surface(mesh, POINTS, seed=0)[0])
+    precision = (np.abs(shape.distance(points)) < THRESHOLD).mean()
+    recall = (cKDTree(points).query(truth, distance_upper_bound=THRESHOLD)[0] < THRESHOLD).mean()
+    return float(2 * precision * recall / max(precision + recall, 1e-9))
+
+
+def grid(count: int, resolution: int) -> None:
+    """Closed skins of translucent Gaussians and the tiny model's objects: a row each, then how many are right."""
+    truths: dict[str, Floats] = {}
+    rows, seconds = [], []
+    for name, shape, splats, to_shape, clean in cases(count):
+        if shape.name not in truths:
+            truths[shape.name] = shape.sample(20_000, np.random.default_rng(12345))[0]
         start = time.process_time()
+        mesh, word = spoken(lambda splats=splats: to_mesh(splats, resolution, "vertex"))
+        seconds.append(time.process_time() - start)
+        row = {"closed": 0.0, "genus": 0.0, "volume": math.inf, "F": 0.0}
+        if mesh is not None:
+            parts = shells(*shell_of(mesh))
+            row["closed"] = float(is_manifold(mesh.faces) and all(volume > 0 for _, volume in parts))
+            row["genus"] = float(sorted(round(float(genus), 2) for genus, _ in parts) == sorted(shape.genera))
+            row["volume"] = (sum(volume for _, volume in parts) / shape.volume - 1) * 100
+            row["F"] = near(mesh, shape, to_shape, truths[shape.name])
+        right = bool(row["closed"] and row["genus"] and abs(row["volume"]) <= 5)
+        rows.append({**row, "right": right, "clean": clean, "word": bool(word)})
+        print(f"{name}: {seconds[-1]:5.2f} s  closed {row['closed']:.0f}  genus {row['genus']:.0f}  F {row['F']:.3f}  "
+              f"volume {row['volume']:+.2f} %  {'' if right else 'WRONG '}{word}", flush=True)  # fmt: skip
+    total = len(rows)
+    print(f"closed {sum(row['closed'] for row in rows):.0f}, right genus {sum(row['genus'] for row in rows):.0f}, "
+          f"volume within 5 % {sum(abs(row['volume']) <= 5 for row in rows)}, all {sum(row['right'] for row in rows)} "
+          f"of {total}; refused or warned of {sum(row['word'] for row in rows)}; "
+          f"wrong without a word {sum(not row['right'] and not row['word'] for row in rows)}; "
+          f"least F where clean {min((row['F'] for row in rows if row['clean']), default=math.nan):.3f}; "
+          f"CPU s a mesh {np.mean(seconds):.2f}")  # fmt: skip
+    tiny_objects(resolution)
+
+
+def tiny_objects(resolution: int) -> None:
+    """The samples through the tiny model, refined and not: is each closed, and does its outline fit?"""
+    pipe = i3d.load_pipeline()
+    cameras = i3d.orbit_cameras(elevation=15, azimuth=tuple(range(0, 360, 45)), size=128)
+    for name in ("mug", "duck", "car", "robot", "house", "toadstool"):
+        for refined in (False, True):
+            image = i3d.load_image(i3d.sample(name))
+            splats = pipe(image, generator=i3d.generator(0), refine=refined).gaussians
+            start = time.process_time()
+            mesh, word = spoken(lambda splats=splats: to_mesh(splats, resolution, "vertex"))
+            seconds, text = time.process_time() - start, "refused"
+            if mesh is not None:
+                alphas = [i3d.render(obj, cameras, return_alpha=True)[1] for obj in (mesh, splats)]
+                genera = [round(float(genus)) for genus, _ in shells(*shell_of(mesh))]
+                text = f"closed {is_manifold(mesh.faces):.0f}  genus {genera}  outline IoU, least of eight sides, "
+                text += f"{float(i3d.metrics.silhouette_iou(*alphas).min()):.3f}"
+            print(f"tiny {name:10}{'refined' if refined else '':8}: {seconds:5.2f} s  {text}  {word}", flush=True)
+
+
+def spoken(work: Callable[[], Mesh]) -> tuple[Mesh | None, str]:
+    """The mesh, None if it is refused; and the warning or the error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         try:
-            mesh = to_mesh(splats, resolution, "vertex")
+            mesh = work()
         except InputError as error:
-            refused += 1
-            print(f"{name}: refused: {error}", flush=True)
-            continue
-        seconds = time.process_time() - start
-        row = judge(mesh, shape, lambda points: points, shape.sample(POINTS, np.random.default_rng(12345))[0])
-        found.append(row | {"clean": float(noise == junk == 0)})
-        print(f"{name}: {seconds:5.2f} s  closed {row['closed']:.0f}  genus {row['genus']:.0f}  F {row['F']:.3f}  "
-              f"volume off {row['volume']:.2f} %", flush=True)  # fmt: skip
-    right = sum(row["closed"] and row["genus"] and row["volume"] <= 5 for row in found)
-    clean = [row["F"] for row in found if row["clean"]]
-    print(f"closed {sum(row['closed'] for row in found):.0f}, genus {sum(row['genus'] for row in found):.0f}, "
-          f"volume {sum(row['volume'] <= 5 for row in found)} of {len(found)}; right {right}; refused {refused}; "
-          f"silent failures {len(found) - right}; least F where clean {min(clean, default=math.nan):.3f}")  # fmt: skip
+            return None, f"refused: {error}"
+    return mesh, "; ".join(f"warned: {warning.message}" for warning in caught)
 
 
 def main() -> None:
@@ -229,12 +291,13 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=128)
     parser.add_argument("--no-rival", dest="rival", action="store_false", help="time it, but do not judge its meshes")
     parser.add_argument("--grid", action="store_true", help="closed skins of translucent Gaussians instead")
+    parser.add_argument("--cases", type=int, default=50, help="of the grid, beside LGM-like and tiny objects")
     options = parser.parse_args()
     torch.set_num_threads(1)
     small, _ = gaussians(SHAPES["sphere"], 2000)
     to_mesh(small, 32)  # compiles
     if options.grid:
-        grid(options.resolution)
+        grid(options.cases, options.resolution)
         return
     density_mesh(small, 32)
     print(f"{options.count:,} Gaussians, resolution {options.resolution}, {options.seeds} seeds; mean (worst)")

@@ -95,6 +95,23 @@ def depth_views(
         yield DepthView(rotation, corner, pixel, front, back, leaks)
 
 
+def seen(cloud: Cloud, grid: Grid, margin: float) -> NDArray[np.bool_]:
+    """Which Gaussians lie at the first surface that somebody sees from one of six sides, or before it: [N].
+
+    Args:
+        cloud: N Gaussians.
+        grid: around them.
+        margin: how far behind the surface still counts, world units.
+    """
+    found = np.zeros(len(cloud), bool)
+    for view in depth_views(cloud, grid, np.eye(3), 1.0):
+        place = cloud.means @ view.rotation.T  # [N, 3]: right, down, along
+        x, y = ((place[:, :2] - view.corner) / view.pixel).astype(int).T
+        # no surface is NaN, and nothing is before it: what hides less than half of the light is not seen
+        found |= (place[:, 2] <= view.front[y, x] + margin) | (place[:, 2] >= view.back[y, x] - margin)
+    return found
+
+
 def mend(front: Floats, back: Floats, step: float) -> float:
     """Close the pinholes of a view, in place: pixels where light leaks through a skin that is closed around them.
 

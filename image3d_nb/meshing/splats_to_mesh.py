@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..errors import Cancelled, InputError
@@ -15,13 +16,15 @@ from ..gaussians import Gaussians
 from ..images.caller import warn
 from ..mesh import Mesh, vertex_normals
 from .cloud import Cloud, Grid, find_object, visible
-from .depth import depth_views, view_directions
+from .depth import depth_views, seen, view_directions
 from .haze import Haze, measure_haze, solidify
 from .simplify import simplify
 from .surface import (
     Floats,
     Ints,
+    covered,
     distinct,
+    enclosed,
     is_manifold,
     marching_cubes,
     outer_shells,
@@ -29,18 +32,22 @@ from .surface import (
     taubin,
 )
 from .texture import bake, colors_at, even_colors, grid_atlas, longest_edge_last
-from .volume import BAND, SIGMA, Fusion, Volume, covered, drop_floaters, fill_cavities, smooth
+from .volume import BAND, SIGMA, Fusion, Volume, drop_floaters, fill_cavities, seal, smooth
 
 OnStep: TypeAlias = Callable[[str, int, int], object]
 
 STAGES = ("views", "volume", "surface", "simplify", "texture")
 UNSEEN = 0.002  # of the border may be out of sight before one looks from more directions
 READINGS = 4  # of the Gaussians, each more solid than the one before
-HELD = 0.95  # of the Gaussians' opacity, that the solid must hold or have within three cells
+HELD = 0.95  # of what is seen of the Gaussians, that must lie at the solid's surface
+BULK = 0.5  # of all Gaussians, seen or not: a faint halo is no surface around them
+WITHIN = 3.0  # cells from the surface
+AROUND = 4.0  # or as many deviations of the haze, if these are more
 LEAKY = 0.002  # of a view's pixels, through which light may leak, of a skin
-SIEVE = 0.03  # of a view's pixels: a skin that leaks more is refused, one that leaks less is meshed with a warning
 COLLAPSED = 0.3  # of the solid's volume, which the surface must enclose
-SAME = 0.1  # of the volume, by which two readings may differ where light leaks
+HIDDEN = 0.03  # of the border out of sight: more is what light that leaked has left of the inside
+SAME = 0.15  # of the volume, by which two readings may differ where light leaks
+LOOSE = 0.62  # Haze.spread of a haze, at least
 REACH = 2.0  # cells that a vertex is pulled at most, twice
 
 
@@ -105,9 +112,7 @@ def to_mesh(
     try:
         cloud, grid = find_object(visible(gaussians), resolution)
         haze = measure_haze(cloud, grid)
-        volume = _solid(cloud, grid, haze, steps)
-        vertices, faces = _surface(volume, cloud, grid, haze, steps)
-        _check_enclosed(vertices, faces, float((volume < 0).sum()) * grid.cell**3)
+        vertices, faces = _shell(cloud, grid, haze, steps)
         steps.report("simplify", 0, 1)
         vertices, faces = outer_shells(*simplify(vertices, faces, target_faces))
         assert is_manifold(faces)
@@ -122,48 +127,56 @@ def to_mesh(
     return mesh
 
 
-def _solid(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> Volume:
-    """The first reading of the Gaussians that passes the check; each is more solid than the one before.
+def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats, Ints]:
+    """The surface of the first reading that passes the check; each reading is more solid than the one before.
 
-    A reading passes if its solid holds the Gaussians, and if either little light leaks or the next reading encloses as
-    much. A solid that leaks is a sieve: it grows where less light gets through. If none passes, the first one that
-    holds the Gaussians and leaks only here and there is taken, with a warning.
+    A reading passes if what is seen of the Gaussians lies at its surface, and if either little light leaks or the next
+    reading encloses as much. A solid that leaks is a sieve: it grows where less light gets through.
     """
-    earlier, held = 0.0, 0.0
-    usable: tuple[Volume, float] | None = None
+    deep = haze.depth / grid.cell  # cells
+    in_sight = seen(solidify(cloud, haze.more_solid(1, grid.cell)), grid, grid.cell)
     # the deeper the haze, the wider the volume is smoothed, and the larger the holes that this closes
-    leaky = LEAKY * max(1.0, haze.depth / grid.cell) ** 3
+    leaky, faults, earlier = LEAKY * max(1.0, deep) ** 3, [], 0.0
     for reading in range(READINGS):
-        volume, leaks = _volume(cloud, grid, haze.more_solid(reading, grid.cell), steps)
+        volume, leaks, unseen = _volume(cloud, grid, haze.more_solid(reading, grid.cell), steps)
         if volume is None:
+            faults.append("they hide less than half of what is behind them")
             continue
-        held, size = covered(volume, grid, cloud), float((volume < 0).sum())
-        if held >= HELD and (leaks <= leaky or abs(size - earlier) <= SAME * size):
-            return volume
-        earlier = size if held >= HELD else 0.0
-        if usable is None and held >= HELD and leaks <= SIEVE:
-            usable = volume, leaks
-    if usable is not None:
-        warn(
-            f"light leaks through {100 * usable[1]:.1f} % of the Gaussians' skin: look at the mesh, it may have holes "
-            "or handles that the object has not; Gaussians without refine, or a lower resolution, are more even"
-        )
-        return usable[0]
-    if held >= HELD:
-        fault = f"light leaks through {100 * leaks:.1f} % of it"
-    else:
-        fault = f"the best solid holds {100 * held:.0f} % of them"
+        vertices, faces = _surface(volume, cloud, grid, haze, steps)
+        size, solid = enclosed(vertices, faces), float((volume < 0).sum()) * grid.cell**3
+        near = covered(vertices, cloud.means, max(WITHIN * grid.cell, AROUND * haze.depth))
+        held, bulk = (_share(near, cloud.opacities * counted) for counted in (in_sight, np.ones(len(cloud))))
+        if size < COLLAPSED * solid:
+            faults.append(f"the surface collapsed to {max(size, 0) / solid:.0%} of the solid's volume")
+        elif held < HELD or bulk < BULK:
+            faults.append(f"the surface holds {100 * held:.0f} % of what is seen of them, {100 * bulk:.0f} % of all")
+        elif max(leaks / leaky, unseen / HIDDEN) > 1 and abs(size - earlier) > SAME * size:
+            faults.append(f"light leaks through {100 * leaks:.1f} % of them")
+            earlier = size
+        else:
+            if unseen > HIDDEN:
+                warn(
+                    f"{100 * unseen:.0f} % of the inside's border cannot be seen from outside: the Gaussians are too "
+                    "sparse or faint to be sure of, or hollow behind a small opening: look at the mesh"
+                )
+            return vertices, faces
     raise InputError(
-        f"to_mesh needs Gaussians that enclose a volume and hide what is behind them; {fault}. Try a lower resolution, "
-        "remove stray Gaussians first (image3d_nb.meshing.clean), or raise the opacities"
+        "to_mesh needs Gaussians that enclose a volume, hide what is behind them and lie near the surface that they "
+        f"show; got: {'; '.join(dict.fromkeys(faults))}. Try another resolution, remove stray Gaussians first "
+        "(image3d_nb.meshing.clean), or raise the opacities"
     )
 
 
-def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Volume | None, float]:
+def _share(chosen: NDArray[np.bool_], weights: Floats) -> float:
+    return float(weights[chosen].sum() / max(weights.sum(), 1e-9))
+
+
+def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Volume | None, float, float]:
     """Look from more and more directions until nothing is out of sight; then repair.
 
     Returns:
-        The volume, None if nothing is inside; and the share of pixels through which light leaked.
+        The volume, None if nothing is inside; the share of pixels through which light leaked; and the share of the
+        border that no view has seen.
     """
     depth = haze.depth / grid.cell  # in cells
     fusion, done, total = Fusion(grid, max(BAND, 3 * depth)), 0, 0
@@ -175,15 +188,16 @@ def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Volume
             fusion.add(view)
             done += 1
             steps.report("views", done, total)
-        if fusion.unseen() <= UNSEEN:
+        unseen = fusion.unseen()
+        if unseen <= UNSEEN:
             break
     steps.report("volume", 0, 1)
     volume = smooth(fusion.volume(), max(SIGMA, SIGMA * depth))
     if not (volume < 0).any():
-        return None, fusion.leaks
-    volume = fill_cavities(drop_floaters(volume))
+        return None, fusion.leaks, unseen
+    volume = seal(fill_cavities(drop_floaters(volume)))
     steps.report("volume", 1, 1)
-    return volume, fusion.leaks
+    return volume, fusion.leaks, unseen
 
 
 def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats, Ints]:
@@ -196,24 +210,13 @@ def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps
         volume = smooth(volume)  # two sheets touch in a face of a cell; seen in pure noise only
     vertices, faces = outer_shells(vertices, faces)
     steps.report("surface", 1, 3)
-    # of a deep haze, what can be seen lies well before the centres, and rightly so; of a faint skin, it does not
-    held_back = haze.faintness**2 if haze.depth > grid.cell else 1.0
+    # of a deep haze, what can be seen lies well before the centres, and rightly so; of a noisy skin, it does not
+    held_back = haze.faintness**2 if haze.depth > grid.cell and haze.spread > LOOSE else 1.0
     vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell / held_back)
     steps.report("surface", 2, 3)
     vertices = taubin(vertices, faces)
     steps.report("surface", 3, 3)
     return vertices, faces
-
-
-def _check_enclosed(vertices: Floats, faces: Ints, solid: float) -> None:
-    """Refuse a surface that has collapsed: pulling and smoothing must leave most of the solid's volume inside."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))  # [F, 3] each
-    enclosed = float(np.einsum("fk,fk->", a, np.cross(b, c))) / 6
-    if enclosed < COLLAPSED * solid:
-        raise InputError(
-            "to_mesh needs Gaussians that lie near the surface that they show; the surface collapsed to "
-            f"{max(enclosed, 0) / solid:.0%} of the solid's volume. Try a higher resolution, or raise the opacities"
-        )
 
 
 def _painted(places: Floats, faces: Ints, cloud: Cloud, texture: str, texture_size: int | None) -> Mesh:

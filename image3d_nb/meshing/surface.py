@@ -131,6 +131,29 @@ def taubin(vertices: Floats, faces: Ints, rounds: int = 10, shrink: float = 0.5,
     return vertices
 
 
+def covered(vertices: Floats, means: Floats, within: float) -> NDArray[np.bool_]:
+    """Which Gaussians lie at a surface: at most ``within`` inside or outside it.
+
+    Args:
+        vertices: [V, 3], as dense as marching cubes makes them.
+        means: [N, 3].
+        within: world units.
+
+    Returns:
+        [N].
+    """
+    from scipy.spatial import cKDTree
+
+    distances, _ = cKDTree(vertices).query(means, distance_upper_bound=within)
+    return np.isfinite(distances)
+
+
+def enclosed(vertices: Floats, faces: Ints) -> float:
+    """The volume inside closed faces [F, 3] that face outwards, world units cubed."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))  # [F, 3] each
+    return float(np.einsum("fk,fk->", a, np.cross(b, c))) / 6
+
+
 def distinct(vertices: Floats, faces: Ints) -> NDArray[np.float32]:
     """The vertices [V, 3] in float32, without two equal ones.
 
