@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from image3d_nb import Cameras, Gaussians, orbit_cameras, render
+from image3d_nb.errors import InputError
 from image3d_nb.rendering import numba_projection, projection, render_splats
 from tests.splat_scenes import BACKENDS, FAST, FIELDS, draw, scene, three_cameras
 
@@ -294,3 +295,28 @@ def test_equal_depths_keep_their_order() -> None:
         for backend in BACKENDS:
             rgb, _, _ = draw([t.to(dtype) for t in (*fields, colors)], camera.to(dtype=dtype), backend, 0.0)
             assert float(rgb[0, 4, 4, 0]) == pytest.approx(0.9, abs=1e-5), backend
+
+
+def test_supersampling_is_the_average_of_a_finer_image() -> None:
+    fields, cameras = scene(50, 0.02), orbit_cameras(size=20)
+    gaussians = Gaussians(*(t.float() for t in fields[:4]), fields[4].float()[:, None])
+    backgrounds = torch.rand(4, 3)
+    options = {"return_alpha": True, "return_depth": True}
+    rgb, alpha, depth = render(gaussians, cameras, backgrounds, supersample=3, **options)
+    fine = render(gaussians, cameras.resize(60, 60), backgrounds, supersample=1, **options)
+
+    def average(image: Tensor) -> Tensor:
+        return image.unflatten(1, (20, 3)).unflatten(3, (20, 3)).mean((2, 4))
+
+    assert torch.allclose(rgb, average(fine[0]), atol=1e-5)
+    assert torch.allclose(alpha, average(fine[1]), atol=1e-6)
+    assert torch.allclose(depth * alpha, average(fine[1] * fine[2]), atol=1e-5)
+    assert torch.equal(render(gaussians, cameras), render(gaussians, cameras, supersample=1))
+    tiny = Gaussians(gaussians.means, gaussians.quats, gaussians.scales / 20, gaussians.opacities, gaussians.sh)
+    assert torch.equal(render(tiny, cameras), render(tiny, cameras, supersample=4))
+
+
+@pytest.mark.parametrize("times", [0, 17, 2.0, True])
+def test_supersample_out_of_range(times: object) -> None:
+    with pytest.raises(InputError, match="16"):
+        render(Gaussians.from_lgm(torch.rand(3, 14)), orbit_cameras(size=8), supersample=times)  # type: ignore[call-overload]

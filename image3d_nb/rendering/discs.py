@@ -21,7 +21,7 @@ Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
 WHITE = 0.97  # a pixel whose darkest channel is above is white
-STOPPED = 0.3  # the surface is where this share of a pixel's light is stopped; half lies 0.03 too deep in a haze
+STOPPED = 0.4  # the surface is where this share of a pixel's light is stopped; half lies 0.03 too deep in a haze
 INSET = 1.5  # pixels of a 256-pixel image between the outline and the discs: a disc covers more than its block
 SIGMA = 0.55  # a disc's standard deviation, in block sizes
 THICKNESS = 0.25  # a disc's thickness, at least, as a part of its width

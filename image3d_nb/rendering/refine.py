@@ -2,7 +2,8 @@
 
 A network gives Gaussians that are blurred from every side, though one side is known: the image. Four steps bring it in:
 
-1. Render the front, and take the depth at which a third of the light is stopped: the surface.
+1. Give the Gaussians the blur that the renderer gave them in training, so that they look alike at every size. Render
+   the front, and take the depth at which two fifths of the light are stopped: the surface.
 2. Cover that surface with small flat discs, one for each pixel of the image, fewer where its colours hardly change.
    They lie in the surface, so a camera a few degrees aside sees the same detail, and no disc is a needle.
 3. Remove the Gaussians in front of the discs. Those behind stay as they are.
@@ -41,6 +42,7 @@ STAGES = ("surface", "fit")
 _RATES = (0.05, 0.25)
 """Adam's step for colours and for logits of opacities."""
 _BETAS = (0.8, 0.95)
+_BLUR = 0.6  # the blur, as a part of what nine in ten Gaussians are longer than: about a pixel of the training's images
 _SHIFT = 0.2  # the most that a disc's colour moves: else discs at the outline turn black, against the white behind them
 
 
@@ -90,7 +92,7 @@ def refine(
     report = _Report(on_step, cancelled, progress, steps)
     try:
         report("surface", 0, 1)
-        work = gaussians.validate().detach().to("cpu", torch.float32)
+        work = _blurred(gaussians.validate().detach().to("cpu", torch.float32))
         depth, seen = surface_depth(work, camera)
         inside = object_pixels(target, alpha, seen)
         if not inside.any():
@@ -107,6 +109,21 @@ def refine(
         report.close()
     result = fitted.to(gaussians.device, gaussians.dtype)
     return Gaussians(result.means, result.quats, result.scales, result.opacities, result.sh, removed=gaussians.removed)
+
+
+def _blurred(gaussians: Gaussians) -> Gaussians:
+    """The Gaussians as the images of their training showed them: the renderer there added a blur to the thin ones.
+
+    In finer images, which have less blur, they would look torn. A set without thin ones never needed it.
+    """
+    visible = gaussians.scales[gaussians.opacities > ALPHA_MIN].sort(-1).values  # [N, 3]
+    if not len(visible):
+        return gaussians
+    blur = _BLUR * float(visible[:, 2].kthvalue(1 + len(visible) // 10).values)
+    if float(visible[:, 0].median()) >= blur:
+        return gaussians
+    scales = (gaussians.scales.square() + blur**2).sqrt()
+    return Gaussians(gaussians.means, gaussians.quats, scales, gaussians.opacities, gaussians.sh)
 
 
 def _read(image: Source) -> tuple[Tensor, NDArray[np.floating[Any]] | None]:
