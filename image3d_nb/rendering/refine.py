@@ -43,7 +43,7 @@ _RATES = (0.05, 0.25)
 """Adam's step for colours and for logits of opacities."""
 _BETAS = (0.8, 0.95)
 _BLUR = 0.6  # the blur, as a part of what nine in ten Gaussians are longer than: about a pixel of the training's images
-_SHIFT = 0.2  # the most that a disc's colour moves: else discs at the outline turn black, against the white behind them
+_SHIFT = 0.1  # the most that a disc's colour moves: else discs at the outline turn black, against the white behind them
 
 
 def refine(
@@ -51,7 +51,7 @@ def refine(
     image: Source,
     *,
     views: Cameras | None = None,
-    steps: int = 24,
+    steps: int = 36,
     on_step: OnStep | None = None,
     cancelled: Callable[[], bool] | None = None,
     progress: bool = True,
