@@ -13,6 +13,7 @@ TORCH_PIP ?=
 JOBS ?= 2
 
 VENV := .venv
+BESIDE := $(VENV)/beside/triton $(VENV)/beside/opencv-python-headless
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 TORCH := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
@@ -30,7 +31,7 @@ demo: $(VENV)/.installed
 	@echo "Look at what came out: open $$(find out -name '*.html' | sort | head -n 1) in a browser (it needs no network)."
 
 # One worker a core; a file's tests stay together, because they share a model or a server.
-test: lint $(VENV)/.programs $(VENV)/.readers $(VENV)/colab/.installed $(VENV)/triton
+test: lint $(VENV)/.programs $(VENV)/.readers $(VENV)/colab/.installed $(BESIDE)
 	@$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(NBVAL) tests notebooks
 
@@ -77,11 +78,12 @@ $(VENV)/colab/.installed: pyproject.toml tests/colab_pins.txt tools/colab.py $(V
 	@$(BIN)/python tools/colab.py $(VENV)/colab
 	@touch $@
 
-# Triton, whose kernels need no card to be tested; beside the environment, since torch loads it wherever it finds it.
-$(VENV)/triton: constraints.txt | $(BIN)/python
-	@echo "Installing Triton beside $(VENV)"
+# Beside the environment, for programs that tests start: torch loads Triton, whose kernels need no card to be tested, and
+# image3d_nb loads OpenCV wherever they find them.
+$(BESIDE): $(VENV)/beside/%: constraints.txt | $(BIN)/python
+	@echo "Installing $* beside $(VENV)"
 	@rm -rf $@
-	@$(PIP) install --no-deps --target $@ $(shell sed -n 's/^\(triton==[^ ]*\).*/\1/p' constraints.txt)
+	@$(PIP) install --no-deps --target $@ $(shell sed -n 's/^\($(@F)==[^ ]*\).*/\1/p' constraints.txt)
 	@touch $@
 
 # What pip cannot bring: a browser, and programs that read our files without our code.

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(*arguments: str, interpreted: bool) -> dict[str, dict[str, float]]:
     """What tests/interpreted_triton.py or tests/compiled_triton.py prints."""
-    path = os.pathsep.join((str(ROOT), str(Path(sys.prefix) / "triton")))
+    path = os.pathsep.join((str(ROOT), str(Path(sys.prefix) / "beside/triton")))
     environment = os.environ | {"PYTHONPATH": path, "TRITON_INTERPRET": "1" if interpreted else "0"}
     command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
