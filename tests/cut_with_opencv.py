@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ def alike(found: np.ndarray, truth: np.ndarray) -> float:
     return float((found & truth).sum() / (found | truth).sum())
 
 
-def main() -> None:
+def measured() -> dict[str, object]:
     cut: dict[str, float] = {}
     for thing in THINGS:
         for background in BACKGROUNDS:
@@ -31,8 +32,8 @@ def main() -> None:
     noise = np.random.default_rng(0).integers(0, 25, (240, 320, 3), dtype=np.uint8)
     image = Image.fromarray(np.where(ball[..., None], np.array([190, 40, 30], np.uint8), stripes) + noise)
     masks = [np.asarray(mask_in_box(image, (80, 40, 225, 185))) for _ in range(2)]
-    print(json.dumps({"cut": cut, "box": alike(masks[0] >= 128, ball), "same": bool((masks[0] == masks[1]).all())}))
+    return {"cut": cut, "box": alike(masks[0] >= 128, ball), "same": bool((masks[0] == masks[1]).all())}
 
 
 if __name__ == "__main__":
-    main()
+    sys.stdout.write(json.dumps(measured()))

@@ -1,4 +1,4 @@
-"""GrabCut, for real: `make test` installs OpenCV beside the environment, where only the program of this test sees it."""
+"""GrabCut for real: `make test` installs OpenCV beside the environment, where only this test's program sees it."""
 
 from __future__ import annotations
 
