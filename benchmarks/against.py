@@ -68,6 +68,8 @@ def main() -> None:
             chosen = (work for work in works(Path(folder)) if options.only in work[0])
             print(json.dumps({name: seconds(run, times) for name, times, run in chosen}))
         return
+    if options.old is None:
+        parser.error("OLD, the folder of the older tree, must be given")
     trees = (options.old.resolve(), Path(__file__).resolve().parent.parent)
     rounds = [[measure(tree, options.only) for tree in trees] for _ in range(options.rounds)]
     print(f"{'CPU ms':24}{'older':>10}{'this':>10}{'ratio':>8}")

@@ -298,7 +298,7 @@ def test_equal_depths_keep_their_order() -> None:
 
 
 def test_supersampling_is_the_average_of_a_finer_image() -> None:
-    fields, cameras = scene(50, 0.02), orbit_cameras(size=20)
+    fields, cameras = scene(50, 0.04), orbit_cameras(size=20)
     gaussians = Gaussians(*(t.float() for t in fields[:4]), fields[4].float()[:, None])
     backgrounds = torch.rand(4, 3)
     options = {"return_alpha": True, "return_depth": True}
@@ -312,6 +312,11 @@ def test_supersampling_is_the_average_of_a_finer_image() -> None:
     assert torch.allclose(alpha, average(fine[1]), atol=1e-6)
     assert torch.allclose(depth * alpha, average(fine[1] * fine[2]), atol=1e-5)
     assert torch.equal(render(gaussians, cameras), render(gaussians, cameras, supersample=1))
+    near, far = cameras[:1], orbit_cameras(azimuth=0.0, size=20, radius=5.0)
+    both = Cameras(torch.cat((near.c2w, far.c2w)), cameras.fovy, 20, 20)
+    assert not torch.equal(render(gaussians, far), render(gaussians, far, supersample=1))
+    alone = torch.cat([render(gaussians, near), render(gaussians, far)])
+    assert torch.allclose(render(gaussians, both), alone, atol=1e-6)
     tiny = Gaussians(gaussians.means, gaussians.quats, gaussians.scales / 20, gaussians.opacities, gaussians.sh)
     assert torch.equal(render(tiny, cameras), render(tiny, cameras, supersample=4))
 

@@ -73,13 +73,23 @@ def test_known_shapes_come_out_as_they_are(name: str, noisy: bool) -> None:
 
 @pytest.mark.parametrize("opacity", [(0.1, 0.4), (0.15, 0.99)], ids=str)
 @pytest.mark.parametrize(
-    "shape", [ball(0.4), torus(0.3, 0.12), capsule(0.2, 0.2), box(0.4, 0.3, 0.2)], ids=lambda s: s.name
+    "shape",
+    [ball(0.4), torus(0.3, 0.12), capsule(0.2, 0.2), box(0.4, 0.3, 0.2)],
+    ids=lambda s: s.name,
 )
 def test_a_translucent_skin_encloses_its_volume(shape: Shape, opacity: tuple[float, float]) -> None:
     mesh = i3d.to_mesh(skin(shape, 12_000, opacity=opacity, noise=0.6, junk=0.08, width=0.6), 56, "vertex")
     report = i3d.mesh_report(mesh, intersections=False)
     assert report.watertight
     assert [shell.genus for shell in report.shells] == list(shape.genera)
+    assert report.volume == pytest.approx(shape.volume, rel=0.05)
+
+
+def test_the_small_hole_of_a_translucent_torus_stays() -> None:
+    shape = torus(0.25, 0.2)
+    mesh = i3d.to_mesh(skin(shape, 12_000, opacity=(0.15, 0.99), noise=0.6, junk=0.08, width=0.6), 64, "vertex")
+    report = i3d.mesh_report(mesh, intersections=False)
+    assert [shell.genus for shell in report.shells] == [1]
     assert report.volume == pytest.approx(shape.volume, rel=0.05)
 
 
@@ -222,11 +232,15 @@ def test_a_refined_object_is_as_whole_as_before(tiny_pipe: i3d.LGMFullPipeline, 
     """The small discs of the front do not make a thin skin of what is a haze on all other sides."""
     image = i3d.load_image(i3d.sample(name))
     made, sharp = (tiny_pipe(image, generator=i3d.generator(0), refine=on).gaussians for on in (False, True))
-    before, after = (i3d.mesh_report(i3d.to_mesh(obj, 96, "vertex"), intersections=False) for obj in (made, sharp))
+    mesh = i3d.to_mesh(sharp, 96, "vertex")
+    before, after = (i3d.mesh_report(obj, intersections=False) for obj in (i3d.to_mesh(made, 96, "vertex"), mesh))
     assert after.watertight
     assert after.manifold
     assert sum(shell.genus or 0 for shell in after.shells) <= sum(shell.genus or 0 for shell in before.shells) + 1
-    assert after.volume == pytest.approx(before.volume, rel=0.25)  # half of it before
+    assert after.volume == pytest.approx(before.volume, rel=0.35)  # half of it before
+    cameras = i3d.orbit_cameras(elevation=20.0, azimuth=(0.0, 60.0, 120.0, 180.0, 240.0, 300.0), size=96)
+    splats, solid = (i3d.render(obj, cameras, return_alpha=True)[1] > 0.5 for obj in (sharp, mesh))
+    assert float(((splats & solid).sum((1, 2)) / (splats | solid).sum((1, 2))).min()) > 0.8
 
 
 # ---------------------------------------------------------------- bad input

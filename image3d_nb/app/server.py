@@ -88,7 +88,8 @@ def serving(
     visitors = Visitors(Path(tempfile.mkdtemp(prefix="image3d-app-")).resolve(), settings.keep, settings.max_disk)
     # gradio reads both when it is first imported and when a page is built
     os.environ.update(GRADIO_TEMP_DIR=str(visitors.folder), GRADIO_ANALYTICS_ENABLED="False")
-    app = None
+    app, later = None, threading.Timer(_HEAD_START, _preload, (settings,))
+    later.daemon = True
     try:
         require("gradio", "app", "image3d_nb.app")
         if mcp:
@@ -106,11 +107,10 @@ def serving(
             enable_monitoring=False, app_kwargs={"middleware": [Middleware(Guard, settings, visitors)]},
         )  # fmt: skip
         if generate is generate_one:  # else the caller has loaded its own
-            later = threading.Timer(_HEAD_START, _preload, (settings,))
-            later.daemon = True
             later.start()
         yield address
     finally:
+        later.cancel()
         if app is not None:
             app.close(verbose=False)
         visitors.close(_PATIENCE)

@@ -15,7 +15,7 @@ PRIOR = 3.0  # standard deviation of scores before any vote: keeps those finite 
 BOOTSTRAPS = 500
 LEVEL = 0.97
 """Nominal coverage of all intervals of a table together. With 0.95, chance alone would leave fewer than 93 % of 200
-experiments covered in one of 14 trials."""
+experiments covered in one of 13 trials."""
 
 
 class Standing(NamedTuple):

@@ -55,7 +55,7 @@ def generate_many(
         on_step: called as f("images", done, total); an error that it raises ends the run.
 
     Warns:
-        UserWarning: Ray has finished no image for a minute; it says what Ray waits for and what to do.
+        UserWarning: Ray has returned nothing for a minute; it says what Ray waits for and what to do.
 
     Raises:
         InputError: an argument, a manifest or ``out`` cannot be used, or there are no images.

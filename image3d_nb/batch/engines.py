@@ -123,7 +123,7 @@ def with_ray(maker: Maker, total: int, workers: int | None, address: str | None)
 
     Ray gets ranges of the index's rows, at most so many that its bookkeeping stays small, and runs nothing but the
     actors. A lost node's actors must find room on the others, or the images that they had wait forever: all together
-    ask for half of the smallest node.
+    ask for half of the CPUs of the smallest node. GPUs have no such reserve: there they wait for a new node.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = require("ray", "batch", "image3d_nb.generate_many")
@@ -138,17 +138,20 @@ def with_ray(maker: Maker, total: int, workers: int | None, address: str | None)
         size = workers or (max(1, int(sum(node.get("GPU", 0) for node in nodes))) if gpus else len(nodes))
         cores = [node["CPU"] for node in nodes if node.get("CPU")] or [0]
         cpus = min(1.0, min(cores) / 2 / size)
-        threads = os.environ.get("OMP_NUM_THREADS") or max(1, int(sum(cores) / size))
+        told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+        threads = int(told) if told.isdigit() else max(1, int(min(*cores, sum(cores) / size)))
         step = -(-total // MOST_PARTS)
         parts = [{"first": first, "count": min(step, total - first)} for first in range(0, total, step)]
-        with _Watch(f"{size} actors, which need {cpus:.2g} CPUs and {gpus} GPUs each") as watch:
+        needs = f"parts of {step} images from {size} actors, which need {cpus:.2g} CPUs and {gpus} GPUs each"
+        with _Watch(needs) as watch:
             rows = ray.data.from_items(parts, override_num_blocks=len(parts)).flat_map(
                 RayMaker, compute=ray.data.ActorPoolStrategy(size=size), num_cpus=cpus, num_gpus=gpus,
-                fn_constructor_args=(maker.out, maker.settings, int(threads)),
+                fn_constructor_args=(maker.out, maker.settings, threads),
             )  # fmt: skip
             for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
                 watch.last = time.monotonic()
                 yield from batch["answer"].to_pylist()
+                watch.last = time.monotonic()  # the caller's time is not Ray's
     except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
         raise Image3DError(f"Ray must run to the end; {type(error).__name__}: {error}") from error
     finally:
@@ -177,7 +180,7 @@ def _connect(address: str | None) -> None:
             if address:
                 raise InputError(f"address must be of a running Ray cluster; got {address}: {error}") from error
             if not left:
-                raise Image3DError(f"Ray must start within 30 s on this machine, three times: {error}") from error
+                raise Image3DError(f"Ray must start on this machine; it failed three times: {error}") from error
 
 
 class RayMaker:
@@ -195,7 +198,7 @@ class RayMaker:
 
 
 class _Watch(threading.Thread):
-    """Warns each minute in which Ray has finished no image: a cluster may have lost what its actors need."""
+    """Warns each minute in which Ray has returned nothing: a cluster may have lost what its actors need."""
 
     def __init__(self, needs: str) -> None:
         super().__init__(daemon=True)
@@ -207,6 +210,7 @@ class _Watch(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self.join(10)  # before Ray is shut down
 
     def run(self) -> None:
         """Look at the cluster while nothing comes from it."""
@@ -220,8 +224,10 @@ class _Watch(threading.Thread):
                 free, whole = ray.available_resources(), ray.cluster_resources()
                 kinds = ", ".join(f"{free.get(kind, 0):g} of {whole.get(kind, 0):g} {kind}s" for kind in ("CPU", "GPU"))
                 state = f"free on {sum(node['Alive'] for node in ray.nodes())} nodes: {kinds}"
+            if self._over.is_set():
+                return
             warnings.warn(
-                f"Ray has finished no image for {silent:.0f} s. It waits for {self._needs}; {state}. If an image does "
+                f"Ray has returned nothing for {silent:.0f} s. It waits for {self._needs}; {state}. If a part does "
                 "not take so long: add a node, or stop this run and start it again, which continues it",
                 stacklevel=1,
             )

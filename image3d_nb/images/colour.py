@@ -121,7 +121,8 @@ def from_array(source: Any) -> Image.Image:
     wanted = "an array must be [H, W] or [H, W, 1 | 3 | 4], uint8, uint16, or float in [0, 1]"
     if hasattr(source, "cpu"):  # a tensor; numpy has no bfloat16
         source = source.detach().cpu()
-        source = (source.float() if source.is_floating_point() else source).numpy()
+        source = source.float() if source.is_floating_point() else source
+    source = np.asarray(source)
     found = f"shape {source.shape}, {source.dtype}"
     if source.ndim not in (2, 3) or (source.ndim == 3 and source.shape[2] not in (1, 3, 4)) or not source.size:
         channels = f": {source.shape[2]} channels" if source.ndim == 3 else ""

@@ -49,6 +49,7 @@ HIDDEN = 0.03  # of the border out of sight: more is what light that leaked has 
 SAME = 0.15  # of the volume, by which two readings may differ where light leaks
 LOOSE = 0.62  # Haze.spread of a haze, at least
 REACH = 2.0  # cells that a vertex is pulled at most, twice
+HELD_BACK = 9.0  # a deep haze's vertices are pulled so many times less: its outlines then fit the true ones best
 
 
 def to_mesh(
@@ -138,7 +139,8 @@ def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats,
     # the deeper the haze, the wider the volume is smoothed, and the larger the holes that this closes
     leaky, faults, earlier = LEAKY * max(1.0, deep) ** 3, [], 0.0
     for reading in range(READINGS):
-        volume, leaks, unseen = _volume(cloud, grid, haze.more_solid(reading, grid.cell), steps)
+        volume, leaks, unseen = _volume(cloud, grid, haze.more_solid(reading, grid.cell), leaky, steps)
+        previous, earlier = earlier, 0.0
         if volume is None:
             faults.append("they hide less than half of what is behind them")
             continue
@@ -150,10 +152,18 @@ def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats,
             faults.append(f"the surface collapsed to {max(size, 0) / solid:.0%} of the solid's volume")
         elif held < HELD or bulk < BULK:
             faults.append(f"the surface holds {100 * held:.0f} % of what is seen of them, {100 * bulk:.0f} % of all")
-        elif max(leaks / leaky, unseen / HIDDEN) > 1 and abs(size - earlier) > SAME * size:
-            faults.append(f"light leaks through {100 * leaks:.1f} % of them")
+        elif max(leaks / leaky, unseen / HIDDEN) > 1 and abs(size - previous) > SAME * size:
+            faults.append(
+                f"light leaks through {100 * leaks:.1f} % of the pixels; {100 * unseen:.0f} % of the inside's border "
+                "is out of sight"
+            )
             earlier = size
         else:
+            if leaks > 2 * leaky:
+                warn(
+                    f"light leaks through {100 * leaks:.1f} % of the pixels: look at the mesh, it may have holes or "
+                    "handles that the object has not"
+                )
             if unseen > HIDDEN:
                 warn(
                     f"{100 * unseen:.0f} % of the inside's border cannot be seen from outside: the Gaussians are too "
@@ -171,8 +181,8 @@ def _share(chosen: NDArray[np.bool_], weights: Floats) -> float:
     return float(weights[chosen].sum() / max(weights.sum(), 1e-9))
 
 
-def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Volume | None, float, float]:
-    """Look from more and more directions until nothing is out of sight; then repair.
+def _volume(cloud: Cloud, grid: Grid, haze: Haze, leaky: float, steps: _Steps) -> tuple[Volume | None, float, float]:
+    """Look from more and more directions until nothing is out of sight; then repair, holes where light leaks as well.
 
     Returns:
         The volume, None if nothing is inside; the share of pixels through which light leaked; and the share of the
@@ -195,7 +205,9 @@ def _volume(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Volume
     volume = smooth(fusion.volume(), max(SIGMA, SIGMA * depth))
     if not (volume < 0).any():
         return None, fusion.leaks, unseen
-    volume = seal(fill_cavities(drop_floaters(volume)))
+    volume = fill_cavities(drop_floaters(volume))
+    if fusion.leaks > leaky:  # the handles of a skin that does not leak are its own
+        volume = seal(volume)
     steps.report("volume", 1, 1)
     return volume, fusion.leaks, unseen
 
@@ -211,7 +223,7 @@ def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps
     vertices, faces = outer_shells(vertices, faces)
     steps.report("surface", 1, 3)
     # of a deep haze, what can be seen lies well before the centres, and rightly so; of a noisy skin, it does not
-    held_back = haze.faintness**2 if haze.depth > grid.cell and haze.spread > LOOSE else 1.0
+    held_back = HELD_BACK if haze.depth > grid.cell and haze.spread > LOOSE else 1.0
     vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell / held_back)
     steps.report("surface", 2, 3)
     vertices = taubin(vertices, faces)

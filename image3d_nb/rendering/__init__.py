@@ -30,24 +30,37 @@ def _render_gaussians(
 ) -> tuple[Tensor, Tensor, Tensor]:
     if gaussians.dtype not in (torch.float32, torch.float64):
         gaussians = gaussians.to(dtype=torch.float32)
-    times = supersample or supersampling(gaussians, cameras)
-    rgb, alpha, depth = render_splats(
-        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors_from(gaussians, cameras),
-        cameras.viewmats, cameras.resize(times * cameras.width, times * cameras.height).Ks, times * cameras.width,
-        times * cameras.height, background if times == 1 else 0.0, backend,
-    )  # fmt: skip
-    if times > 1:  # over black, as for a mesh
-        fine = torch.cat((rgb, alpha[..., None], (alpha * depth)[..., None]), -1).permute(0, 3, 1, 2)
-        drawn = torch.nn.functional.avg_pool2d(fine, times).permute(0, 2, 3, 1)  # [V, H, W, 5]
-        alpha = drawn[..., 3]
-        rgb = drawn[..., :3] + (1 - alpha)[..., None] * background
-        depth = torch.where(alpha > 0, drawn[..., 4] / torch.where(alpha > 0, alpha, 1.0), 0.0)
+    finer = [supersample] * len(cameras) if supersample else supersampling(gaussians, cameras)
+    if set(finer) <= {1}:
+        rgb, alpha, depth = _drawn(gaussians, cameras, background, backend)
+    else:  # each view alone and over black, as for a mesh
+        views = [_drawn_finer(gaussians, cameras[view], times, backend) for view, times in enumerate(finer)]
+        rgb, alpha, depth = (torch.cat(field) for field in zip(*views, strict=True))
+        rgb = rgb + (1 - alpha)[..., None] * background
     return rgb.clamp(0, 1), alpha, depth
 
 
+def _drawn(
+    gaussians: Gaussians, cameras: Cameras, background: Tensor | float, backend: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    return render_splats(
+        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, colors_from(gaussians, cameras),
+        cameras.viewmats, cameras.Ks, cameras.width, cameras.height, background, backend,
+    )  # fmt: skip
+
+
+def _drawn_finer(gaussians: Gaussians, camera: Cameras, times: int, backend: str) -> tuple[Tensor, Tensor, Tensor]:
+    fine = camera.resize(times * camera.width, times * camera.height)
+    rgb, alpha, depth = _drawn(gaussians, fine, 0.0, backend)
+    layers = torch.cat((rgb, alpha[..., None], (alpha * depth)[..., None]), -1).permute(0, 3, 1, 2)
+    rgb, alpha, weighted = torch.nn.functional.avg_pool2d(layers, times).permute(0, 2, 3, 1).split([3, 1, 1], -1)
+    depth = torch.where(alpha > 0, weighted / torch.where(alpha > 0, alpha, 1.0), 0.0)
+    return rgb, alpha[..., 0], depth[..., 0]
+
+
 @torch.no_grad()
-def supersampling(gaussians: Gaussians, cameras: Cameras) -> int:
-    """How many times finer to draw: 1, or 2 or 4 for Gaussians that are much smaller than a pixel.
+def supersampling(gaussians: Gaussians, cameras: Cameras) -> list[int]:
+    """How many times finer to draw each view: 1, or 2 or 4 for Gaussians that are much smaller than a pixel.
 
     Every renderer of 3DGS adds 0.3 square pixels to the variance of a Gaussian. From afar, that makes many small opaque
     ones, such as a refined object's, look about a pixel larger than they are; a finer image's average does not.
@@ -55,14 +68,14 @@ def supersampling(gaussians: Gaussians, cameras: Cameras) -> int:
     Source:
         Yu et al. 2024, Mip-Splatting (arXiv 2311.16493), section 4, for the fault.
     """
-    longest = gaussians.scales[gaussians.opacities > ALPHA_MIN].amax(-1)
-    if not len(longest) or not len(cameras):
-        return 1
+    longest = gaussians.scales[gaussians.opacities > ALPHA_MIN].amax(-1).cpu()
+    if not len(longest):
+        return [1] * len(cameras)
     small = longest.kthvalue(1 + int(SMALL_SHARE * (len(longest) - 1))).values
-    depths = cameras.viewmats[:, 2, :3] @ gaussians.means.to(cameras.c2w).T + cameras.viewmats[:, 2, 3:]  # [V, N]
-    nearest = depths.median(-1).values.min()
-    pixels = float(small * cameras.Ks[0, 0, 0] / nearest.clamp(min=1e-6))
-    return next((times for times in (1, 2) if times * pixels >= SMALL), 4)
+    middle = gaussians.means.median(0).values.to(cameras.c2w)
+    depths = cameras.viewmats[:, 2, :3] @ middle + cameras.viewmats[:, 2, 3]  # [V]
+    pixels = (float(small) * cameras.Ks[:, 0, 0] / depths.clamp(min=1e-6)).tolist()
+    return [next((times for times in (1, 2) if times * size >= SMALL), 4) for size in pixels]
 
 
 def _render_mesh(

@@ -6,7 +6,7 @@ A network gives Gaussians that are blurred from every side, though one side is k
    the front, and take the depth at which two fifths of the light are stopped: the surface.
 2. Cover that surface with small flat discs, one for each pixel of the image, fewer where its colours hardly change.
    They lie in the surface, so a camera a few degrees aside sees the same detail, and no disc is a needle.
-3. Remove the Gaussians in front of the discs. Those behind stay as they are.
+3. Remove the Gaussians in front of the discs. Those behind keep their places and colours.
 4. Fit the discs' colours, and the opacities of the discs and of the Gaussians at the outline, through the renderer,
    until the front's render equals the image. Positions and shapes are fixed, so the projection is computed once.
 

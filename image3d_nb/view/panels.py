@@ -35,8 +35,8 @@ def gallery(
     """Set images in a grid that fits the width of the page, with captions.
 
     Args:
-        images: one image (PIL image, array or tensor [H, W], [H, W, 3] or [H, W, 4], uint8 or floats in [0, 1]), a
-            sequence of them, or an array [V, H, W, 3].
+        images: one image (PIL image, array or tensor [H, W] or [H, W, 1 | 3 | 4], uint8, uint16, or float in
+            [0, 1]), a sequence of them, or an array [V, H, W, 3].
         captions: one text for each image.
         columns: images in a row; None: as many as fit.
         size: width of an image, pixels.

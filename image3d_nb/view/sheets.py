@@ -16,15 +16,15 @@ GAP = 8  # pixels between the images of a sheet
 CAPTION_SIZE = 14  # pixels
 PIXELATED = 2  # an image enlarged by this factor or more keeps its pixels visible: no smoothing
 CHECK = 8  # pixels, side of a checkerboard's square
-NEEDED = "an image must be a PIL image, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8 or of floats in [0, 1]"
+NEEDED = "an image must be a PIL image, or an array [H, W] or [H, W, 1 | 3 | 4], uint8, uint16, or float in [0, 1]"
 
 
 def as_images(source: Any) -> list[Image.Image]:
     """Convert whatever ``show`` takes to PIL images, RGB or RGBA.
 
     Args:
-        source: a PIL image, an array or tensor [H, W], [H, W, 3] or [H, W, 4] (uint8, or floats in [0, 1]), a sequence
-            of these, or an array [V, H, W, 3].
+        source: a PIL image, an array or tensor [H, W] or [H, W, 1 | 3 | 4] (uint8, uint16, or float in [0, 1]), a
+            sequence of these, or an array [V, H, W, 3].
 
     Raises:
         InputError: an entry is not an image, or there is none.
@@ -44,7 +44,8 @@ def _as_image(source: Any) -> Image.Image:
         return source if source.mode in ("RGB", "RGBA") else source.convert("RGBA" if "A" in source.mode else "RGB")
     if not hasattr(source, "ndim"):
         raise InputError(f"{NEEDED}; got {type(source).__name__}")
-    return from_array(source)
+    image = from_array(source)
+    return image.convert("RGB") if image.mode == "L" else image
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:

@@ -42,8 +42,8 @@ def show(
     and says what to do there.
 
     Args:
-        obj: Gaussians; a Mesh; Cameras, drawn as frusta; one image (PIL image, array or tensor [H, W], [H, W, 3] or
-            [H, W, 4], uint8 or floats in [0, 1]); a sequence of images, or an array [V, H, W, 3].
+        obj: Gaussians; a Mesh; Cameras, drawn as frusta; one image (PIL image, array or tensor [H, W] or
+            [H, W, 1 | 3 | 4], uint8, uint16, or float in [0, 1]); a sequence of images, or an array [V, H, W, 3].
         captions: one text for each image, wrapped below it.
         columns: images in a row; None puts all in one row.
         title: of the viewer, any text; None names the type of the object.
