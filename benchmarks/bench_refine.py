@@ -3,8 +3,9 @@
     python benchmarks/bench_refine.py [--objects 100] [--pictures FOLDER]
 
 The six bundled samples (their fronts alone: nobody knows their other sides), and held-out objects, half of them of
-families that the tiny model knows and half of families that it does not. True views are 64 px, like the model's,
-and 256 px, like the image. `render` draws small Gaussians finer there, without which they would look a pixel larger at 64 px.
+families that the tiny model knows and half of families that it does not. True views are 64 px, like the model's, and
+256 px, like the image. `render` draws small Gaussians finer there, without which they would look a pixel larger at 64
+px.
 """
 
 from __future__ import annotations
