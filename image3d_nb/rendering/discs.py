@@ -22,10 +22,10 @@ Mask = NDArray[np.bool_]
 
 WHITE = 0.97  # a pixel whose darkest channel is above is white
 STOPPED = 0.4  # the surface is where this share of a pixel's light is stopped; half lies 0.03 too deep in a haze
-INSET = 1.5  # pixels of a 256-pixel image between the outline and the discs: a disc covers more than its block
+INSET = 1.2  # pixels of a 256-pixel image between the outline and the discs: a disc covers more than its block
 SIGMA = 0.55  # a disc's standard deviation, in block sizes
 THICKNESS = 0.25  # a disc's thickness, at least, as a part of its width
-SLOPE = 2.0  # the largest change of depth from pixel to pixel, in pixel sizes
+SLOPE = 1.2  # the largest change of depth from pixel to pixel, in pixel sizes
 RECESS = 0.005  # world units by which discs lie behind the surface: from aside, small splats look larger than they are
 JUMP = 4.0  # the steepest surface that is covered, depth over width: steeper, it is the gap between two parts
 MARGIN = 0.002  # world units; Gaussians less than this behind the surface are replaced as well
@@ -236,7 +236,7 @@ def _unmixed(image: Floats, inside: Mask) -> tuple[Floats, Floats]:
 
 
 def reaching_out(gaussians: Gaussians, camera: Cameras, inside: Mask) -> Tensor:
-    """[N] bool: a box of two standard deviations around the projection holds a pixel outside the object."""
+    """[N], how much of a box of two standard deviations around the projection lies outside the object, 0 to 1."""
     height, width = inside.shape
     means2d, conics, _, valid = numba_projection.project(
         gaussians.means, gaussians.quats, gaussians.scales, camera.viewmats, camera.Ks, width, height
@@ -250,7 +250,7 @@ def reaching_out(gaussians: Gaussians, camera: Cameras, inside: Mask) -> Tensor:
     table = torch.from_numpy(np.pad((~inside).cumsum(0).cumsum(1), ((1, 0), (1, 0))))
     (x0, y0), (x1, y1) = low.unbind(-1), high.unbind(-1)
     count = table[y1, x1] - table[y0, x1] - table[y1, x0] + table[y0, x0]
-    return (count > 0) & valid[0]
+    return torch.where(valid[0], count / ((x1 - x0) * (y1 - y0)).clamp(min=1), 0.0)
 
 
 def _in_front(gaussians: Gaussians, camera: Cameras, full: Floats, inside: Mask) -> Tensor:

@@ -43,7 +43,9 @@ _RATES = (0.05, 0.25)
 """Adam's step for colours and for logits of opacities."""
 _BETAS = (0.8, 0.95)
 _BLUR = 0.6  # the blur, as a part of what nine in ten Gaussians are longer than: about a pixel of the training's images
-_SHIFT = 0.1  # the most that a disc's colour moves: else discs at the outline turn black, against the white behind them
+_FADE = 1.0  # the most that the logit of a Gaussian at the outline falls: from other sides it is still needed
+_OUTSIDE = 0.1  # of those of which more lies outside, the logits are free
+_SHIFT = 0.15  # the most that a disc's colour moves: else discs at the outline turn black, against the white behind them
 
 
 def refine(
@@ -100,11 +102,13 @@ def refine(
         if not (seen > 0.05).any():
             raise InputError("gaussians must be visible from the camera of image; got none")
         discs, in_front = cover(work, camera, target, depth, seen, inside)
-        edge = reaching_out(work, camera, inside)
+        out = reaching_out(work, camera, inside)
+        edge = out > 0
         rest, outline = work[~in_front & ~edge], work[edge]
         report("surface", 1, 1)
         merged = Gaussians.merge([outline, _with_degree(discs, gaussians.sh_degree)])
-        fitted = Gaussians.merge([rest, _fit(merged, len(outline), rest, camera, target, steps, report)])
+        fade = torch.where(out[edge] < _OUTSIDE, _FADE, torch.inf)
+        fitted = Gaussians.merge([rest, _fit(merged, fade, rest, camera, target, steps, report)])
     finally:
         report.close()
     result = fitted.to(gaussians.device, gaussians.dtype)
@@ -157,19 +161,20 @@ def _with_degree(discs: Gaussians, degree: int) -> Gaussians:
 
 @torch.enable_grad()  # pipelines call refine without gradients
 def _fit(
-    merged: Gaussians, count: int, rest: Gaussians, camera: Cameras, target: Tensor, steps: int, report: _Report
+    merged: Gaussians, fade: Tensor, rest: Gaussians, camera: Cameras, target: Tensor, steps: int, report: _Report
 ) -> Gaussians:
-    """Fit the opacities, and the colours but those of the first ``count``, by Adam (Kingma and Ba 2015).
+    """Fit the opacities, and the colours of the discs, by Adam (Kingma and Ba 2015).
 
     Args:
-        merged: ``count`` Gaussians at the outline, then the discs.
-        count: the number of Gaussians at the outline.
+        merged: the Gaussians at the outline, then the discs.
+        fade: [count], the most that the logit of the opacity of each Gaussian at the outline falls.
         rest: the Gaussians behind the discs; they do not change.
         camera: of the image.
         target: the image, [H, W, 3], on white.
         steps: of the optimiser.
         report: called before every step.
     """
+    count = len(fade)
     height, width = target.shape[:2]
     behind = _on_white(rest, camera)  # [H, W, 3]
     splats, half = _halves(merged, camera)
@@ -194,6 +199,7 @@ def _fit(
                 v.mul_(_BETAS[1]).addcmul_(grad, grad, value=1 - _BETAS[1])
                 size = (v / (1 - _BETAS[1] ** (step + 1))).sqrt_().add_(1e-4)
                 leaf.addcdiv_(m, size, value=-rate * decay / (1 - _BETAS[0] ** (step + 1)))
+            logits[:count] = torch.maximum(logits[:count], start[:count] - fade)
             # colours outside [0, 1] would be lost in files that hold bytes
             shift[count:] = (rgb[count:] + shift[count:].clamp(-_SHIFT, _SHIFT)).clamp(0, 1) - rgb[count:]
     if steps:
