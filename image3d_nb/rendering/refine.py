@@ -45,7 +45,7 @@ _BETAS = (0.8, 0.95)
 _BLUR = 0.6  # the blur, as a part of what nine in ten Gaussians are longer than: about a pixel of the training's images
 _FADE = 1.0  # the most that the logit of a Gaussian at the outline falls: from other sides it is still needed
 _OUTSIDE = 0.1  # of those of which more lies outside, the logits are free
-_SHIFT = 0.15  # the most that a disc's colour moves: else discs at the outline turn black, against the white behind them
+_SHIFT = 0.15  # the most that a disc's colour moves: else those at the outline turn black, against the white behind
 
 
 def refine(
