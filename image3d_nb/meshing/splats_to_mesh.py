@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -30,6 +31,7 @@ from .surface import (
     outer_shells,
     pull_to_centres,
     taubin,
+    thickness,
 )
 from .texture import bake, colors_at, even_colors, grid_atlas, longest_edge_last
 from .volume import BAND, SIGMA, Fusion, Volume, drop_floaters, fill_cavities, seal, smooth
@@ -48,6 +50,7 @@ COLLAPSED = 0.3  # of the solid's volume, which the surface must enclose
 HIDDEN = 0.03  # of the border out of sight: more is what light that leaked has left of the inside
 SAME = 0.15  # of the volume, by which two readings may differ where light leaks
 LOOSE = 0.62  # Haze.spread of a haze, at least
+THICK = 0.55  # thickness() of a haze, at least: 0.63 to 0.81 of the tiny model's objects, to 0.48 of very noisy skins
 REACH = 2.0  # cells that a vertex is pulled at most, twice
 HELD_BACK = 9.0  # a deep haze's vertices are pulled so many times less: its outlines then fit the true ones best
 
@@ -137,10 +140,12 @@ def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats,
     deep = haze.depth / grid.cell  # cells
     in_sight = seen(solidify(cloud, haze.more_solid(1, grid.cell)), grid, grid.cell)
     # the deeper the haze, the wider the volume is smoothed, and the larger the holes that this closes
-    leaky, faults, earlier = LEAKY * max(1.0, deep) ** 3, [], 0.0
-    for reading in range(READINGS):
-        volume, leaks, unseen = _volume(cloud, grid, haze.more_solid(reading, grid.cell), leaky, steps)
-        previous, earlier = earlier, 0.0
+    leaky, faults = LEAKY * max(1.0, deep) ** 3, []
+    earlier: _Reading | None = None  # the reading before, if light leaks there
+    doubtful: _Reading | None = None  # the last one that encloses as much as that before it
+    for number in range(READINGS):
+        volume, leaks, unseen = _volume(cloud, grid, haze.more_solid(number, grid.cell), leaky, steps)
+        previous, earlier = earlier, None
         if volume is None:
             faults.append("they hide less than half of what is behind them")
             continue
@@ -150,31 +155,57 @@ def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats,
         held, bulk = (_share(near, cloud.opacities * counted) for counted in (in_sight, np.ones(len(cloud))))
         if size < COLLAPSED * solid:
             faults.append(f"the surface collapsed to {max(size, 0) / solid:.0%} of the solid's volume")
-        elif held < HELD or bulk < BULK:
+            continue
+        if held < HELD or bulk < BULK:
             faults.append(f"the surface holds {100 * held:.0f} % of what is seen of them, {100 * bulk:.0f} % of all")
-        elif max(leaks / leaky, unseen / HIDDEN) > 1 and abs(size - previous) > SAME * size:
-            faults.append(
-                f"light leaks through {100 * leaks:.1f} % of the pixels; {100 * unseen:.0f} % of the inside's border "
-                "is out of sight"
-            )
-            earlier = size
-        else:
-            if leaks > 2 * leaky:
-                warn(
-                    f"light leaks through {100 * leaks:.1f} % of the pixels: look at the mesh, it may have holes or "
-                    "handles that the object has not"
-                )
-            if unseen > HIDDEN:
-                warn(
-                    f"{100 * unseen:.0f} % of the inside's border cannot be seen from outside: the Gaussians are too "
-                    "sparse or faint to be sure of, or hollow behind a small opening: look at the mesh"
-                )
-            return vertices, faces
+            continue
+        earlier = _Reading(vertices, faces, size, len(vertices) - len(faces) // 2, leaks, unseen)
+        if leaks <= leaky and unseen <= HIDDEN:
+            return earlier.surface
+        faults.append(
+            f"light leaks through {100 * leaks:.1f} % of the pixels; {100 * unseen:.0f} % of the inside's border "
+            "is out of sight"
+        )
+        if previous is not None and abs(size - previous.size) <= SAME * size:
+            doubtful = earlier
+            if earlier.euler == previous.euler:
+                break
+    if doubtful is not None:
+        doubtful.warn(leaky)
+        return doubtful.surface
     raise InputError(
         "to_mesh needs Gaussians that enclose a volume, hide what is behind them and lie near the surface that they "
         f"show; got: {'; '.join(dict.fromkeys(faults))}. Try another resolution, remove stray Gaussians first "
         "(image3d_nb.meshing.clean), or raise the opacities"
     )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A surface, and what speaks against it."""
+
+    vertices: Floats
+    faces: Ints
+    size: float  # the volume inside
+    euler: int  # 2 for each shell, 2 less for each handle
+    leaks: float
+    unseen: float
+
+    @property
+    def surface(self) -> tuple[Floats, Ints]:
+        return self.vertices, self.faces
+
+    def warn(self, leaky: float) -> None:
+        if self.leaks > 2 * leaky:
+            warn(
+                f"light leaks through {100 * self.leaks:.1f} % of the pixels: look at the mesh, it may have holes or "
+                "handles that the object has not"
+            )
+        if self.unseen > HIDDEN:
+            warn(
+                f"{100 * self.unseen:.0f} % of the inside's border cannot be seen from outside: the Gaussians are too "
+                "sparse or faint to be sure of, or hollow behind a small opening: look at the mesh"
+            )
 
 
 def _share(chosen: NDArray[np.bool_], weights: Floats) -> float:
@@ -223,8 +254,12 @@ def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps
     vertices, faces = outer_shells(vertices, faces)
     steps.report("surface", 1, 3)
     # of a deep haze, what can be seen lies well before the centres, and rightly so; of a noisy skin, it does not
-    held_back = HELD_BACK if haze.depth > grid.cell and haze.spread > LOOSE else 1.0
-    vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell / held_back)
+    deep = haze.depth > grid.cell and haze.spread > LOOSE
+    if deep and thickness(vertices, faces, cloud) > THICK:
+        reach = REACH * grid.cell / HELD_BACK
+    else:
+        reach = REACH * max(grid.cell, haze.depth)
+    vertices = pull_to_centres(vertices, faces, cloud, reach)
     steps.report("surface", 2, 3)
     vertices = taubin(vertices, faces)
     steps.report("surface", 3, 3)
