@@ -195,7 +195,7 @@ def missed(name: str, noisy: bool, figures: list[dict[str, float]]) -> list[str]
 
 
 def cases(count: int, seed: int = 12) -> Iterator[tuple[str, Shape, Gaussians, Callable[[Floats], Floats], bool]]:
-    """Name, shape, Gaussians, the turn back to the shape and whether they are clean: a sample of all combinations, by a seed."""
+    """Name, shape, Gaussians, the turn back to the shape and whether they are clean: a sample of all combinations."""
     shapes = [*(ball(radius) for radius in (0.2, 0.3, 0.4, 0.45)), torus(0.3, 0.12), torus(0.28, 0.08),
               capsule(0.2, 0.2), capsule(0.25, 0.12), box(0.4, 0.3, 0.2), box(0.3, 0.3, 0.3)]  # fmt: skip
     settings = list(product([(0.1, 0.4), (0.15, 0.99), (0.9, 1.0)], (0.0, 0.6, 1.0), (0.0, 0.08, 0.15), (1.0, 0.6)))

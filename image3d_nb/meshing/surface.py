@@ -179,6 +179,12 @@ def enclosed(vertices: Floats, faces: Ints) -> float:
     return float(np.einsum("fk,fk->", a, np.cross(b, c))) / 6
 
 
+def area(vertices: Floats, faces: Ints) -> float:
+    """The area of faces [F, 3], world units squared."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))  # [F, 3] each
+    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()) / 2
+
+
 def distinct(vertices: Floats, faces: Ints) -> NDArray[np.float32]:
     """The vertices [V, 3] in float32, without two equal ones.
 
