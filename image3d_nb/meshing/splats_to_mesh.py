@@ -217,7 +217,7 @@ class _Reading:
             )
         if off > DOUBT:
             warn(
-                f"the Gaussians' centres lie {noise:.2g} units before or behind their surface: the mesh's volume may be "
+                f"the Gaussians' centres lie {noise:.2g} units before or behind their surface: the volume may be "
                 f"{100 * off:.0f} % off; more Gaussians, or less noise, would help"
             )
         return self.vertices, self.faces
