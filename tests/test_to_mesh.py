@@ -177,10 +177,23 @@ def test_dots_that_hide_nothing_are_refused() -> None:
         i3d.to_mesh(skin(ball(0.4), 100, width=0.05), 24, "vertex")
 
 
-def test_a_collapsed_surface_is_refused() -> None:
-    deep = skin(ball(0.4), 2_000, width=0.8)
+def test_a_collapsed_surface_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    splats = skin(ball(0.4), 2_000)
+    whole = i3d.mesh_report(i3d.to_mesh(splats, 24, "vertex")).volume
+    assert abs(whole / ball(0.4).volume - 1) < 0.1
+    monkeypatch.setattr("image3d_nb.meshing.splats_to_mesh.enclosed", lambda *_: 0.01 * whole)
     with pytest.raises(InputError, match="collapsed"):
-        i3d.to_mesh(deep[deep.means[:, 1] < 0.1], 24, "vertex")
+        i3d.to_mesh(splats, 24, "vertex")
+
+
+def test_an_open_bowl_keeps_its_wall_and_slits_are_told() -> None:
+    splats = skin(ball(0.4), 20_000, width=0.8)
+    bowl = splats[splats.means[:, 1] < 0.1]
+    report = i3d.mesh_report(i3d.to_mesh(bowl, 24, "vertex"))
+    assert (report.watertight, len(report.shells), report.genus) == (True, 1, 0)
+    assert 0.05 < report.volume / ball(0.4).volume < 0.5  # neither filled nor a speck
+    with pytest.warns(UserWarning, match="handles"):
+        i3d.to_mesh(bowl, 64, "vertex")
 
 
 def test_pinholes_close_and_openings_stay() -> None:

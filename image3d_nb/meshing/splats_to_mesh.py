@@ -53,6 +53,7 @@ SAME = 0.15  # of the volume, by which two readings may differ where light leaks
 STAYS = 0.8  # of the light that leaks, in a more solid reading: the object is open there, not its skin
 UNSURE = 0.4  # of the deviation of the centres: so far off may a deep skin's surface be
 DOUBT = 0.05  # of the volume
+HANDLES = 20  # more of them are slits in a wall that is too thin, more likely than the object's own
 LOOSE = 0.62  # Haze.spread of a haze, at least
 THICK = 0.55  # thickness() of a haze, at least: 0.63 to 0.81 of the tiny model's objects, to 0.48 of very noisy skins
 REACH = 2.0  # cells that a vertex is pulled at most, twice
@@ -214,6 +215,11 @@ class _Reading:
             warn(
                 f"{100 * self.unseen:.0f} % of the inside's border cannot be seen from outside: the Gaussians are too "
                 "sparse or faint to be sure of, or hollow behind a small opening: look at the mesh"
+            )
+        if self.euler < -2 * HANDLES:
+            warn(
+                f"the surface has about {-self.euler // 2} handles: the Gaussians' walls are thin or torn; look at the "
+                "mesh, or try a lower resolution"
             )
         if off > DOUBT:
             warn(
