@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -22,6 +23,7 @@ from .simplify import simplify
 from .surface import (
     Floats,
     Ints,
+    area,
     covered,
     distinct,
     enclosed,
@@ -30,6 +32,7 @@ from .surface import (
     outer_shells,
     pull_to_centres,
     taubin,
+    thickness,
 )
 from .texture import bake, colors_at, even_colors, grid_atlas, longest_edge_last
 from .volume import BAND, SIGMA, Fusion, Volume, drop_floaters, fill_cavities, seal, smooth
@@ -45,9 +48,14 @@ WITHIN = 3.0  # cells from the surface
 AROUND = 4.0  # or as many deviations of the haze, if these are more
 LEAKY = 0.002  # of a view's pixels, through which light may leak, of a skin
 COLLAPSED = 0.3  # of the solid's volume, which the surface must enclose
-HIDDEN = 0.03  # of the border out of sight: more is what light that leaked has left of the inside
+HIDDEN = 0.01  # of the border out of sight: more is what light that leaked has left of the inside
 SAME = 0.15  # of the volume, by which two readings may differ where light leaks
+STAYS = 0.8  # of the light that leaks, in a more solid reading: the object is open there, not its skin
+UNSURE = 0.4  # of the deviation of the centres: so far off may a deep skin's surface be
+DOUBT = 0.05  # of the volume
+HANDLES = 20  # more of them are slits in a wall that is too thin, more likely than the object's own
 LOOSE = 0.62  # Haze.spread of a haze, at least
+THICK = 0.55  # thickness() of a haze, at least: 0.63 to 0.81 of the tiny model's objects, to 0.48 of very noisy skins
 REACH = 2.0  # cells that a vertex is pulled at most, twice
 HELD_BACK = 9.0  # a deep haze's vertices are pulled so many times less: its outlines then fit the true ones best
 
@@ -132,49 +140,93 @@ def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats,
     """The surface of the first reading that passes the check; each reading is more solid than the one before.
 
     A reading passes if what is seen of the Gaussians lies at its surface, and if either little light leaks or the next
-    reading encloses as much. A solid that leaks is a sieve: it grows where less light gets through.
+    reading encloses as much, with as many handles, or leaks as much. A solid that leaks is a sieve: it grows where less
+    light gets through; what leaks as before is open.
     """
     deep = haze.depth / grid.cell  # cells
     in_sight = seen(solidify(cloud, haze.more_solid(1, grid.cell)), grid, grid.cell)
     # the deeper the haze, the wider the volume is smoothed, and the larger the holes that this closes
-    leaky, faults, earlier = LEAKY * max(1.0, deep) ** 3, [], 0.0
-    for reading in range(READINGS):
-        volume, leaks, unseen = _volume(cloud, grid, haze.more_solid(reading, grid.cell), leaky, steps)
-        previous, earlier = earlier, 0.0
+    leaky, faults = LEAKY * max(1.0, deep) ** 3, []
+    earlier: _Reading | None = None  # the reading before, if light leaks there
+    doubtful: _Reading | None = None  # the last one that encloses as much as that before it, with other handles
+    noise = 0.0
+    for number in range(READINGS):
+        volume, leaks, unseen = _volume(cloud, grid, haze.more_solid(number, grid.cell), leaky, steps)
+        previous, earlier = earlier, None
         if volume is None:
             faults.append("they hide less than half of what is behind them")
             continue
-        vertices, faces = _surface(volume, cloud, grid, haze, steps)
+        vertices, faces, noisy = _surface(volume, cloud, grid, haze, steps)
         size, solid = enclosed(vertices, faces), float((volume < 0).sum()) * grid.cell**3
         near = covered(vertices, cloud.means, max(WITHIN * grid.cell, AROUND * haze.depth))
         held, bulk = (_share(near, cloud.opacities * counted) for counted in (in_sight, np.ones(len(cloud))))
         if size < COLLAPSED * solid:
             faults.append(f"the surface collapsed to {max(size, 0) / solid:.0%} of the solid's volume")
-        elif held < HELD or bulk < BULK:
+            continue
+        if held < HELD or bulk < BULK:
             faults.append(f"the surface holds {100 * held:.0f} % of what is seen of them, {100 * bulk:.0f} % of all")
-        elif max(leaks / leaky, unseen / HIDDEN) > 1 and abs(size - previous) > SAME * size:
-            faults.append(
-                f"light leaks through {100 * leaks:.1f} % of the pixels; {100 * unseen:.0f} % of the inside's border "
-                "is out of sight"
-            )
-            earlier = size
-        else:
-            if leaks > 2 * leaky:
-                warn(
-                    f"light leaks through {100 * leaks:.1f} % of the pixels: look at the mesh, it may have holes or "
-                    "handles that the object has not"
-                )
-            if unseen > HIDDEN:
-                warn(
-                    f"{100 * unseen:.0f} % of the inside's border cannot be seen from outside: the Gaussians are too "
-                    "sparse or faint to be sure of, or hollow behind a small opening: look at the mesh"
-                )
-            return vertices, faces
+            continue
+        earlier = _Reading(vertices, faces, size, len(vertices) - len(faces) // 2, leaks, unseen)
+        noise = haze.depth if noisy else 0.0
+        if leaks <= leaky and unseen <= HIDDEN:
+            return earlier.told(2 * leaky, noise)
+        faults.append(
+            f"light leaks through {100 * leaks:.1f} % of the pixels; {100 * unseen:.0f} % of the inside's border "
+            "is out of sight"
+        )
+        if previous is None:
+            continue
+        handles = earlier.euler == previous.euler
+        if handles and max(earlier.unseen, previous.unseen) <= HIDDEN and leaks >= STAYS * previous.leaks:
+            return previous.told(2 * leaky, noise)
+        if abs(size - previous.size) <= SAME * size:
+            if handles:
+                return earlier.told(2 * leaky, noise)
+            doubtful = earlier
+    if doubtful is not None:
+        return doubtful.told(0, noise)
     raise InputError(
         "to_mesh needs Gaussians that enclose a volume, hide what is behind them and lie near the surface that they "
         f"show; got: {'; '.join(dict.fromkeys(faults))}. Try another resolution, remove stray Gaussians first "
         "(image3d_nb.meshing.clean), or raise the opacities"
     )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A surface, and what speaks against it."""
+
+    vertices: Floats
+    faces: Ints
+    size: float  # the volume inside
+    euler: int  # 2 for each shell, 2 less for each handle
+    leaks: float
+    unseen: float
+
+    def told(self, leaky: float, noise: float) -> tuple[Floats, Ints]:
+        """The surface, after a warning where more of the pixels leak light, or where a skin's place is not sure."""
+        off = UNSURE * noise * area(self.vertices, self.faces) / self.size
+        if self.leaks > leaky:
+            warn(
+                f"light leaks through {100 * self.leaks:.1f} % of the pixels: look at the mesh, it may have holes or "
+                "handles that the object has not"
+            )
+        if self.unseen > HIDDEN:
+            warn(
+                f"{100 * self.unseen:.0f} % of the inside's border cannot be seen from outside: the Gaussians are too "
+                "sparse or faint to be sure of, or hollow behind a small opening: look at the mesh"
+            )
+        if self.euler < -2 * HANDLES:
+            warn(
+                f"the surface has about {-self.euler // 2} handles: the Gaussians' walls are thin or torn; look at the "
+                "mesh, or try a lower resolution"
+            )
+        if off > DOUBT:
+            warn(
+                f"the Gaussians' centres lie {noise:.2g} units before or behind their surface: the volume may be "
+                f"{100 * off:.0f} % off; more Gaussians, or less noise, would help"
+            )
+        return self.vertices, self.faces
 
 
 def _share(chosen: NDArray[np.bool_], weights: Floats) -> float:
@@ -212,8 +264,8 @@ def _volume(cloud: Cloud, grid: Grid, haze: Haze, leaky: float, steps: _Steps) -
     return volume, fusion.leaks, unseen
 
 
-def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats, Ints]:
-    """Marching cubes, pulling and smoothing."""
+def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats, Ints, bool]:
+    """Marching cubes, pulling and smoothing; and whether the Gaussians are a skin with much noise along its normal."""
     steps.report("surface", 0, 3)
     for _ in range(5):
         vertices, faces = marching_cubes(volume, grid)
@@ -223,12 +275,14 @@ def _surface(volume: Volume, cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps
     vertices, faces = outer_shells(vertices, faces)
     steps.report("surface", 1, 3)
     # of a deep haze, what can be seen lies well before the centres, and rightly so; of a noisy skin, it does not
-    held_back = HELD_BACK if haze.depth > grid.cell and haze.spread > LOOSE else 1.0
-    vertices = pull_to_centres(vertices, faces, cloud, REACH * grid.cell / held_back)
+    noisy = haze.depth > grid.cell and thickness(vertices, faces, cloud) <= THICK
+    held_back = haze.depth > grid.cell and haze.spread > LOOSE and not noisy
+    reach = REACH * grid.cell / HELD_BACK if held_back else REACH * max(grid.cell, haze.depth)
+    vertices = pull_to_centres(vertices, faces, cloud, reach)
     steps.report("surface", 2, 3)
     vertices = taubin(vertices, faces)
     steps.report("surface", 3, 3)
-    return vertices, faces
+    return vertices, faces, noisy
 
 
 def _painted(places: Floats, faces: Ints, cloud: Cloud, texture: str, texture_size: int | None) -> Mesh:

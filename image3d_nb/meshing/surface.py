@@ -74,34 +74,59 @@ def outer_shells(vertices: Floats, faces: Ints, smallest: float = 0.01) -> tuple
 
 
 def pull_to_centres(vertices: Floats, faces: Ints, cloud: Cloud, reach: float, rounds: int = 2) -> Floats:
-    """Move each vertex along its normal to the mean height of the Gaussians' centres around it.
+    """Move each vertex along its normal by the mean height of the Gaussians' centres around it above the surface.
 
     A Gaussian becomes visible up to a standard deviation before its centre, and the front ones of a noisy layer hide
     the others, so the surface of the depth views lies too far out. The mean of the centres does not. Each centre is
-    weighted by its opacity and by its distance from the vertex's normal.
+    weighted by its opacity and by its distance from the vertex's normal. Its height is that above the surface where it
+    is, not above the vertex's plane: a bent surface keeps its size.
+
+    Args:
+        vertices: [V, 3], as dense as marching cubes makes them.
+        faces: [F, 3].
+        cloud: N Gaussians.
+        reach: no vertex moves further in a round, world units.
+        rounds: number of moves; the Gaussians around a vertex are those before the first.
+
+    Returns:
+        vertices [V, 3], moved.
+    """
+    from scipy.spatial import cKDTree
+
+    _, index = cloud.tree.query(vertices, min(NEAREST, len(cloud)))  # [V, k]
+    _, under = cKDTree(vertices).query(cloud.means)  # [N], the vertex below each centre
+    normals = vertex_normals(vertices, faces)
+    offsets = cloud.means[index] - vertices[:, None]  # [V, k, 3]
+    across = np.einsum("vkc,vkc->vk", offsets, offsets) - np.einsum("vkc,vc->vk", offsets, normals) ** 2  # squared
+    width = np.maximum(across.mean(1, keepdims=True), (0.25 * reach) ** 2)
+    weights = cloud.opacities[index] * np.exp(-across / width)
+    total = np.maximum(weights.sum(1), 1e-12)
+    for done in range(rounds):
+        normals = vertex_normals(vertices, faces) if done else normals
+        heights = np.einsum("nc,nc->n", cloud.means - vertices[under], normals[under])
+        height = (weights * heights[index]).sum(1) / total
+        vertices = vertices + np.clip(height, -reach, reach)[:, None] * normals
+    return vertices
+
+
+def thickness(vertices: Floats, faces: Ints, cloud: Cloud) -> float:
+    """How thick Gaussians are along the surface's normal, over their mean width: 0 of flat discs in it, 1 of balls.
 
     Args:
         vertices: [V, 3].
         faces: [F, 3].
         cloud: N Gaussians.
-        reach: no vertex moves further in a round, world units.
-        rounds: number of moves; the Gaussians are those nearest to the vertex before the first.
 
     Returns:
-        vertices [V, 3], moved.
+        The median over 2,000 vertices, of the Gaussians nearest to each, weighted by their opaque area.
     """
-    _, index = cloud.tree.query(vertices, min(NEAREST, len(cloud)))  # [V, k]
-    centres, opacities = cloud.means[index], cloud.opacities[index]  # [V, k, 3], [V, k]
-    for _ in range(rounds):
-        normals = vertex_normals(vertices, faces)
-        offsets = centres - vertices[:, None]  # [V, k, 3]
-        heights = np.einsum("vkc,vc->vk", offsets, normals)
-        across = np.einsum("vkc,vkc->vk", offsets, offsets) - heights**2  # squared
-        width = np.maximum(across.mean(1, keepdims=True), (0.25 * reach) ** 2)
-        weights = opacities * np.exp(-across / width)
-        height = (weights * heights).sum(1) / np.maximum(weights.sum(1), 1e-12)
-        vertices = vertices + np.clip(height, -reach, reach)[:, None] * normals
-    return vertices
+    chosen = np.linspace(0, len(vertices) - 1, min(2_000, len(vertices))).astype(int)
+    _, index = cloud.tree.query(vertices[chosen], min(NEAREST, len(cloud)))  # [n, k]
+    normals, covariances = vertex_normals(vertices, faces)[chosen], cloud.covariances[index]
+    along = np.einsum("ni,nkij,nj->nk", normals, covariances, normals)  # squared
+    widths = np.trace(covariances, axis1=2, axis2=3) / 3
+    areas = cloud.opacities[index] * widths
+    return float(np.sqrt(np.median((areas * along).sum(1) / np.maximum((areas * widths).sum(1), 1e-30))))
 
 
 def taubin(vertices: Floats, faces: Ints, rounds: int = 10, shrink: float = 0.5, grow: float = -0.53) -> Floats:
@@ -152,6 +177,12 @@ def enclosed(vertices: Floats, faces: Ints) -> float:
     """The volume inside closed faces [F, 3] that face outwards, world units cubed."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))  # [F, 3] each
     return float(np.einsum("fk,fk->", a, np.cross(b, c))) / 6
+
+
+def area(vertices: Floats, faces: Ints) -> float:
+    """The area of faces [F, 3], world units squared."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))  # [F, 3] each
+    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()) / 2
 
 
 def distinct(vertices: Floats, faces: Ints) -> NDArray[np.float32]:
