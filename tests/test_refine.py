@@ -10,6 +10,7 @@ from torch import Tensor
 from image3d_nb import Gaussians, generator, load_image, orbit_cameras, render, sample
 from image3d_nb.errors import Cancelled, InputError
 from image3d_nb.pipelines.lgm import LGMFullPipeline
+from image3d_nb.rendering.discs import object_pixels, reaching_out, surface_depth
 from image3d_nb.rendering.refine import refine
 
 SIZE = 96
@@ -69,6 +70,34 @@ def test_stripes_are_seen_from_aside_and_not_from_behind() -> None:
     assert float((middle[:, 0] - middle[:, 2]).std()) > 0.4
     was = render(before, orbit_cameras(azimuth=180.0, size=SIZE))[0]
     assert float((behind - was)[30:66, 30:66].abs().max()) < 0.02
+
+
+def test_gaussians_at_the_outline_fade_only_where_they_are_mostly_outside() -> None:
+    before, image = ball(), striped()
+    inside = object_pixels(image, None, surface_depth(before, FRONT)[1])
+    out = reaching_out(before, FRONT, inside)
+    assert 0 == float(out.min()) < float(out.max()) <= 1
+    after = refine(before, image.numpy())
+    rank = {tuple(mean): n for n, mean in enumerate(after.means.tolist())}
+    index = [rank.get(tuple(mean), -1) for mean in before.means.tolist()]
+    left = torch.tensor([0.0 if n < 0 else float(after.opacities[n]) for n in index])
+    fallen = torch.logit(before.opacities) - torch.logit(left)
+    assert int(((out > 0) & (out < 0.1)).sum()) > 20
+    assert float(fallen[(out > 0) & (out < 0.1)].max()) < 1.001
+    assert float(fallen[out > 0.3].max()) > 2
+
+
+def test_the_share_of_a_box_outside() -> None:
+    inside = np.zeros((SIZE, SIZE), bool)
+    inside[24:72, 24:72] = True
+    corner = 24 / SIZE * 1.5 / float(FRONT.Ks[0, 0, 0]) * SIZE  # world units from the middle to the square's side
+    means = torch.tensor([[0.0, 0.0, 0.0], [corner, 0.0, 0.0], [corner, corner, 0.0], [0.0, 0.0, 3.0]])
+    n = len(means)
+    four = Gaussians(
+        means, torch.tensor([[1.0, 0, 0, 0]]).repeat(n, 1), torch.full((n, 3), 0.04), torch.full((n,), 0.6),
+        torch.zeros(n, 1, 3),
+    )  # fmt: skip
+    np.testing.assert_allclose(reaching_out(four, FRONT, inside), [0, 0.5, 0.75, 0], atol=0.06)
 
 
 def test_thin_gaussians_get_the_blur_of_their_training_and_others_stay() -> None:

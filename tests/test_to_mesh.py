@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ from image3d_nb.meshing import (
     visible,
 )
 from image3d_nb.meshing.depth import mend, seen
-from image3d_nb.meshing.surface import covered
+from image3d_nb.meshing.surface import area, covered, thickness
 from image3d_nb.meshing.volume import seal
 from image3d_nb.metrics import f_score, sample_surface
 
@@ -110,6 +112,17 @@ def test_a_sieve_is_read_again_until_its_handles_are_gone() -> None:
     assert report.volume == pytest.approx(shape.volume, rel=0.02)
 
 
+def test_flat_gaussians_in_a_surface_are_thin_and_balls_are_not() -> None:
+    shape = ball(0.4)
+    mesh = i3d.to_mesh(skin(shape, 3_000), 32, "vertex")
+    vertices, faces = mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64)
+    flat = find_object(visible(skin(shape, 3_000)), 32)[0]
+    balls = replace(flat, covariances=np.eye(3) * np.full((len(flat), 1, 1), 1e-4))
+    assert thickness(vertices, faces, balls) == pytest.approx(1)
+    assert thickness(vertices, faces, flat) < 0.4
+    assert area(vertices, faces) == pytest.approx(4 * np.pi * 0.4**2, rel=0.03)
+
+
 def test_an_open_place_is_no_leak(tiny_pipe: i3d.LGMFullPipeline) -> None:
     """As much light passes the car in each more solid reading: not through its skin. It was refused."""
     made = tiny_pipe(i3d.load_image(i3d.sample("car")), generator=i3d.generator(0)).gaussians
@@ -181,7 +194,8 @@ def test_a_collapsed_surface_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     splats = skin(ball(0.4), 2_000)
     whole = i3d.mesh_report(i3d.to_mesh(splats, 24, "vertex")).volume
     assert abs(whole / ball(0.4).volume - 1) < 0.1
-    monkeypatch.setattr("image3d_nb.meshing.splats_to_mesh.enclosed", lambda *_: 0.01 * whole)
+    shrink = "image3d_nb.meshing.splats_to_mesh.pull_to_centres"
+    monkeypatch.setattr(shrink, lambda vertices, *_: 0.5 * vertices + 0.5 * vertices.mean(0))
     with pytest.raises(InputError, match="collapsed"):
         i3d.to_mesh(splats, 24, "vertex")
 

@@ -50,9 +50,9 @@ LEAKY = 0.002  # of a view's pixels, through which light may leak, of a skin
 COLLAPSED = 0.3  # of the solid's volume, which the surface must enclose
 HIDDEN = 0.01  # of the border out of sight: more is what light that leaked has left of the inside
 SAME = 0.15  # of the volume, by which two readings may differ where light leaks
-STAYS = 0.8  # of the light that leaks, in a more solid reading: the object is open there, not its skin
-UNSURE = 0.4  # of the deviation of the centres: so far off may a deep skin's surface be
-DOUBT = 0.05  # of the volume
+STAYS = 0.8  # of the light that leaks: as much or more leaks through an open place in a more solid reading, too
+UNSURE = 0.4  # of the centres' deviation, by which a noisy skin's surface may be misplaced
+DOUBT = 0.05  # of the volume: a larger possible error gets a warning
 HANDLES = 20  # more of them are slits in a wall that is too thin, more likely than the object's own
 LOOSE = 0.62  # Haze.spread of a haze, at least
 THICK = 0.55  # thickness() of a haze, at least: 0.63 to 0.81 of the tiny model's objects, to 0.48 of very noisy skins
@@ -103,10 +103,14 @@ def to_mesh(
         A Mesh of float32 vertices with normals, and uvs and texture (or vertex_colors), in the Gaussians' world.
 
     Raises:
-        InputError: the Gaussians enclose nothing (too few, all transparent, all in a plane, a skin with holes through
-            which light leaks even in the most solid reading), hold NaN or numbers out of
-            range, or lie so far from the origin that float32 cannot tell cells apart; or an argument is out of range.
+        InputError: the Gaussians enclose nothing (too few, all transparent, all in a plane, a skin with holes that
+            encloses another volume each time it is read as more solid), hold NaN or numbers out of range, or lie so
+            far from the origin that float32 cannot tell cells apart; or an argument is out of range.
         Cancelled: ``cancelled`` said so.
+
+    Warns:
+        UserWarning: light leaks through the surface; much of its inside is out of sight; it has more than 20 handles;
+            readings differ; or the Gaussians' noise leaves the volume in doubt.
 
     Source:
         Curless and Levoy 1996 (volume); Lewiner et al. 2003 (marching cubes); Taubin 1995 (smoothing).
@@ -139,9 +143,10 @@ def to_mesh(
 def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats, Ints]:
     """The surface of the first reading that passes the check; each reading is more solid than the one before.
 
-    A reading passes if what is seen of the Gaussians lies at its surface, and if either little light leaks or the next
-    reading encloses as much, with as many handles, or leaks as much. A solid that leaks is a sieve: it grows where less
-    light gets through; what leaks as before is open.
+    A reading passes if what is seen of the Gaussians lies at its surface and little light leaks. One that leaks may be
+    a sieve, which grows where less light gets through, or an open object. If the next reading encloses as much, with as
+    many handles, that one passes. If it leaks as much, with as many handles, the object is open, and the earlier one
+    passes. If only the volumes agree, the last such reading is returned in the end, with a warning.
     """
     deep = haze.depth / grid.cell  # cells
     in_sight = seen(solidify(cloud, haze.more_solid(1, grid.cell)), grid, grid.cell)
@@ -149,7 +154,6 @@ def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats,
     leaky, faults = LEAKY * max(1.0, deep) ** 3, []
     earlier: _Reading | None = None  # the reading before, if light leaks there
     doubtful: _Reading | None = None  # the last one that encloses as much as that before it, with other handles
-    noise = 0.0
     for number in range(READINGS):
         volume, leaks, unseen = _volume(cloud, grid, haze.more_solid(number, grid.cell), leaky, steps)
         previous, earlier = earlier, None
@@ -166,25 +170,26 @@ def _shell(cloud: Cloud, grid: Grid, haze: Haze, steps: _Steps) -> tuple[Floats,
         if held < HELD or bulk < BULK:
             faults.append(f"the surface holds {100 * held:.0f} % of what is seen of them, {100 * bulk:.0f} % of all")
             continue
-        earlier = _Reading(vertices, faces, size, len(vertices) - len(faces) // 2, leaks, unseen)
-        noise = haze.depth if noisy else 0.0
+        euler = len(vertices) - len(faces) // 2
+        earlier = _Reading(vertices, faces, size, euler, leaks, unseen, haze.depth if noisy else 0.0)
         if leaks <= leaky and unseen <= HIDDEN:
-            return earlier.told(2 * leaky, noise)
+            return earlier.with_warnings(2 * leaky)
         faults.append(
             f"light leaks through {100 * leaks:.1f} % of the pixels; {100 * unseen:.0f} % of the inside's border "
             "is out of sight"
         )
         if previous is None:
             continue
-        handles = earlier.euler == previous.euler
-        if handles and max(earlier.unseen, previous.unseen) <= HIDDEN and leaks >= STAYS * previous.leaks:
-            return previous.told(2 * leaky, noise)
+        alike = earlier.euler == previous.euler
+        if alike and max(earlier.unseen, previous.unseen) <= HIDDEN and leaks >= STAYS * previous.leaks:
+            return previous.with_warnings(leaky)
         if abs(size - previous.size) <= SAME * size:
-            if handles:
-                return earlier.told(2 * leaky, noise)
+            if alike:
+                return earlier.with_warnings(2 * leaky)
             doubtful = earlier
     if doubtful is not None:
-        return doubtful.told(0, noise)
+        warn("the Gaussians, read as more solid, have other handles or another volume: look at the mesh")
+        return doubtful.with_warnings(2 * leaky)
     raise InputError(
         "to_mesh needs Gaussians that enclose a volume, hide what is behind them and lie near the surface that they "
         f"show; got: {'; '.join(dict.fromkeys(faults))}. Try another resolution, remove stray Gaussians first "
@@ -200,12 +205,13 @@ class _Reading:
     faces: Ints
     size: float  # the volume inside
     euler: int  # 2 for each shell, 2 less for each handle
-    leaks: float
-    unseen: float
+    leaks: float  # the share of the pixels through which light leaks
+    unseen: float  # the share of the inside's border that is out of sight
+    noise: float  # the deviation of the centres from the surface; 0 where the surface's place is sure
 
-    def told(self, leaky: float, noise: float) -> tuple[Floats, Ints]:
-        """The surface, after a warning where more of the pixels leak light, or where a skin's place is not sure."""
-        off = UNSURE * noise * area(self.vertices, self.faces) / self.size
+    def with_warnings(self, leaky: float) -> tuple[Floats, Ints]:
+        """The surface, after warnings: more than ``leaky`` of the pixels leak light, and what else is in doubt."""
+        off = UNSURE * self.noise * area(self.vertices, self.faces) / self.size
         if self.leaks > leaky:
             warn(
                 f"light leaks through {100 * self.leaks:.1f} % of the pixels: look at the mesh, it may have holes or "
@@ -216,14 +222,15 @@ class _Reading:
                 f"{100 * self.unseen:.0f} % of the inside's border cannot be seen from outside: the Gaussians are too "
                 "sparse or faint to be sure of, or hollow behind a small opening: look at the mesh"
             )
-        if self.euler < -2 * HANDLES:
+        handles = 1 - self.euler // 2
+        if handles > HANDLES:
             warn(
-                f"the surface has about {-self.euler // 2} handles: the Gaussians' walls are thin or torn; look at the "
+                f"the surface has at least {handles} handles: the Gaussians' walls are thin or torn; look at the "
                 "mesh, or try a lower resolution"
             )
         if off > DOUBT:
             warn(
-                f"the Gaussians' centres lie {noise:.2g} units before or behind their surface: the volume may be "
+                f"the Gaussians' centres lie {self.noise:.2g} units before or behind their surface: the volume may be "
                 f"{100 * off:.0f} % off; more Gaussians, or less noise, would help"
             )
         return self.vertices, self.faces

@@ -86,14 +86,14 @@ def pull_to_centres(vertices: Floats, faces: Ints, cloud: Cloud, reach: float, r
         faces: [F, 3].
         cloud: N Gaussians.
         reach: no vertex moves further in a round, world units.
-        rounds: number of moves; the Gaussians around a vertex are those before the first.
+        rounds: number of moves; each vertex keeps the neighbours that it has before the first.
 
     Returns:
         vertices [V, 3], moved.
     """
     from scipy.spatial import cKDTree
 
-    _, index = cloud.tree.query(vertices, min(NEAREST, len(cloud)))  # [V, k]
+    index = cloud.tree.query(vertices, min(NEAREST, len(cloud)))[1].reshape(len(vertices), -1)  # [V, k]
     _, under = cKDTree(vertices).query(cloud.means)  # [N], the vertex below each centre
     normals = vertex_normals(vertices, faces)
     offsets = cloud.means[index] - vertices[:, None]  # [V, k, 3]
@@ -121,12 +121,12 @@ def thickness(vertices: Floats, faces: Ints, cloud: Cloud) -> float:
         The median over 2,000 vertices, of the Gaussians nearest to each, weighted by their opaque area.
     """
     chosen = np.linspace(0, len(vertices) - 1, min(2_000, len(vertices))).astype(int)
-    _, index = cloud.tree.query(vertices[chosen], min(NEAREST, len(cloud)))  # [n, k]
+    index = cloud.tree.query(vertices[chosen], min(NEAREST, len(cloud)))[1].reshape(len(chosen), -1)  # [n, k]
     normals, covariances = vertex_normals(vertices, faces)[chosen], cloud.covariances[index]
     along = np.einsum("ni,nkij,nj->nk", normals, covariances, normals)  # squared
     widths = np.trace(covariances, axis1=2, axis2=3) / 3
     areas = cloud.opacities[index] * widths
-    return float(np.sqrt(np.median((areas * along).sum(1) / np.maximum((areas * widths).sum(1), 1e-30))))
+    return float(np.sqrt(np.median((areas * along).sum(1) / np.maximum((areas * widths).sum(1), np.finfo(float).tiny))))
 
 
 def taubin(vertices: Floats, faces: Ints, rounds: int = 10, shrink: float = 0.5, grow: float = -0.53) -> Floats:

@@ -236,7 +236,10 @@ def _unmixed(image: Floats, inside: Mask) -> tuple[Floats, Floats]:
 
 
 def reaching_out(gaussians: Gaussians, camera: Cameras, inside: Mask) -> Tensor:
-    """[N], how much of a box of two standard deviations around the projection lies outside the object, 0 to 1."""
+    """[N], the share of a box of two standard deviations around the projection that lies outside the object.
+
+    Of the box's part within the image; 0 where there is none.
+    """
     height, width = inside.shape
     means2d, conics, _, valid = numba_projection.project(
         gaussians.means, gaussians.quats, gaussians.scales, camera.viewmats, camera.Ks, width, height

@@ -9,6 +9,7 @@ A network gives Gaussians that are blurred from every side, though one side is k
 3. Remove the Gaussians in front of the discs. Those behind keep their places and colours.
 4. Fit the discs' colours, and the opacities of the discs and of the Gaussians at the outline, through the renderer,
    until the front's render equals the image. Positions and shapes are fixed, so the projection is computed once.
+   Gaussians at the outline that lie mostly inside it fade little, since other sides show them.
 
 Everything runs on the CPU in float32, whatever the device, so equal inputs give equal results.
 """
@@ -44,7 +45,7 @@ _RATES = (0.05, 0.25)
 _BETAS = (0.8, 0.95)
 _BLUR = 0.6  # the blur, as a part of what nine in ten Gaussians are longer than: about a pixel of the training's images
 _FADE = 1.0  # the most that the logit of a Gaussian at the outline falls: from other sides it is still needed
-_OUTSIDE = 0.1  # of those of which more lies outside, the logits are free
+_OUTSIDE = 0.1  # the share of a Gaussian's box outside the object, from which its opacity may fall freely
 _SHIFT = 0.15  # the most that a disc's colour moves: else those at the outline turn black, against the white behind
 
 
@@ -167,7 +168,7 @@ def _fit(
 
     Args:
         merged: the Gaussians at the outline, then the discs.
-        fade: [count], the most that the logit of the opacity of each Gaussian at the outline falls.
+        fade: [C], the most that the opacity's logit falls of each of the C Gaussians at the outline; inf: no limit.
         rest: the Gaussians behind the discs; they do not change.
         camera: of the image.
         target: the image, [H, W, 3], on white.
