@@ -291,6 +291,6 @@ def plot(logs: list[Path], picture: Path) -> None:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     with atomic_path(picture) as path:
         figure.savefig(path, dpi=110, bbox_inches="tight")
