@@ -54,6 +54,7 @@ def pack(values: NDArray[Any], width: int, log: bool = False) -> dict[str, Any]:
 
 def _splats(rows: bytes) -> dict[str, Any]:
     table = np.frombuffer(rows, np.uint8).reshape(-1, 32)
+    table = table[_neighbours_first(table[:, :12].view("<f4"))]
     means, scales = (np.ascontiguousarray(table[:, start : start + 12]).view("<f4") for start in (0, 12))
     fine = POSITION_ERROR * float(np.quantile(scales.max(1), 0.1))
     enough = float(np.ptp(means, axis=0).max()) / 2**17 <= fine
@@ -61,6 +62,17 @@ def _splats(rows: bytes) -> dict[str, Any]:
         "means": pack(means, 2 if enough else 3), "scales": pack(scales, 1, log=True),
         "colours": pack(table[:, 24:28], 1), "quats": pack(table[:, 28:], 1),
     }  # fmt: skip
+
+
+def _neighbours_first(means: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """An order [n] in which neighbours come after each other (Morton 1966), so that differences are small."""
+    low, span = means.min(0), np.maximum(np.ptp(means, axis=0), 1e-12)
+    cells = ((means - low) / span * 1023).astype(np.int64)  # [n, 3]
+    code = np.zeros(len(means), np.int64)
+    for bit in range(10):
+        for axis in range(3):
+            code |= (cells[:, axis] >> bit & 1) << (3 * bit + axis)
+    return np.argsort(code, kind="stable")
 
 
 def _surface(surface: dict[str, Any]) -> dict[str, Any]:
