@@ -71,12 +71,10 @@ def ssim(image: Tensor, truth: Tensor) -> Tensor:
     _pair(image, truth)
     if min(image.shape[-2:]) < 11:
         raise InputError(f"ssim needs pictures of at least 11 x 11 pixels; got {tuple(image.shape[-2:])}")
-    offsets = torch.arange(11, dtype=torch.float32, device=image.device) - 5
-    line = torch.exp(-offsets.square() / (2 * 1.5**2))
-    window = torch.outer(line, line) / line.sum() ** 2  # [11, 11]
+    rows, columns = (_windows(side).to(image.device) for side in image.shape[-2:])
 
     def blur(x: Tensor) -> Tensor:
-        return F.conv2d(x, window[None, None])
+        return rows @ x @ columns.T
 
     x, y = (t.float().reshape(-1, 1, *t.shape[-2:]) for t in (image, truth))  # [n*3, 1, H, W]
     mean_x, mean_y = blur(x), blur(y)
@@ -86,6 +84,16 @@ def ssim(image: Tensor, truth: Tensor) -> Tensor:
     score = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     score = score / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
     return score.mean((-3, -2, -1)).reshape(image.shape[:-2]).mean(-1)
+
+
+def _windows(side: int) -> Tensor:
+    """[side - 10, side]: the Gaussian window at each of its places. A product with it is faster than a convolution."""
+    offsets = torch.arange(11, dtype=torch.float32) - 5
+    line = torch.exp(-offsets.square() / (2 * 1.5**2))
+    band = torch.zeros(side - 10, side)
+    for i, weight in enumerate(line / line.sum()):
+        band.diagonal(i).fill_(weight)
+    return band
 
 
 def lpips(image: Tensor, truth: Tensor, weights: str | os.PathLike[str]) -> Tensor:

@@ -92,11 +92,11 @@ def test_psnr_of_a_known_error() -> None:
 
 def test_ssim_is_the_well_known_one() -> None:
     random = torch.Generator().manual_seed(0)
-    a = torch.rand(3, 40, 40, generator=random)
-    b = (a + 0.2 * torch.randn(3, 40, 40, generator=random)).clamp(0, 1)
+    a = torch.rand(3, 40, 33, generator=random)
+    b = (a + 0.2 * torch.randn(3, 40, 33, generator=random)).clamp(0, 1)
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     oracle = structural_similarity(a.numpy(), b.numpy(), channel_axis=0, data_range=1, **settings)
-    assert float(metrics.ssim(a, b)) == pytest.approx(oracle, abs=2e-3)
+    assert float(metrics.ssim(a, b)) == pytest.approx(oracle, abs=1e-5)
     assert float(metrics.ssim(a, a)) == pytest.approx(1)
 
 

@@ -19,11 +19,11 @@ from image3d_nb.pipelines import load_pipeline
 from image3d_nb.training.__main__ import main
 from image3d_nb.training.data import SPLITS, ObjectViews, batch_of, on_white
 from image3d_nb.training.evaluate import evaluate
-from image3d_nb.training.lgm import LGM_SETTINGS, train_lgm
+from image3d_nb.training.lgm import LGM_SETTINGS, image_loss, train_lgm
 from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, averaged, plot
 from image3d_nb.training.objects import ASSEMBLY, CHIMERA, FAMILIES, HELD_OUT, make_object
 from image3d_nb.training.pool import Pool, filled
-from image3d_nb.training.views import VIEWS_SETTINGS, tiny_unet, train_views
+from image3d_nb.training.views import VIEWS_SETTINGS, tiny_unet, train_views, views_loss
 
 SHORT = {"samples": 2, "batch_size": 2, "eval_samples": 2, "eval_objects": 2, "warmup_samples": 0}
 
@@ -119,6 +119,35 @@ def toy(folder: Path, samples: int = 40, until: float = 1.0) -> nn.Module:
     return Trainer(
         nn.Linear(1, 1), loss_of, lambda net: {"weight_db": float(net.weight.detach())}, folder, settings
     ).run(until)
+
+
+def test_the_loss_asks_a_good_picture_to_become_better() -> None:
+    truth = torch.rand(1, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    losses = {error: float(views_loss(truth + error, truth)) for error in (0.0, 0.03, 0.1, 0.3)}
+    assert min(losses, key=lambda error: losses[error]) == 0.0
+    # from 20 to 10 dB costs about what from 30 to 20 dB does; a squared error would say ten times as much
+    assert 0.5 < (losses[0.3] - losses[0.1]) / (losses[0.1] - losses[0.03]) < 2
+    # images are judged one by one: a good one and a bad one are better than two middling ones of the same squared error
+    pair, both = truth[0, :2], torch.tensor([0.0004, 0.0796]).sqrt().reshape(2, 1, 1, 1)
+    assert views_loss(pair + both, pair) < views_loss(pair + 0.2, pair)
+
+
+def test_the_loss_prefers_contrast_to_a_blur() -> None:
+    y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    truth = (((x // 4 + y // 4) % 2).float() * 0.6 + 0.2).expand(1, 3, 32, 32)
+    blur = torch.full_like(truth, 0.5)  # 0.3 off everywhere
+    lighter = truth + 0.3 * (1 - 2 * (x > 15).float())  # as far off, one half too light and one too dark
+    assert float((lighter - truth).square().mean()) == pytest.approx(float((blur - truth).square().mean()))
+    assert views_loss(lighter, truth) < views_loss(blur, truth)
+
+
+def test_a_wrong_silhouette_costs() -> None:
+    wanted = torch.zeros(2, 4, 16, 16)
+    wanted[:, 3, 4:12, 4:12] = 1  # a black square
+    rgb, alpha = on_white(wanted), wanted[:, 3]
+    right = image_loss(rgb, alpha, wanted)
+    assert right == pytest.approx(float(views_loss(rgb, rgb)))
+    assert image_loss(rgb, 1 - alpha, wanted) == pytest.approx(float(right) + 0.5)
 
 
 def test_loop_learns_logs_and_plots(tmp_path: Path) -> None:

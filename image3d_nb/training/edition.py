@@ -8,9 +8,9 @@ any kill. With S for the samples of a stage::
                            `-- without assemblies ----|     then: average, choose on "val", export, figures, sheets
 
 LGM takes its generated views from the weights that the run starts with, and as soon as its rate falls from stage one as
-it then stands. Random assemblies help with objects of unseen families and cost known ones a little, which a last fifth
-without them gives back; averages of weights from both often beat both. Blur gains decibels too: a candidate that is
-blurrier than what its stage began with is refused, and if all are, the stage stays as it was.
+it then stands, and again where LGM forks. Random assemblies help with objects of unseen families and cost known ones a
+little, which a last fifth without them gives back; averages of weights from both often beat both. Blur gains decibels
+too: a candidate that is blurrier than what its stage began with is refused, and if all are, the stage stays as it was.
 """
 
 from __future__ import annotations
@@ -243,7 +243,6 @@ def _side_by_side(stages: Mapping[str, Callable[[Path, Plan], None]], folder: Pa
 def _as_child(stage: Callable[[Path, Plan], None], folder: Path, plan: Plan) -> None:
     Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    torch.backends.cuda.matmul.allow_tf32 = True
     stage(folder, plan)
 
 
@@ -256,7 +255,7 @@ def _die_with_parent() -> None:
 
 
 def _bf16_stage(folder: Path, plan: Plan) -> None:
-    atomic_write({folder / BF16: json.dumps(faster_in_bf16(plan.device)).encode()})
+    atomic_write({folder / BF16: json.dumps(faster_in_bf16(plan.device, plan.batch_size)).encode()})
 
 
 def _views_stage(folder: Path, plan: Plan) -> None:
@@ -278,14 +277,19 @@ def _lgm_stage(folder: Path, plan: Plan) -> None:
     train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network, until=HOLD, pool=pool)
     while not (source / CHECKPOINT).is_file():
         time.sleep(1)
-    if (folder / VIEWS_DONE).is_file():
-        views = mean_of(*(averaged(folder / name, tiny_unet()) for name in ("views", "views_plain"))).to(plan.device)
-    else:
-        views = averaged(source, tiny_unet()).to(plan.device)
+    views = _views_so_far(folder).to(plan.device)
     train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network, until=BRANCH, pool=pool)
     _fork(run, plain)
+    views = _views_so_far(folder).to(plan.device)
     train_lgm(run, plan.lgm_settings(), views, 0.0, GENERATED, network, pool=pool)
     train_lgm(plain, plan.lgm_settings(assemblies=0.0), views, 0.0, GENERATED, network, pool=pool)
+
+
+def _views_so_far(folder: Path) -> nn.Module:
+    """Stage one as it stands: done, or when its rate began to fall."""
+    if (folder / VIEWS_DONE).is_file():
+        return mean_of(*(averaged(folder / name, tiny_unet()) for name in ("views", "views_plain")))
+    return averaged(folder / "views_for_lgm", tiny_unet())
 
 
 def _start(plan: Plan, component: str) -> Any:

@@ -23,7 +23,7 @@ from ..rendering import render_splats
 from .data import INPUT_AZIMUTHS, ObjectViews, on_white
 from .loop import Trainer, TrainSettings
 from .pool import Pool
-from .views import next_batch, predict_views
+from .views import next_batch, predict_views, views_loss
 
 LGM_SETTINGS = TrainSettings(batch_size=8)
 MakeInput = Callable[[Tensor, Tensor, int | None], Tensor]
@@ -171,25 +171,14 @@ def train_lgm(
 
 
 def image_loss(rgb: Tensor, alpha: Tensor, wanted: Tensor) -> Tensor:
-    """How wrong rendered images are: the logarithm of each one's squared error, and a little of other measures.
-
-    The logarithm asks of a good picture to become better still, where the bare squared error looks at bad ones only.
+    """How wrong rendered images are: :func:`~image3d_nb.training.views.views_loss`, and the silhouette's error.
 
     Args:
         rgb: [V, 3, H, W] on white.
         alpha: [V, H, W].
         wanted: [V, 4, H, W] premultiplied RGBA.
-
-    Source:
-        Chen et al. 2021, HINet (arXiv 2105.06086), for PSNR as a loss; Kerbl et al. 2023, 3D Gaussian Splatting,
-        section 5.1, for L1 with SSIM.
     """
-    truth = on_white(wanted)
-    error = rgb - truth
-    floor = 3e-4  # squared error, 35 dB: better than that is good enough
-    logarithm = (error.square().mean((1, 2, 3)) + floor).log().mean()
-    silhouette = (alpha - wanted[:, 3]).square().mean()
-    return 0.02 * logarithm + 0.05 * error.abs().mean() + 0.5 * silhouette + 0.05 * (1 - ssim(rgb, truth).mean())
+    return views_loss(rgb, on_white(wanted)) + 0.5 * (alpha - wanted[:, 3]).square().mean()
 
 
 def _gaussians(net: nn.Module, x: Tensor) -> Tensor:

@@ -78,8 +78,8 @@ class Pool:
                 place = int(rng.integers(self.made[worker])) * self.workers + worker
                 if not plain or self.data.is_plain(self.first + place):
                     chosen.append(place)
-        images = torch.from_numpy(np.stack([self.images[place, :views] for place in chosen]))  # [B, V, H, W, 4]
-        viewmats = torch.from_numpy(np.stack([self.viewmats[place, :views] for place in chosen]))
+        images = torch.from_numpy(np.asarray(self.images)[chosen, :views])  # [B, V, H, W, 4]
+        viewmats = torch.from_numpy(np.asarray(self.viewmats)[chosen, :views])
         return Batch(images.permute(0, 1, 4, 2, 3), viewmats)
 
     @property
