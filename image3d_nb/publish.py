@@ -9,6 +9,7 @@ import base64
 import hashlib
 import html
 import importlib.metadata
+import itertools
 import json
 import os
 import re
@@ -47,7 +48,7 @@ _OBJECT = Template("""<article><h2>$name</h2>
 <iframe src="$folder/$viewer" title="$name, to turn" loading="lazy" sandbox="allow-scripts"></iframe>
 <p><img src="$folder/input.png" alt="$name: the image, as the model saw it">
 <img src="$folder/views.png" alt="$name: the four views"></p>
-<dl><dt>Made by</dt><dd>$model, licence $licence; seed $seed, $steps steps</dd>
+<dl><dt>Made by</dt><dd>$model, licence $licence; seed $seed$steps</dd>
 <dt>Licence of the object</dt><dd>$own</dd>
 <dt>Files</dt><dd>$files</dd></dl></article>""")
 _SPACE = Template('''"""A ZeroGPU Space: one image in, one 3D object out."""
@@ -100,7 +101,7 @@ def publish_page(
 
     Args:
         results: folders that :func:`generate_one` filled, or folders of such folders. Each needs its Gaussians or its
-            page: one of the formats ply, splat, spz, html.
+            page: one of the formats ply, splat, spz, html; or a mesh: glb.
         out: the folder to write; it must not exist, or be empty.
         title: of the page, any text.
         licence: of the images and objects, any text; the models' licences come from the records.
@@ -275,8 +276,9 @@ def _add_object(source: Path, out: Path, taken: set[str], licence: str) -> str:
     """Copy the files of a result; return its part of the page."""
     record = _record(source)
     name = stem = re.sub(r"[^\w-]+", "_", record["input"]["name"]) or "object"  # no name that a URL would have to quote
+    numbers = itertools.count(2)
     while name.casefold() in taken:
-        name = f"{stem}-{len(taken) + 1}"
+        name = f"{stem}-{next(numbers)}"
     taken.add(name.casefold())
     folder = out / name
     folder.mkdir()
@@ -294,7 +296,8 @@ def _add_object(source: Path, out: Path, taken: set[str], licence: str) -> str:
     return _OBJECT.substitute(
         name=html.escape(record["input"]["name"]), folder=name, viewer=f"{name}.html", files=" ".join(links),
         model=html.escape(str(record["model"]["name"])), licence=html.escape(str(record["model"]["licence"])),
-        seed=int(record["seed"]), steps=int(record["steps"]), own=html.escape(licence),
+        seed=int(record["seed"]), steps="" if record["steps"] is None else f", {int(record['steps'])} steps",
+        own=html.escape(licence),
     )  # fmt: skip
 
 

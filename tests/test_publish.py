@@ -11,6 +11,7 @@ import subprocess
 import threading
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,28 @@ def test_two_results_of_one_name_stay_apart_and_paths_of_this_machine_stay_here(
     assert {path.name for path in site.iterdir() if path.is_dir()} == {"mug", "mug-2"}
     assert not [path for path in site.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
     assert "my_model" in (site / "index.html").read_text("utf-8")
+
+
+def test_a_numbered_name_may_be_taken_already(results: Path, tmp_path: Path) -> None:
+    for place, name in (("x/a", "mug"), ("x/b", "mug-3"), ("y/c", "mug"), ("y/d", "mug")):
+        shutil.copytree(results / "mug", tmp_path / place)
+        changed(tmp_path / place, lambda record, name=name: record["input"].update(name=name))
+    site = publish_page([tmp_path / "x", tmp_path / "y"], tmp_path / "site")
+    assert {path.name for path in site.iterdir() if path.is_dir()} == {"mug", "mug-2", "mug-3", "mug-4"}
+
+
+def test_a_model_without_steps_has_none_on_the_page(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "mug", tmp_path / "mug")
+    assert "seed 0, 1 steps<" in (publish_page([tmp_path / "mug"], tmp_path / "a") / "index.html").read_text("utf-8")
+    changed(tmp_path / "mug", lambda record: record.update(steps=None))  # as of TripoSR
+    assert "seed 0<" in (publish_page([tmp_path / "mug"], tmp_path / "b") / "index.html").read_text("utf-8")
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the record of a result."""
+    record = json.loads((folder / "result.json").read_text("utf-8"))
+    change(record)
+    (folder / "result.json").write_text(json.dumps(record))
 
 
 def test_a_changed_file_and_a_foreign_folder_are_refused(results: Path, tmp_path: Path) -> None:
