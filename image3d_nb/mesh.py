@@ -38,6 +38,9 @@ class Mesh:
         texture: [h, w, 3] uint8, sRGB, first row at the top, or None.
         normals: [V, 3] float, unit length, or None: :meth:`vertex_normals` computes them then.
 
+    Raises:
+        InputError: a shape, a type or a number that does not fit the above; colours may be 1e-3 beyond [0, 1].
+
     Example:
         >>> Mesh(np.eye(3), np.array([[0, 1, 2]]))
         Mesh(vertices=3, faces=1, colors=none)
@@ -66,8 +69,12 @@ class Mesh:
                 _require(array, name, columns)
                 if len(array) != len(self.vertices):
                     raise InputError(f"{name} must have a row a vertex ({len(self.vertices)}); got {len(array)}")
-        if self.texture is not None and (self.texture.ndim != 3 or self.texture.shape[2] != 3):
-            raise InputError(f"texture must be [h, w, 3] uint8; got {self.texture.shape}")
+        if self.vertex_colors is not None:
+            _check_colors(self.vertex_colors)
+        if self.texture is not None:
+            dtype, shape = np.asarray(self.texture).dtype, np.shape(self.texture)
+            if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
+                raise InputError(f"texture must be uint8 [h, w, 3]; got {dtype} {shape}")
 
     def __repr__(self) -> str:
         colors = "texture" if self.texture is not None else "none" if self.vertex_colors is None else "vertex"
@@ -400,6 +407,13 @@ def _require(array: Floats | NDArray[np.integer], name: str, columns: int) -> No
         raise InputError(f"{name} must be a numpy array [n, {columns}]; got {got}")
     if not np.isfinite(array).all():
         raise InputError(f"{name} must be finite; got NaN or infinity")
+
+
+def _check_colors(colors: Floats) -> None:
+    """Raise InputError unless colours are floats in [0, 1]; a rounding error of 1e-3 beyond is let through."""
+    low, high = (colors.min(), colors.max()) if colors.size else (0, 0)
+    if not np.issubdtype(colors.dtype, np.floating) or low < -1e-3 or high > 1 + 1e-3:
+        raise InputError(f"vertex_colors must be float, in [0, 1]; got {colors.dtype}, {low:.4g} to {high:.4g}")
 
 
 def unit(vectors: Floats) -> NDArray[Any]:

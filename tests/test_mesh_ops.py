@@ -56,7 +56,11 @@ def test_normals_of_a_cube_point_outwards() -> None:
         ({"vertices": CUBE.vertices[:, :2]}, "vertices"),
         ({"vertices": CUBE.vertices * np.nan}, "finite"),
         ({"vertex_colors": np.zeros((3, 3))}, "row a vertex"),
+        ({"vertex_colors": np.full((8, 3), 100)}, "vertex_colors"),
+        ({"vertex_colors": np.full((8, 3), 1.5)}, "vertex_colors"),
+        ({"vertex_colors": np.full((8, 3), -0.5)}, "vertex_colors"),
         ({"texture": np.zeros((4, 4), np.uint8)}, "texture"),
+        ({"texture": np.zeros((4, 4, 3))}, "texture"),
     ],
 )
 def test_bad_mesh(fields: dict[str, np.ndarray], words: str) -> None:

@@ -96,7 +96,7 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     """The .obj, its .mtl, and a .png where there is a texture. Nine digits: float32 comes back bit by bit.
 
     Raises:
-        InputError: a number beyond float32, a colour outside of [0, 1], a texture that is not uint8.
+        InputError: a number beyond float32, a colour outside of [0, 1], a texture without a pixel.
     """
     stem = PurePath(name).stem
     material = f"newmtl {_MATERIAL}\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\n"

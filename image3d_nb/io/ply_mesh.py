@@ -166,7 +166,7 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     """Little-endian; float32 but for colours, which become bytes; normals always. A texture becomes a .png beside it.
 
     Raises:
-        InputError: a number beyond float32, a colour outside of [0, 1], a texture that is not uint8.
+        InputError: a number beyond float32, a colour outside of [0, 1], a texture without a pixel.
     """
     columns = [("xyz", float32(mesh.vertices, "vertices")), (("nx", "ny", "nz"), unit_normals(mesh))]
     if mesh.uvs is not None:

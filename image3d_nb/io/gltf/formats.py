@@ -56,7 +56,7 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     """A .glb or .gltf of a mesh in metres, by the suffix of the name; see :func:`.mesh.write_mesh`.
 
     Raises:
-        InputError: a number beyond float32, a colour outside [0, 1], a texture that is not uint8.
+        InputError: a number beyond float32, a colour outside [0, 1], a texture without a pixel.
     """
     document, builder, texture = write_mesh(mesh)
     return _files(document, builder, texture, name)
