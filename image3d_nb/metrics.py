@@ -37,7 +37,7 @@ def psnr(image: Tensor, truth: Tensor) -> Tensor:
         [...] decibels, higher is better; equal pictures give 100, where float32's resolution ends anyway.
 
     Raises:
-        InputError: the shapes differ.
+        InputError: the shapes differ, or the tensors are not floating point.
 
     Example:
         >>> float(psnr(torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.1)))  # doctest: +ELLIPSIS
@@ -63,7 +63,7 @@ def ssim(image: Tensor, truth: Tensor) -> Tensor:
         [...], 1 for equal pictures; channels and window places are averaged, places beyond the border left out.
 
     Raises:
-        InputError: the shapes differ, or a picture is smaller than the window.
+        InputError: the shapes differ, the tensors are not floating point, or a picture is smaller than the window.
 
     Source:
         Wang et al. 2004, Image Quality Assessment, equation 13; sigma 1.5, K1 = 0.01, K2 = 0.03.
@@ -109,7 +109,8 @@ def lpips(image: Tensor, truth: Tensor, weights: str | os.PathLike[str]) -> Tens
         [...], lower is better; 0 for equal images.
 
     Raises:
-        InputError: the shapes differ, an image is too small, or the file is not such a state dict.
+        InputError: the shapes differ, the tensors are not floating point, an image is too small, or the file is not
+            such a state dict.
 
     Source:
         Zhang et al. 2018, The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (arXiv 1801.03924),
@@ -185,7 +186,11 @@ def silhouette_iou(alpha: Tensor, truth: Tensor) -> Tensor:
 
     Returns:
         [...] in [0, 1]; 1 where both are empty.
+
+    Raises:
+        InputError: the shapes differ, or the tensors are not floating point.
     """
+    _check_pair(alpha, truth, "H, W")
     a, b = alpha > 0.5, truth > 0.5
     union = (a | b).sum((-2, -1))
     return torch.where(union > 0, (a & b).sum((-2, -1)) / union.clamp(min=1), 1.0)
@@ -313,8 +318,14 @@ def _points(values: Points) -> NDArray[np.float64]:
 
 
 def _pair(image: Tensor, truth: Tensor) -> Tensor:
-    if image.shape != truth.shape or image.ndim < 3:
-        raise InputError(
-            f"two pictures of one shape [..., 3, H, W] are needed; got {tuple(image.shape)} and {tuple(truth.shape)}"
-        )
+    _check_pair(image, truth, "3, H, W")
     return image.float() - truth.float()
+
+
+def _check_pair(image: Tensor, truth: Tensor, last: str) -> None:
+    """Raise InputError unless both have one shape, with dimensions such as "3, H, W" at its end, and are floats."""
+    if image.shape != truth.shape or image.ndim < len(last.split()):
+        shapes = f"{tuple(image.shape)} and {tuple(truth.shape)}"
+        raise InputError(f"two images of one shape [..., {last}] are needed; got {shapes}")
+    if not (image.is_floating_point() and truth.is_floating_point()):
+        raise InputError(f"images must be floating point, in [0, 1]; got {image.dtype} and {truth.dtype}")

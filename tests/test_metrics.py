@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +113,13 @@ def test_metrics_refuse_different_shapes() -> None:
         metrics.psnr(torch.zeros(3, 8, 8), torch.zeros(3, 8, 9))
     with pytest.raises(InputError, match="11 x 11"):
         metrics.ssim(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8))
+    with pytest.raises(InputError, match="one shape"):
+        metrics.silhouette_iou(torch.ones(4, 1, 8, 8), torch.ones(4, 8, 8))
+
+
+@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ssim, metrics.pooled_psnr, metrics.silhouette_iou])
+def test_metrics_refuse_bytes(metric: Callable[[torch.Tensor, torch.Tensor], object]) -> None:
+    byte = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    for pair in ((byte, byte), (byte.float(), byte)):
+        with pytest.raises(InputError, match="uint8"):
+            metric(*pair)
