@@ -15,6 +15,7 @@ Shapes: V views, H W pixels.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,8 +75,8 @@ class Cameras:
             raise InputError("c2w must be finite; got NaN or infinity")
         if not 0 < fovy < 180:
             raise InputError(f"fovy must be between 0 and 180 degrees; got {fovy}")
-        if width < 1 or height < 1:
-            raise InputError(f"width and height must be at least 1 pixel; got {width} x {height}")
+        if not (width >= 1 and height >= 1 and width % 1 == height % 1 == 0):
+            raise InputError(f"width and height must be whole numbers, at least 1 pixel; got {width} x {height}")
         return cls(c2w, float(fovy), int(width), int(height))
 
     @property
@@ -152,7 +153,7 @@ def orbit_cameras(
     if radius <= 0 or bool((elevations.abs() > 90).any()):
         raise InputError(f"radius must be > 0 and elevation in [-90, 90]; got radius {radius}, elevation {elevation}")
     up, turn = torch.broadcast_tensors(torch.deg2rad(elevations), torch.deg2rad(azimuths))
-    width, height = (size, size) if isinstance(size, int) else size
+    width, height = (size, size) if isinstance(size, numbers.Real) else size  # Real: also numpy's
     zero = torch.zeros_like(turn)
     # columns of the rotation are the camera's axes: right, up, and back (from the origin to the camera)
     right = torch.stack([turn.cos(), zero, -turn.sin()], -1)  # [V, 3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,11 +82,19 @@ def test_slices_devices_and_repr() -> None:
         ({"radius": 0}, "radius"),
         ({"fovy": 180}, "fovy"),
         ({"size": 0}, "1 pixel"),
+        ({"size": 10.7}, "10.7"),
+        ({"size": (8, math.nan)}, "nan"),
     ],
 )
 def test_bad_orbit(arguments: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         orbit_cameras(**arguments)
+
+
+def test_a_size_may_be_numpys() -> None:
+    cameras = orbit_cameras(size=np.int64(64))
+    assert (cameras.width, cameras.height) == (64, 64)
+    assert type(cameras.width) is int
 
 
 @pytest.mark.parametrize("c2w", [torch.eye(3), torch.full((1, 4, 4), math.nan), torch.zeros(2, 2, 4, 4)])
