@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from image3d_nb.errors import DownloadError, ImageError, InputError
@@ -147,7 +148,9 @@ def test_a_cut_out_that_fills_its_image_is_no_doubt() -> None:
 
 DISK = np.hypot(U, V) < 0.5
 MASKS = {
-    "bool": DISK, "0 and 1": DISK.astype(int), "bytes": np.uint8(255) * DISK, "floats": DISK.astype(np.float32),
+    "bool": DISK, "0 and 1": DISK.astype(int), "0 and 255": 255 * DISK.astype(int),
+    "words": 255 * DISK.astype(np.uint16), "bool tensor": torch.from_numpy(DISK),
+    "tensor": 255 * torch.from_numpy(DISK).long(), "bytes": np.uint8(255) * DISK, "floats": DISK.astype(np.float32),
     "image": Image.fromarray(np.uint8(255) * DISK), "1 bit": Image.fromarray(DISK),
     "alpha": Image.fromarray(np.dstack([np.zeros((SIDE, SIDE, 3), np.uint8), np.uint8(255) * DISK])),
     "half size": Image.fromarray(np.uint8(255) * DISK).resize((SIDE // 2, SIDE // 2)),

@@ -33,9 +33,9 @@ def remove_background(image: Source, method: str = "auto", *, mask: Source | Non
             edge with OpenCV if that is installed. "polynomial": the model alone. "grabcut": the model and OpenCV.
             "rembg": a neural network, U2-Net, for backgrounds that are not plain; it needs the extra ``rembg``, and
             downloads its weights (176 MB) the first time.
-        mask: where the object is, in place of a method: an array [H, W] (bool, or 0 outside and 1 or 255 inside), or
-            another image that :func:`load_image` takes: white inside, or transparent outside. It must have the image's
-            aspect ratio.
+        mask: where the object is, in place of a method: an array or tensor [H, W] (bool, or 0 outside and 1 or 255
+            inside), or another image that :func:`load_image` takes: white inside, or transparent outside. It must have
+            the image's aspect ratio.
 
     Returns:
         Mode RGBA, as large as the image.
@@ -175,8 +175,12 @@ def object_box(cut: Image.Image) -> tuple[int, int, int, int]:
 
 def _load_mask(mask: Source, size: tuple[int, int]) -> Image.Image:
     """A mask in mode L, 255 inside, with the given width and height."""
+    if hasattr(mask, "cpu") and not mask.is_floating_point():  # a tensor
+        mask = mask.cpu().numpy()
     if isinstance(mask, np.ndarray) and (mask.dtype == bool or (mask.dtype.kind in "iu" and mask.max(initial=0) <= 1)):
         mask = np.uint8(255) * (mask > 0).astype(np.uint8)
+    elif isinstance(mask, np.ndarray) and mask.dtype.kind in "iu" and 0 <= mask.min() <= mask.max() <= 255:
+        mask = mask.astype(np.uint8)  # numpy's usual integers have 64 bits
     loaded = load_image(mask)
     width, height = size
     if abs(loaded.width / loaded.height - width / height) > 0.02 * width / height:
