@@ -128,6 +128,19 @@ def test_mesh() -> None:
         render(triangle, orbit_cameras(size=8), backend="numba")
 
 
+@pytest.mark.parametrize(("near", "shape"), [(0.1, "gaussians"), (0.01, "mesh")])
+def test_the_docstring_says_what_is_too_near_to_be_drawn(near: float, shape: str) -> None:
+    assert f"less than {near}" in str(render.__doc__)
+    row = torch.tensor([[0, 0, 0, 1, 0.02, 0.02, 0.02, 1, 0, 0, 0, 1, 1, 1]])
+    triangle = Mesh(np.array([[-1.0, -1, 0], [1, -1, 0], [0, 1, 0]]), np.array([[0, 1, 2]]))
+    thing = Gaussians.from_lgm(row) if shape == "gaussians" else triangle
+    seen = [
+        float(render(thing, orbit_cameras(azimuth=0, radius=away * near, size=8), return_alpha=True)[1].max())
+        for away in (0.9, 1.1)
+    ]
+    assert seen[0] == 0 < seen[1]
+
+
 # --- bad input ---
 
 

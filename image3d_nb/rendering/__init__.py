@@ -159,7 +159,8 @@ def render(
 
     Args:
         obj: Gaussians, on the cameras' device; or a Mesh.
-        cameras: V cameras.
+        cameras: V cameras. What is very near is not drawn: Gaussians whose centre is less than 0.1 world units before
+            the plane of a camera, and what of a mesh is less than 0.01 before it.
         background: in [0, 1]: a number, [3], one colour a view [V, 3], or images [V, H, W, 3].
         backend: for Gaussians: "auto" (on CUDA gsplat or Triton, whichever is installed; numba on a CPU; else layered),
             "numba", "layered", "reference" (slow; memory grows as N x H x W), "gsplat" or "triton". A mesh has one
