@@ -33,9 +33,9 @@ def add(commands: Commands) -> None:
         "convert",
         help="convert files to another format, splats to meshes and back",
         description="Convert files of splats and of meshes: .ply .splat .spz .sog .glb .gltf .obj .stl. A .glb, "
-        ".gltf, .obj or .stl gets a mesh (or splats, with --as splats: .glb only); a .ply, .splat, .spz or .sog gets "
-        "splats (or a mesh, with --as mesh: .ply only). What a format cannot hold is reported. An existing file is not "
-        "replaced; a file that fails does not stop the others.",
+        ".gltf, .obj or .stl gets a mesh (.glb and .gltf also splats, with --as splats); a .ply, .splat, .spz or .sog "
+        "gets splats (.ply also a mesh, with --as mesh). What a format cannot hold is reported. An existing file is "
+        "not replaced; a file that fails does not stop the others.",
         epilog='image3d convert mug.ply mug.glb | image3d convert "*.ply" meshes --to .glb | '
         "image3d convert folder other --to .spz",
     )
