@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from image3d_nb import GenerateSettings, generate_one, list_models, load_image, load_pipeline, sample
 from image3d_nb.errors import InputError, WeightsError
+from image3d_nb.hub import table as models
 from image3d_nb.hub.table import estimated_seconds
 from image3d_nb.hub.weights import KNOWN, is_single_image, resolve
 from image3d_nb.pipelines import checkpoints
@@ -264,6 +265,14 @@ def test_the_table_of_models() -> None:
     assert not is_single_image("tiny")
 
 
+@pytest.mark.parametrize("seconds", [12.0, 345.0])
+def test_a_measured_time_is_not_shown_as_an_estimate(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_SECONDS", {TRIPOSR: seconds})
+    shown = {line.split()[0]: line for line in repr(list_models()).splitlines()}
+    assert f"  {seconds:.0f}  " in shown[TRIPOSR]
+    assert "~" in shown[SPLATTER]
+
+
 @pytest.mark.filterwarnings("ignore:.*sha256")
 def test_objects_of_a_checkpoint(kind: str, file: Path, tmp_path: Path) -> None:
     settings = GenerateSettings(model=str(file), formats=("ply", "glb", "stl"))
@@ -278,7 +287,7 @@ def test_objects_of_a_checkpoint(kind: str, file: Path, tmp_path: Path) -> None:
         record = generate_one(
             sample("mug"), tmp_path / "out", replace(settings, formats=("ply",)), lambda *step: steps.append(step)
         )
-        assert (record["native"], record["steps"]) == ("gaussians", None)
+        assert (record["native"], record["steps"], record["views"]) == ("gaussians", None, "renders")
         assert record["gaussians"] == 32 * 32
         assert {"mug.ply", "input.png", "views.png"} == set(record["files"])
         assert load_image(tmp_path / "out" / "views.png").size[0] > 4 * 200

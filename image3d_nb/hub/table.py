@@ -76,9 +76,10 @@ class ModelTable(Sequence[ModelInfo]):
 def _cells(row: ModelInfo) -> tuple[str, ...]:
     download = "bundled" if not row.download else f"{row.download / 1e9:.2f} GB{' (here)' if row.here else ''}"
     words = f"{row.licence}; not for {row.forbidden}" if row.forbidden else row.licence
+    seconds = f"{row.seconds:.2g}" if row.seconds < 100 else f"{row.seconds:.0f}"
     return (
         row.name, row.takes, row.gives, f"{row.parameters / 1e6:.0f} M", download, f"{row.memory / 1e9:.1f} GB",
-        f"{'' if row.measured else '~'}{row.seconds:.2g}" if row.seconds < 100 else f"~{row.seconds:.0f}", words,
+        f"{'' if row.measured else '~'}{seconds}", words,
     )  # fmt: skip
 
 
