@@ -7,10 +7,11 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from .io import load
 from .mesh import Mesh
 from .meshing import to_mesh
 from .metrics import Spread, chamfer, f_score, lpips, psnr, sample_surface, spread, ssim, view_consistency
-from .record import RECORD, read_record, versions
+from .record import RECORD, Record, read_record, versions
 from .rendering import render
 from .view.sheets import GAP
 
@@ -37,6 +38,7 @@ UNITS = {"psnr": "dB", "ssim": "", "lpips": "", "chamfer": "world units", "f_sco
 TRANSFORMS = "transforms.json"
 
 Scores: TypeAlias = dict[str, float]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,13 @@ class Evaluation:
 
 
 class Files(NamedTuple):
-    """The files of one object: splats, mesh, and the sheet of the four views, where they are."""
+    """The files of one object: splats, mesh, and the sheet of the four views that the model made, where they are."""
 
     splats: Path | None
     mesh: Path | None
     views: Path | None
     convention: str
+    elevation: float = 0.0  # of the four views, degrees
 
     def load(self) -> Gaussians | Mesh:
         """The splats, or the mesh if there are none."""
@@ -128,7 +131,7 @@ def evaluate(
     Against images: renders from their cameras. Against an object: renders of both, on white, from ``views`` cameras
     around them at elevation 15 degrees; against a mesh also surface points, of the made mesh or of ``to_mesh`` of the
     splats.
-    ``view_consistency`` needs no truth but the four views that a result keeps.
+    ``view_consistency`` needs no truth but the four views that a result keeps, if its model made any.
 
     Args:
         made: a folder of results of ``image3d generate`` or ``batch`` (to any depth; their names are those of the
@@ -144,7 +147,8 @@ def evaluate(
         on_step: called as f("objects", done, total).
 
     Raises:
-        InputError: a folder is missing, no names match, or an argument is out of its range.
+        InputError: a folder is missing or has several objects of one name, no names match, or an argument is out of
+            its range.
         FormatError: a file is damaged.
 
     Example:
@@ -156,7 +160,7 @@ def evaluate(
     for what, folder in (("made", made), ("truth", truth)):
         if not Path(folder).is_dir():
             raise InputError(f"{what} must be a folder; {folder} is not")
-    objects, true = dict(results_in(Path(made))), dict(_true(Path(truth)))
+    objects, true = by_name(results_in(Path(made)), made), by_name(_true(Path(truth)), truth)
     names = sorted(set(objects) & set(true))
     if not names:
         some = ", ".join(sorted(objects)[:3]) or "none", ", ".join(sorted(true)[:3]) or "none"
@@ -168,6 +172,17 @@ def evaluate(
             on_step("objects", done, len(names))
     how = {"views": f"{views} of {size} pixels", "points": str(points), "F-score threshold": f"{threshold:g}"}
     return Evaluation(rows, sorted(set(objects) - set(true)), sorted(set(true) - set(objects)), versions() | how)
+
+
+def by_name(pairs: Iterable[tuple[str, T]], where: object) -> dict[str, T]:
+    """The pairs as a dictionary; InputError if a name is there twice, since only the last object would count."""
+    found = list(pairs)
+    counts = Counter(name for name, _ in found)
+    twice = sorted(name for name in counts if counts[name] > 1)
+    if twice:
+        names = ", ".join(twice[:10]) + (" ..." if len(twice) > 10 else "")
+        raise InputError(f"objects must have names of their own; {where} has several of {names}: rename or move them")
+    return dict(found)
 
 
 def results_in(folder: Path) -> Iterator[tuple[str, Files]]:
@@ -183,11 +198,18 @@ def results_in(folder: Path) -> Iterator[tuple[str, Files]]:
         files = [inside / name for name in record.get("files", ())]
         convention = record.get("settings", {}).get("convention", "3dgs")
         splats, mesh = (next((f for f in files if f.suffix in kinds), None) for kinds in (SPLATS, MESHES))
-        views = inside / "views.png" if (inside / "views.png").is_file() else None
-        yield names.get(inside.name, inside.name), Files(splats, mesh, views, convention)
+        views = inside / "views.png" if _has_views(record) and (inside / "views.png").is_file() else None
+        elevation = record.get("settings", {}).get("elevation", 0.0)
+        yield names.get(inside.name, inside.name), Files(splats, mesh, views, convention, elevation)
     for file in sorted(folder.iterdir()) if not results else ():
         if file.suffix.lower() in SPLATS + MESHES:
             yield file.stem, Files(file, file, None, "3dgs")
+
+
+def _has_views(record: Record) -> bool:
+    """Whether views.png holds views that the model made, and not renders of its object."""
+    # older records have no "views": models that make meshes, or have no denoising steps, make no views
+    return "views" not in record and record.get("native") != "mesh" and record.get("steps") is not None
 
 
 def _true(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -219,7 +241,9 @@ def _measure(
         a, b = sample_surface(mesh, points, seed=0), sample_surface(true, points, seed=1)
         scores |= {"chamfer": chamfer(a, b), "f_score": f_score(a, b, threshold)}
     if made.views is not None and isinstance(obj, Gaussians):
-        scores["view_consistency"] = view_consistency(obj, _sheet(made.views))
+        sheet = _sheet(made.views)
+        cameras = orbit_cameras(made.elevation, size=(sheet.shape[-1], sheet.shape[-2]))
+        scores["view_consistency"] = view_consistency(obj, sheet, cameras)
     return scores
 
 

@@ -93,9 +93,9 @@ def generate_one(
         The record, as in ``result.json``: schema_version, input (name, sha256 of the file or, without a file, of the
         pixels, width, height), model (name, sha256, licence, commit on the hub; also lgm_sha256 and lgm_commit for a
         separate LGM), versions, platform, seed, settings, steps and guidance as used, warnings (about the
-        prepared image), gaussians (number), native ("gaussians" or
-        "mesh"), faces (of a native mesh), seconds (per stage, and in total), peak_memory (bytes, of the process so
-        far), files (name: bytes, sha256), finished (UTC).
+        prepared image), gaussians (number), native ("gaussians" or "mesh"), faces (of a native mesh), views
+        ("renders", if the model makes no views and views.png shows its object instead), seconds (per stage, and in
+        total), peak_memory (bytes, of the process so far), files (name: bytes, sha256), finished (UTC).
 
     Raises:
         ImageError: the image cannot be read or shows no object.
@@ -169,7 +169,7 @@ def _read(image: Source) -> tuple[Image.Image, Record]:
 
     loaded = load_image(image)
     if isinstance(image, (str, os.PathLike)) and not _URL.match(os.fspath(image)):
-        with Path(image).open("rb") as stream:
+        with Path(image).expanduser().open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     elif isinstance(image, (bytes, bytearray, memoryview)):
         digest = hashlib.sha256(image).hexdigest()
@@ -233,6 +233,7 @@ def _make(
         "gaussians": len(result.gaussians),
         "native": native,
         **({"faces": len(result.mesh.faces)} if native == "mesh" else {}),
+        **({} if hasattr(result, "images") else {"views": "renders"}),
         "seconds": {stage: round(seconds, 3) for stage, seconds in spans.items()},
         "peak_memory": peak_memory(),
         "versions": versions(),

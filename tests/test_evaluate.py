@@ -18,6 +18,7 @@ import image3d_nb as i3d
 from image3d_nb.cli import main
 from image3d_nb.errors import InputError
 from image3d_nb.metrics import lpips, spread
+from image3d_nb.view.sheets import as_images, png_bytes, sheet
 from tests.test_arena import blob
 
 
@@ -108,6 +109,45 @@ def test_results_have_their_views_consistency(tmp_path: Path, capsys: pytest.Cap
     assert scores["psnr"] == pytest.approx(scores["view_consistency"], abs=1e-4)  # the truth is its own four views
     assert stored["summary"]["psnr"]["low"] is None  # one object has no interval
     assert stored["versions"]["torch"] == record["versions"]["torch"]
+
+
+def result(folder: Path, thing: i3d.Gaussians, elevation: float = 0.0, **record: object) -> None:
+    """A result of Gaussians, with its four views from an elevation; its record as of LGM, changed by ``record``."""
+    folder.mkdir(parents=True)
+    i3d.save(thing, folder / "blob.ply")
+    drawn = i3d.render(thing, i3d.orbit_cameras(elevation, size=64))
+    (folder / "views.png").write_bytes(png_bytes(sheet(as_images(drawn), columns=4)))
+    settings = {"convention": "3dgs", "elevation": elevation}
+    made = {"files": {"blob.ply": {}, "views.png": {}}, "settings": settings, "native": "gaussians", "steps": 1}
+    (folder / "result.json").write_text(json.dumps(made | record))
+
+
+def test_the_views_consistency_is_seen_from_their_elevation_and_of_views_alone(tmp_path: Path) -> None:
+    cases: dict[str, dict[str, object]] = {
+        "low": {}, "high": {"elevation": 30.0}, "mesh": {"native": "mesh"}, "no_steps": {"steps": None},
+        "said": {"views": "renders"},
+    }  # fmt: skip
+    (tmp_path / "truth").mkdir()
+    for name, record in cases.items():
+        result(tmp_path / "made" / name, blob(1), **record)  # type: ignore[arg-type]
+        i3d.save(blob(1), tmp_path / "truth" / f"{name}.ply")
+    found = i3d.evaluate(tmp_path / "made", tmp_path / "truth", views=1, size=32).rows
+    assert {name for name in found if "view_consistency" in found[name]} == {"low", "high"}
+    assert min(found[name]["view_consistency"] for name in ("low", "high")) > 45  # eight bits
+
+
+def test_two_objects_of_one_name_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    made, truth = tmp_path / "batch", folders[1]
+    for number in ("0123", "4567"):
+        result(made / number, blob(1))
+    (made / "results.csv").write_text("id,name\n0123,equal\n4567,equal\n")  # a/equal.png and b/equal.png
+    with pytest.raises(InputError, match="equal"):
+        i3d.evaluate(made, truth)
+    with pytest.raises(InputError, match="equal"):
+        i3d.blind_test([made, folders[0]], tmp_path / "votes.jsonl")
+    (truth / "equal").mkdir()  # a folder of images beside equal.glb
+    with pytest.raises(InputError, match="equal"):
+        i3d.evaluate(folders[0], truth)
 
 
 def test_folders_that_do_not_fit(folders: tuple[Path, Path], tmp_path: Path) -> None:

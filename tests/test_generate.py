@@ -176,6 +176,14 @@ def test_progress_is_reported_in_order(tmp_path: Path) -> None:
     assert log == [("load", 0, 1), ("load", 1, 1), ("generate", 1, 1), ("files", 0, 1), ("files", 1, 1)]
 
 
+def test_the_home_folder_may_be_in_the_path(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = read_record(quick)
+    shutil.copy(MUG, quick.parent / "mug.png")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(quick.parent))
+    assert generate_one("~/mug.png", "~/mug", QUICK) == record  # nothing to do
+
+
 def test_images_without_a_name_are_called_object(tmp_path: Path) -> None:
     pixels = np.asarray(i3d.load_image(MUG))
     record = generate_one(pixels, tmp_path / "a", QUICK)

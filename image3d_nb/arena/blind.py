@@ -19,7 +19,7 @@ import numpy as np
 from .._files import atomic_write
 from .._optional import require
 from ..errors import InputError
-from ..evaluation import Files, results_in
+from ..evaluation import Files, by_name, results_in
 from ..gaussians import Gaussians
 from ..mesh import Mesh
 from ..view.packing import page_json
@@ -60,7 +60,8 @@ def blind_test(
         voter: who votes here; written beside each vote.
 
     Raises:
-        InputError: fewer than two competitors, no image that two of them share, or a folder that is missing.
+        InputError: fewer than two competitors, no image that two of them share, or a folder that is missing or has
+            several objects of one name.
 
     Example:
         >>> arena = blind_test({"before": "out-1", "after": "out-2"})  # doctest: +SKIP
@@ -71,7 +72,7 @@ def blind_test(
         competitors = {folder.name: folder for folder in folders}
         if len(competitors) < len(folders):
             raise InputError(f"competitors must have names of their own; got {[str(folder) for folder in folders]}")
-    items = {str(name): dict(_items(name, source)) for name, source in competitors.items()}
+    items = {str(name): by_name(_items(name, source), name) for name, source in competitors.items()}
     pairs = [
         Pair(item, *two)
         for two in itertools.combinations(items, 2)
