@@ -153,7 +153,7 @@ def orbit_cameras(
     if radius <= 0 or bool((elevations.abs() > 90).any()):
         raise InputError(f"radius must be > 0 and elevation in [-90, 90]; got radius {radius}, elevation {elevation}")
     up, turn = torch.broadcast_tensors(torch.deg2rad(elevations), torch.deg2rad(azimuths))
-    width, height = (size, size) if isinstance(size, numbers.Real) else size  # Real: also numpy's
+    width, height = (size, size) if isinstance(size, (int, numbers.Real)) else size  # Real: numpy's too
     zero = torch.zeros_like(turn)
     # columns of the rotation are the camera's axes: right, up, and back (from the origin to the camera)
     right = torch.stack([turn.cos(), zero, -turn.sin()], -1)  # [V, 3]

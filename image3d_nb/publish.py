@@ -100,8 +100,8 @@ def publish_page(
     """Write a gallery of finished objects, for a Static Space or GitHub Pages. It contacts no other host.
 
     Args:
-        results: folders that :func:`generate_one` filled, or folders of such folders. Each needs its Gaussians or its
-            page: one of the formats ply, splat, spz, html; or a mesh: glb.
+        results: folders that :func:`generate_one` filled, or folders of such folders. Each needs its Gaussians, its
+            mesh or its page: one of the formats ply, splat, spz, glb, html.
         out: the folder to write; it must not exist, or be empty.
         title: of the page, any text.
         licence: of the images and objects, any text; the models' licences come from the records.

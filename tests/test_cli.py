@@ -161,6 +161,12 @@ def test_help_and_version(arguments: list[str], capsys: pytest.CaptureFixture[st
     assert ("usage: image3d" if "--help" in arguments else i3d.__version__) in capsys.readouterr().out
 
 
+def test_the_help_of_convert_names_what_holds_splats_and_meshes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["convert", "--help"])
+    assert ".glb and .gltf also splats" in " ".join(capsys.readouterr().out.split())
+
+
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from gradio_client import Client, handle_file
@@ -26,6 +27,7 @@ from image3d_nb.cli import main
 from image3d_nb.errors import FormatError, InputError, WeightsError
 from image3d_nb.generate import GenerateSettings, generate_one
 from image3d_nb.publish import publish_model, publish_page, publish_space
+from image3d_nb.record import description
 
 from . import browser as harness
 from .test_project import pip_of
@@ -125,6 +127,17 @@ def test_a_model_without_steps_has_none_on_the_page(results: Path, tmp_path: Pat
     assert "seed 0, 1 steps<" in (publish_page([tmp_path / "mug"], tmp_path / "a") / "index.html").read_text("utf-8")
     changed(tmp_path / "mug", lambda record: record.update(steps=None))  # as of TripoSR
     assert "seed 0<" in (publish_page([tmp_path / "mug"], tmp_path / "b") / "index.html").read_text("utf-8")
+
+
+def test_a_mesh_alone_gets_a_page_as_the_docstring_says(results: Path, tmp_path: Path) -> None:
+    assert "glb" in str(publish_page.__doc__)
+    shutil.copytree(results / "mug", tmp_path / "mug")
+    (tmp_path / "mug" / "mug.ply").unlink()
+    (tmp_path / "mug" / "mug.html").unlink()
+    i3d.save(i3d.Mesh(np.eye(3), np.array([[0, 1, 2]])), tmp_path / "mug" / "mug.glb")
+    files = {name: description(tmp_path / "mug" / name) for name in ("input.png", "views.png", "mug.glb")}
+    changed(tmp_path / "mug", lambda record: record.update(files=files))
+    assert (publish_page([tmp_path / "mug"], tmp_path / "site") / "mug" / "mug.html").is_file()
 
 
 def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -173,8 +173,9 @@ def object_box(cut: Image.Image) -> tuple[int, int, int, int]:
     return box
 
 
-def _load_mask(mask: Source, size: tuple[int, int]) -> Image.Image:
+def _load_mask(source: Source, size: tuple[int, int]) -> Image.Image:
     """A mask in mode L, 255 inside, with the given width and height."""
+    mask: Any = source
     if hasattr(mask, "cpu") and not mask.is_floating_point():  # a tensor
         mask = mask.cpu().numpy()
     if isinstance(mask, np.ndarray) and (mask.dtype == bool or (mask.dtype.kind in "iu" and mask.max(initial=0) <= 1)):
