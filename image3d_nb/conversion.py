@@ -221,8 +221,8 @@ def _folder_beside(target: Path) -> Iterator[Path]:
 def _move(folder: Path, target: Path, source: Path, *, force: bool) -> tuple[str, ...]:
     """Move all files from the folder to the target's folder; return their names, the target's first.
 
-    The names of companions are known only now, because the format chooses them: the texture of a mug.obj must not
-    replace the photograph mug.png.
+    The names of companions are known only now, because the format chooses them: the arrays of a mug.gltf must not
+    replace another mug.bin.
     """
     names = sorted((file.name for file in folder.iterdir()), key=lambda name: (name != target.name, name))
     for name in names:

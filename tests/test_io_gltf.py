@@ -137,12 +137,12 @@ def test_normals_are_unit_also_where_there_is_no_face() -> None:
 @pytest.mark.parametrize("stem", ["mug", "my mug", "Tasse 100% #1 ü"])
 def test_companions_of_a_gltf(tmp_path: Path, stem: str) -> None:
     io3d.save(textured(ball()), tmp_path / f"{stem}.gltf")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{stem}.bin", f"{stem}.gltf", f"{stem}.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{stem}.bin", f"{stem}.gltf", f"{stem}_texture.png"]
     document = json.loads((tmp_path / f"{stem}.gltf").read_text(encoding="utf-8"))
     uri = document["buffers"][0]["uri"]
     assert re.fullmatch(r"([\w.~-]|%[0-9A-F]{2})+", uri, re.ASCII)
     assert unquote(uri) == f"{stem}.bin"
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{stem}.png")), textured(ball()).texture)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{stem}_texture.png")), textured(ball()).texture)
     same_mesh(io3d.load(tmp_path / f"{stem}.gltf"), textured(ball()))  # type: ignore[arg-type]
 
 

@@ -293,3 +293,9 @@ def test_not_this_format(tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_bytes(content)
         with pytest.raises(FormatError, match=r"a\.txt: a file to load must be one of"):
             io3d.load(tmp_path / "a.txt")
+
+
+def test_a_name_like_an_option_of_a_map_keeps_its_texture(tmp_path: Path) -> None:
+    mesh = textured(ball())
+    io3d.save(mesh, tmp_path / "-s 1.obj")
+    np.testing.assert_array_equal(io3d.load(tmp_path / "-s 1.obj").texture, mesh.texture)

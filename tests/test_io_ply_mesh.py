@@ -54,9 +54,9 @@ def test_plyfile_reads_what_we_write(tmp_path: Path) -> None:
             colors = np.stack([vertex[c] for c in ("red", "green", "blue")], 1)
             np.testing.assert_array_equal(colors, np.rint(255 * mesh.vertex_colors.astype(np.float64)))
         if kind == "texture":
-            assert data.comments == ["TextureFile my mug.png"]
+            assert data.comments == ["TextureFile my mug_texture.png"]
             np.testing.assert_array_equal(np.stack([vertex[c] for c in "st"], 1), mesh.uvs)
-            np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "my mug.png")), mesh.texture)
+            np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "my mug_texture.png")), mesh.texture)
 
 
 # ---- what others write -----------------------------------------------------------------------------------------------

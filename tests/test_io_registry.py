@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError, InputError
 from image3d_nb.gaussians import Gaussians
 
+from .mesh_samples import ball, textured
 from .test_io_ply import assert_same, example
 
 SUFFIXES = [info.suffix for info in io3d.formats() if info.holds == "Gaussians" and info.write]
@@ -244,3 +246,13 @@ refused(InputError, lambda: prepare_image(np.zeros((64, 64, 3)), ratio=2))
         [sys.executable, "-c", script, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".gltf", ".ply"])
+def test_a_texture_never_replaces_the_image_that_the_object_was_made_of(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "mug.png").write_bytes(b"a photograph")
+    for mesh in (textured(ball()), textured(ball(6))):  # a second save replaces what the first one wrote
+        io3d.save(mesh, tmp_path / f"mug{suffix}")
+        np.testing.assert_array_equal(io3d.load(tmp_path / f"mug{suffix}").texture, mesh.texture)  # type: ignore[union-attr,arg-type]
+    assert (tmp_path / "mug.png").read_bytes() == b"a photograph"
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["mug.png", "mug_texture.png"]

@@ -83,7 +83,7 @@ def save(
     Args:
         obj: Gaussians on any device, stored as float32 or as the format says; or a Mesh.
         path: e.g. "mug.ply" or "~/mug.ply"; the folder must exist; an existing file is replaced once the new one is
-            complete. Some formats write companions beside it (.obj: .mtl and .png).
+            complete. Some formats write companions beside it (mug.obj: mug.mtl and mug_texture.png).
         convention: the axes of a file of Gaussians: "3dgs" (what 3DGS tools expect of the format), "opengl" (y up) or
             "ydown"; see :mod:`image3d_nb.io.files`. Meshes are y up (in .stl z up, as printers expect).
         scale_mm: the longest side of a mesh in millimetres, as printers need it; None keeps the numbers as they are.
