@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from image3d_nb import convert
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError, InputError
 from image3d_nb.gaussians import Gaussians
@@ -256,3 +257,29 @@ def test_a_texture_never_replaces_the_image_that_the_object_was_made_of(tmp_path
         np.testing.assert_array_equal(io3d.load(tmp_path / f"mug{suffix}").texture, mesh.texture)  # type: ignore[union-attr,arg-type]
     assert (tmp_path / "mug.png").read_bytes() == b"a photograph"
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["mug.png", "mug_texture.png"]
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".gltf", ".ply"])
+@pytest.mark.parametrize("by", ["save", "convert"])
+def test_companions_stand_beside_the_file_that_a_link_leads_to(tmp_path: Path, suffix: str, by: str) -> None:
+    (tmp_path / "real").mkdir()
+    link, real = tmp_path / f"link{suffix}", tmp_path / "real" / f"mug{suffix}"
+    link.symlink_to(real)
+    mesh = textured(ball())
+    if by == "save":
+        io3d.save(mesh, link)
+    else:
+        io3d.save(mesh, tmp_path / "source.glb")
+        convert(tmp_path / "source.glb", link, kind="mesh")
+    assert {path.name for path in tmp_path.iterdir()} <= {"real", "source.glb", link.name}
+    assert link.is_symlink()
+    for path in (real, link):
+        np.testing.assert_array_equal(io3d.load(path).texture, mesh.texture)  # type: ignore[union-attr,arg-type]
+
+
+def test_companions_stand_beside_a_link_to_a_name_without_its_suffix(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "mug.gltf").symlink_to(tmp_path / "blobs" / "5f2a")  # as a cache stores files by their content
+    io3d.save(textured(ball()), tmp_path / "mug.gltf")
+    assert [path.name for path in (tmp_path / "blobs").iterdir()] == ["5f2a"]
+    np.testing.assert_array_equal(io3d.load(tmp_path / "mug.gltf").texture, textured(ball()).texture)  # type: ignore[union-attr,arg-type]
