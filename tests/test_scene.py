@@ -57,7 +57,6 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     "NaN": (with_nan(), {}, "means"),
     "no faces": (Mesh(np.eye(3), np.empty((0, 3), int)), {}, "at least one face"),
     "NaN in a mesh": (mesh_with_nan(), {}, "finite vertices"),
-    "texture": (changed(torus("textured"), texture=np.ones((4, 4, 3))), {}, "float64"),
     "no cameras": (orbit_cameras()[:0], {}, "at least one camera"),
     "cameras twice": (orbit_cameras(), {"cameras": orbit_cameras()}, "left out"),
     "not cameras": (torus("grey"), {"cameras": 3}, "got int"),

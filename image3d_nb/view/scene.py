@@ -110,8 +110,6 @@ def check_mesh(mesh: Mesh, who: str) -> None:
         raise InputError(f"{who} must be given a mesh with at least one face; got {mesh!r}")
     if not np.isfinite(mesh.vertices).all():  # arrays may have changed since the mesh was made
         raise InputError(f"{who} must be given finite vertices; got NaN or infinity")
-    if mesh.texture is not None and mesh.texture.dtype != np.uint8:
-        raise InputError(f"{who} must be given a mesh whose texture is uint8; got {mesh.texture.dtype}")
     if len(mesh.faces) > MANY_FACES:
         size = 12 * len(mesh.faces) + 26 * len(mesh.vertices)
         _warn_many(f"{len(mesh.faces):,} faces", size, "a mesh of fewer faces is smaller")
