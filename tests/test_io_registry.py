@@ -16,6 +16,7 @@ from image3d_nb import convert
 from image3d_nb import io as io3d
 from image3d_nb.errors import FormatError, InputError
 from image3d_nb.gaussians import Gaussians
+from image3d_nb.io import ply
 
 from .mesh_samples import ball, textured
 from .test_io_ply import assert_same, example
@@ -218,6 +219,7 @@ import sys, torch
 from image3d_nb import io
 from image3d_nb.errors import FormatError, InputError
 from image3d_nb.gaussians import Gaussians
+from image3d_nb.io import ply
 from image3d_nb.images import load_image, prepare_image
 import numpy as np
 assert False, "asserts are off"
@@ -283,3 +285,17 @@ def test_companions_stand_beside_a_link_to_a_name_without_its_suffix(tmp_path: P
     io3d.save(textured(ball()), tmp_path / "mug.gltf")
     assert [path.name for path in (tmp_path / "blobs").iterdir()] == ["5f2a"]
     np.testing.assert_array_equal(io3d.load(tmp_path / "mug.gltf").texture, textured(ball()).texture)  # type: ignore[union-attr,arg-type]
+
+
+def test_rows_that_normalising_makes_no_rotation_cannot_be_drawn(tmp_path: Path) -> None:
+    gaussians = example(9)
+    io3d.save(gaussians, tmp_path / "a.ply")
+    content = (tmp_path / "a.ply").read_bytes()
+    gaussians.quats[4] = 1e-14
+    with pytest.raises(InputError, match="quats"):
+        io3d.save(gaussians, tmp_path / "a.ply")
+    assert (tmp_path / "a.ply").read_bytes() == content
+    (tmp_path / "a.ply").write_bytes(ply.write(gaussians, "a.ply")["a.ply"])
+    with pytest.raises(FormatError, match="row 4"):
+        io3d.load(tmp_path / "a.ply")
+    assert len(io3d.load(tmp_path / "a.ply", drop_bad_rows=True)) == 8  # type: ignore[arg-type]

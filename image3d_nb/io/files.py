@@ -26,7 +26,7 @@ import torch
 
 from .._files import CONVENTIONS, atomic_write, followed
 from ..errors import FormatError, InputError
-from ..gaussians import TENSORS, Gaussians
+from ..gaussians import SHORTEST, TENSORS, Gaussians
 from ..images.caller import warn
 from ..mesh import Mesh
 from . import compressed_ply, obj, ply, ply_mesh, sog, splat, spz, stl
@@ -256,12 +256,12 @@ def _drawable(obj: Gaussians, drop_bad_rows: bool, name: str) -> Gaussians:
 
 
 def _good_rows(obj: Gaussians) -> np.ndarray:
-    """[N] bool: all numbers finite, and a quaternion longer than 0."""
+    """[N] bool: all numbers finite, and a quaternion that is not too short."""
     quats = obj.quats.numpy()
-    good = quats[:, 0] != 0
+    good = abs(quats[:, 0]) >= SHORTEST
     if not good.all():  # check the other three numbers for these rows only: whole rows take long
         few = np.flatnonzero(~good)
-        good[few] = (quats[few] != 0).any(1)
+        good[few] = np.linalg.norm(quats[few].astype(np.float64), axis=1) >= SHORTEST
     fields = [obj.means, obj.quats, obj.scales, obj.opacities[:, None], obj.sh.flatten(1)]
     if _all_finite(fields):
         return good
