@@ -91,7 +91,7 @@ def test_lines_as_written(tmp_path: Path) -> None:
     ]  # fmt: skip
     material = (tmp_path / "two parts.mtl").read_text().splitlines()
     assert material[0] == "newmtl material"
-    assert "map_Kd two parts.png" in material
+    assert "map_Kd two parts_texture.png" in material
     assert "Kd 1 1 1" in material
     np.testing.assert_array_equal(io3d.load(tmp_path / "two parts.obj").texture, mesh.texture)  # type: ignore[union-attr]
 

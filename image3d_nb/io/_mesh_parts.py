@@ -18,10 +18,12 @@ import numpy as np
 
 from .._texture_sheet import texture_sheet
 from ..errors import FormatError, InputError
-from ..mesh import Mesh
+from ..mesh import Mesh, vertex_normals
 from . import _textures
 from ._foreign import finite_or_none, local_float32
 
+_ROUNDING = 1e-6
+"""Lengths this close to 1 are 1: what float32 makes of a unit vector."""
 _NEAR = 1e-3
 """Texture coordinates this close to [0, 1] count as its border."""
 _MOST_SIDE = 8192
@@ -153,10 +155,30 @@ def _checked(part: Part, notes: list[str]) -> Part:
         used, faces = np.unique(part.faces, return_inverse=True)  # rows that no face uses do not count
         kept: dict[str, Any] = {name: None if array is None else array[used] for name, array in arrays.items()}
         part = replace(part, faces=faces.reshape(-1, 3), **kept)
-    normals = finite_or_none(part.normals, "normals", notes)
+    normals = _unit(finite_or_none(part.normals, "normals", notes), part, notes)
     uvs = finite_or_none(part.uvs, "texture coordinates", notes)
     image = part.image if uvs is not None else None
     return replace(part, normals=normals, uvs=uvs, colors=_known(part.colors, notes), image=image)
+
+
+def _unit(normals: np.ndarray | None, part: Part, notes: list[str]) -> np.ndarray | None:
+    """The normals of a file as unit vectors, as a mesh has them; those of unit length stay the same bit by bit."""
+    if normals is None:
+        return None
+    normals = normals.astype(np.result_type(normals.dtype, np.float32), copy=False)
+    with np.errstate(over="ignore"):
+        length = np.linalg.norm(normals.astype(np.float64), axis=1)  # [V]
+    none = (length == 0) | np.isinf(length)
+    long = ~none & (np.abs(length - 1) > _ROUNDING)
+    if long.any():
+        normals = (normals / np.where(long, length, 1)[:, None]).astype(normals.dtype)
+    if not none.any():
+        return normals
+    with np.errstate(over="ignore", invalid="ignore"):  # positions are checked later
+        computed = vertex_normals(part.vertices.astype(np.float64), part.faces)
+    if count := int((none & computed.any(1)).sum()):
+        notes.append(f"the normals of {count} of {len(none)} vertices, which have no length: the faces give others")
+    return np.where(none[:, None], computed, normals).astype(normals.dtype)
 
 
 def _known(colors: np.ndarray | None, notes: list[str]) -> np.ndarray | None:
