@@ -153,7 +153,8 @@ class Gaussians:
                 ``matrix @ point``.
 
         Raises:
-            InputError: another shape, a last row other than (0, 0, 0, 1), or the matrix mirrors, shears, or scales the axes differently: that would need another Gaussian.
+            InputError: another shape, a last row other than (0, 0, 0, 1), or a matrix that mirrors, shears, or scales
+                the axes differently: that would need another Gaussian.
         """
         matrix = torch.as_tensor(matrix, dtype=torch.float64, device=self.device)
         if tuple(matrix.shape) not in ((3, 3), (4, 4)):

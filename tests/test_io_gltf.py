@@ -10,6 +10,7 @@ import io
 import json
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -328,6 +329,27 @@ def test_a_texture_that_repeats_is_laid_out(shift: int) -> None:
     assert mesh.uvs.max() <= 1
     column, row = (middles[:, 0] * 2).astype(int) % 2, (middles[:, 1] * 4).astype(int) % 4
     np.testing.assert_array_equal(looked_up(mesh, mesh.uvs), PIXELS[row, column])
+
+
+WRAPPED: dict[int, Callable[[np.ndarray, int], np.ndarray]] = {
+    10497: lambda at, size: at % size,
+    33648: lambda at, size: np.minimum(at % (2 * size), 2 * size - 1 - at % (2 * size)),
+    33071: lambda at, size: at.clip(0, size - 1),
+}
+"""Number of a mode -> the pixel that it puts at an index beyond an image."""
+
+
+@pytest.mark.parametrize("wrap_s", WRAPPED)
+@pytest.mark.parametrize("wrap_t", WRAPPED)
+@pytest.mark.parametrize("first", [0, -7, 9])
+def test_a_texture_goes_on_along_each_axis_as_its_sampler_says(wrap_s: int, wrap_t: int, first: int) -> None:
+    columns, rows = np.array([0, 5, 9, 14]) + first, np.array([11, 2, 0, 6]) - first
+    scene = uv_scene((np.stack([columns, rows], 1) + 0.5) / (6, 4), PIXELS)
+    scene.json["samplers"] = [{"wrapS": wrap_s, "wrapT": wrap_t}]
+    scene.json["textures"][0]["sampler"] = 0
+    mesh = scene.read()
+    want = PIXELS[WRAPPED[wrap_t](rows, 4), WRAPPED[wrap_s](columns, 6)]
+    np.testing.assert_array_equal(looked_up(mesh, mesh.uvs), want)
 
 
 def test_a_texture_that_repeats_too_often_is_left_with_a_warning() -> None:
