@@ -198,7 +198,7 @@ class Gaussians:
         return self.without("outside the sphere", ~((self.means - middle).norm(dim=-1) <= radius))
 
     def without(self, reason: str, bad: Tensor) -> Gaussians:
-        """Those that are not at ``bad``, a mask [N]; ``removed`` tells how many went for that reason."""
+        """Gaussians where ``bad``, a mask [N], is False; ``removed`` counts the rest under that reason."""
         count = self.removed.get(reason, 0) + int(bad.sum())
         return replace(self[~bad], removed={**self.removed, reason: count})
 

@@ -14,16 +14,17 @@ import pytest
 import torch
 from torch import nn
 
+from image3d_nb.cameras import orbit_cameras, plucker_rays
 from image3d_nb.errors import InputError
 from image3d_nb.pipelines import load_pipeline
 from image3d_nb.training.__main__ import main
-from image3d_nb.training.data import SPLITS, ObjectViews, batch_of, on_white
+from image3d_nb.training.data import INPUT_AZIMUTHS, SPLITS, ObjectViews, batch_of, on_white
 from image3d_nb.training.evaluate import evaluate
 from image3d_nb.training.lgm import LGM_SETTINGS, image_loss, train_lgm
 from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, averaged, plot
 from image3d_nb.training.objects import ASSEMBLY, CHIMERA, FAMILIES, HELD_OUT, make_object
 from image3d_nb.training.pool import Pool, filled
-from image3d_nb.training.views import VIEWS_SETTINGS, tiny_unet, train_views, views_loss
+from image3d_nb.training.views import VIEWS_SETTINGS, features_loss, tiny_unet, train_views, views_loss
 
 SHORT = {"samples": 2, "batch_size": 2, "eval_samples": 2, "eval_objects": 2, "warmup_samples": 0}
 
@@ -139,6 +140,27 @@ def test_the_loss_prefers_contrast_to_a_blur() -> None:
     lighter = truth + 0.3 * (1 - 2 * (x > 15).float())  # as far off, one half too light and one too dark
     assert float((lighter - truth).square().mean()) == pytest.approx(float((blur - truth).square().mean()))
     assert views_loss(lighter, truth) < views_loss(blur, truth)
+
+
+def test_features_see_an_edge_where_a_squared_error_does_not() -> None:
+    lgm = load_pipeline().to(torch.float32).lgm
+    rays = plucker_rays(orbit_cameras(0.0, INPUT_AZIMUTHS, size=64))
+    truth = on_white(ObjectViews("test")[0].images)[None]  # [1, 4, 3, H, W]
+    blur = torch.nn.functional.avg_pool2d(truth[0], 5, 1, 2)[None]
+    lighter = truth + (blur - truth).square().mean().sqrt()
+    assert features_loss(truth, truth, rays, lgm) == 0
+    assert features_loss(blur, truth, rays, lgm) > 1.5 * features_loss(lighter, truth, rays, lgm)
+
+
+def test_a_judge_changes_what_stage_one_learns_and_stays_as_it_is(tmp_path: Path) -> None:
+    settings = replace(VIEWS_SETTINGS, samples=2, batch_size=2, eval_objects=1, warmup_samples=0)
+    judge = load_pipeline().to(torch.float32).lgm
+    before = [parameter.clone() for parameter in judge.parameters()]
+    ends = [train_views(tmp_path / str(i), settings, judge=who) for i, who in enumerate((None, None, judge))]
+    first, again, judged = (next(iter(end.parameters())) for end in ends)
+    torch.testing.assert_close(first, again)
+    assert not torch.equal(first, judged)
+    assert all(torch.equal(a, b) for a, b in zip(before, judge.parameters(), strict=True))
 
 
 def test_a_wrong_silhouette_costs() -> None:

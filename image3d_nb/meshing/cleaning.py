@@ -39,7 +39,7 @@ def clean(
             within two standard deviations.
 
     Returns:
-        What is left, in its order; ``removed`` tells how many went for which reason.
+        What is left, in its order; ``removed`` counts the rest, reason by reason.
 
     Raises:
         InputError: no Gaussians, NaN in them, or an argument out of its range.

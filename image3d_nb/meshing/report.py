@@ -178,7 +178,7 @@ def mesh_report(mesh: Mesh, unit_mm: float = 1.0, *, intersections: bool = True)
         shells=_shells(points, topology),
         open_edges=int((topology.counts % 2 == 1).sum()),
         non_manifold_edges=int((topology.counts > 2).sum()),
-        non_manifold_vertices=_pinched(topology),
+        non_manifold_vertices=_pinch_points(topology),
         inconsistent_edges=int((~topology.balanced & (topology.counts % 2 == 0)).sum()),
         one_sided=len(np.unique(topology.shell[~topology.two_sided])),
         degenerate_faces=int((collapsed | thin).sum()),
@@ -200,7 +200,7 @@ def _thin(corners: Floats) -> NDArray[np.bool_]:
     return doubled <= THIN * longest
 
 
-def _pinched(topology: Topology) -> int:
+def _pinch_points(topology: Topology) -> int:
     """Vertices with more than one fan of faces."""
     corner_of_fan = np.unique(topology.fan, return_index=True)[1]
     vertex_of_fan = topology.faces.reshape(-1)[corner_of_fan]
@@ -221,11 +221,11 @@ def _shells(points: Floats, topology: Topology) -> tuple[Shell, ...]:
     of_edge[topology.edge] = np.repeat(shell, 3)
     edges = np.bincount(of_edge, minlength=total)
     tests = (topology.counts % 2, topology.counts > 2, ~topology.balanced)
-    open_, crowded, unbalanced = (np.bincount(of_edge, test, total) for test in tests)
+    open_, overfull, unbalanced = (np.bincount(of_edge, test, total) for test in tests)
     fans = np.bincount(shell[np.unique(topology.fan, return_index=True)[1] // 3], minlength=total)
     one_sided = np.bincount(shell, ~topology.two_sided, total)
     closed = open_ == 0
-    sound = closed & (crowded == 0) & (one_sided == 0)
+    sound = closed & (overfull == 0) & (one_sided == 0)
     genus = 1 - (fans - edges + count) // 2  # Euler: V - E + F = 2 - 2 g
     inside = _inside(points, topology, unbalanced == 0)
     found = [

@@ -1,4 +1,4 @@
-"""A mesh to Gaussians: flat ones, strewn evenly over the surface."""
+"""A mesh to Gaussians: flat ones, spread evenly over the surface."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def to_gaussians(mesh: Mesh, n: int = 50_000, seed: int = 0) -> Gaussians:
         raise InputError(f"n of 1 or more and a mesh with an area are needed; got n = {n} and area {area:g}")
     spacing = float(np.sqrt(area / n))
     face, weights = mesh.random_places(CANDIDATES * n, seed)
-    strewn = _Places(face, weights, mesh.points_at(face, weights), mesh.face_normals()[face])
-    chosen = strewn[_even(strewn, n, spacing)]
+    places = _Places(face, weights, mesh.points_at(face, weights), mesh.face_normals()[face])
+    chosen = places[_even(places, n, spacing)]
     width = np.full(n, SPREAD * spacing)
-    across, room = _room(chosen, strewn, spacing)
+    across, room = _room(chosen, places, spacing)
     scales = np.stack([np.clip(room, NARROWEST * width, width), width, FLATNESS * width], axis=1)
     colors = mesh.colors_at(chosen.face, chosen.weights)  # [n, 3]
     return Gaussians(
@@ -111,12 +111,12 @@ def _spun(quats: Floats, across: Floats) -> Floats:
     return np.stack([w * c - z * s, x * c + y * s, y * c - x * s, z * c + w * s], axis=1)  # q (c + s k)
 
 
-def _even(strewn: _Places, n: int, spacing: float) -> Ints:
+def _even(places: _Places, n: int, spacing: float) -> Ints:
     """[n], which of the places to take so that all have about the same distance to their neighbours."""
     from scipy.spatial import cKDTree
 
     # lifted off the surface, so that the two sides of a thin wall are no neighbours
-    points = strewn.points + spacing * strewn.normals
+    points = places.points + spacing * places.normals
     centres = points[:n]
     for _ in range(ROUNDS):
         owner = cKDTree(centres).query(points)[1]
@@ -127,7 +127,7 @@ def _even(strewn: _Places, n: int, spacing: float) -> Ints:
     return index
 
 
-def _room(chosen: _Places, strewn: _Places, spacing: float) -> tuple[Floats, Floats]:
+def _room(chosen: _Places, places: _Places, spacing: float) -> tuple[Floats, Floats]:
     """Where a sharp edge is, and how wide a disc may be so that it fades where the surface turns away.
 
     Returns:
@@ -136,13 +136,13 @@ def _room(chosen: _Places, strewn: _Places, spacing: float) -> tuple[Floats, Flo
     """
     from scipy.spatial import cKDTree
 
-    near = min(4 * CANDIDATES, len(strewn.points))  # a disc of 1.1 spacings
-    distance, index = cKDTree(strewn.points).query(chosen.points, k=near, distance_upper_bound=1.5 * spacing)
+    near = min(4 * CANDIDATES, len(places.points))  # a disc of 1.1 spacings
+    distance, index = cKDTree(places.points).query(chosen.points, k=near, distance_upper_bound=1.5 * spacing)
     index = np.where(np.isfinite(distance), index, 0).reshape(len(chosen.points), near)
-    offset = strewn.points[index] - chosen.points[:, None]  # [n, k, 3]
+    offset = places.points[index] - chosen.points[:, None]  # [n, k, 3]
     height = np.einsum("nkc,nc->nk", offset, chosen.normals)
     offset = offset - height[:, :, None] * chosen.normals[:, None]
-    turn = np.einsum("nkc,nc->nk", strewn.normals[index], chosen.normals)  # [n, k], cosine
+    turn = np.einsum("nkc,nc->nk", places.normals[index], chosen.normals)  # [n, k], cosine
     length = np.linalg.norm(offset, axis=-1)
     length[(turn > 0.7) | (turn < -0.5) | ~np.isfinite(distance.reshape(length.shape))] = np.inf
     rows, nearest = np.arange(len(length)), length.argmin(1)

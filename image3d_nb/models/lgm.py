@@ -213,14 +213,19 @@ class AsymmetricUNet(nn.Module):
         self.norm_out = _norm(norm, groups, channels, eps)
         self.conv_out = nn.Conv2d(channels, out_channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B*V, in, H, W] -> [B*V, out, h, w]."""
+    def features(self, x: Tensor) -> list[Tensor]:
+        """[B*V, in, H, W] -> [B*V, C, H/k, W/k] of each step on the way down."""
         x = self.conv_in(x)
         kept = [x]
         for down in self.down_blocks:
             x, more = down(x)
             kept += more
-        x = self.mid_block(x)
+        return kept
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B*V, in, H, W] -> [B*V, out, h, w]."""
+        kept = self.features(x)
+        x = self.mid_block(kept[-1])
         for up in self.up_blocks:
             x = up(x, kept)
         return self.conv_out(F.silu(self.norm_out(x)))
@@ -323,14 +328,27 @@ class LGM(ModelMixin, ConfigMixin):
         Returns:
             [B, V, 14, h, w], before any activation.
         """
+        maps = F.pixel_shuffle(self.unet(self._rows(x)), self.config.head_patch_size)  # [B*V, 14, h, w]
+        return self.conv(maps).unflatten(0, (-1, self.config.num_views))  # [B, V, 14, h, w]
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What the network sees in the views: what each step of its way down makes of them.
+
+        Args:
+            x: [B, V, 9, H, W], as for :meth:`forward`.
+
+        Returns:
+            for each step [B*V, C, h, w], the finest first.
+        """
+        return self.unet.features(self._rows(x))
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """[B, V, 9, H, W] -> [B*V, 9*p*p, H/p, W/p] for patches of p pixels."""
         size, views = self.config.input_size, self.config.num_views
         if x.ndim != 5 or tuple(x.shape[1:]) != (views, 9, size, size):
             raise InputError(f"x must be [B, {views}, 9, {size}, {size}]; got {tuple(x.shape)}")
-        rows = x.flatten(0, 1)  # [B*V, 9, H, W]
-        if self.config.patch_size > 1:
-            rows = F.pixel_unshuffle(rows, self.config.patch_size)  # [B*V, 9*p*p, H/p, W/p]
-        maps = F.pixel_shuffle(self.unet(rows), self.config.head_patch_size)  # [B*V, 14, h, w]
-        return self.conv(maps).unflatten(0, (-1, views))  # [B, V, 14, h, w]
+        rows = x.flatten(0, 1)
+        return F.pixel_unshuffle(rows, self.config.patch_size) if self.config.patch_size > 1 else rows
 
     def gaussians(self, x: Tensor, rotation: str | None = None) -> Tensor:
         """Predict Gaussians in LGM's layout.

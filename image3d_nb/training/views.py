@@ -14,18 +14,24 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..cameras import orbit_cameras, plucker_rays
 from ..metrics import psnr, ssim
+from ..models.lgm import LGM
 from ..models.mv_unet import MultiViewUNetModel
+from ..pipelines.lgm import lgm_input
 from ..pipelines.mvdream import VIEWS_OF_LGM, camera_rows
-from .data import Batch, ObjectViews, batch_of, on_white
+from .data import INPUT_AZIMUTHS, Batch, ObjectViews, batch_of, on_white
 from .export import tiny_scheduler
 from .loop import Trainer, TrainSettings
 from .pool import Pool
 
 VIEWS_SETTINGS = TrainSettings()
 LAST_STEP = 999
+FEATURES_WEIGHT = 0.18
+"""Of :func:`features_loss`: with it, it pulls at the bundled model's views as hard as :func:`views_loss` does."""
 LGM_OF_VIEWS = tuple(VIEWS_OF_LGM.index(i) for i in range(4))
 """Which of LGM's views each of MVDream's is."""
 
@@ -127,6 +133,27 @@ def views_loss(made: Tensor, truth: Tensor) -> Tensor:
     return 0.02 * logarithm + 0.05 * error.abs().mean() + 0.05 * (1 - alike)
 
 
+def features_loss(made: Tensor, truth: Tensor, rays: Tensor, lgm: LGM) -> Tensor:
+    """How differently LGM sees two sets of views: the squared distance of its features, each pixel's a unit vector.
+
+    It asks for what a squared error does not miss: edges, small parts, one shape from all sides.
+
+    Args:
+        made: [B, 4, 3, H, W] on white, about [0, 1].
+        truth: the same shape, in [0, 1].
+        rays: [4, 6, H, W], the views' Plucker rays.
+        lgm: whose features they are.
+
+    Source:
+        Zhang et al. 2018, The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (arXiv 1801.03924),
+        equation 1, with the features of a network of our own and without learned weights.
+    """
+    with torch.no_grad():
+        wanted = lgm.features(lgm_input(truth, rays))
+    pairs = zip(lgm.features(lgm_input(made, rays)), wanted, strict=True)
+    return torch.stack([(F.normalize(a) - F.normalize(b)).square().sum(1).mean() for a, b in pairs]).mean()
+
+
 def next_batch(data: ObjectViews, first: int, count: int, pool: Pool | None, settings: TrainSettings) -> Batch:
     """The objects of a step on the settings' device: drawn from the pool, or made now."""
     if pool is None:
@@ -142,6 +169,7 @@ def train_views(
     noisy_share: float = 0.25,
     until: float = 1.0,
     pool: Pool | None = None,
+    judge: LGM | None = None,
 ) -> nn.Module:
     """Train stage one, or go on with it; returns the averaged network.
 
@@ -152,18 +180,25 @@ def train_views(
         noisy_share: of the objects at random timesteps, so that many steps work; 0 learns one step only.
         until: see :meth:`~image3d_nb.training.loop.Trainer.run`.
         pool: to draw the objects from; None makes each when it is needed.
+        judge: stage two, by whose features the views are compared too; None compares pictures only.
     """
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
     network = (network or tiny_unet()).to(memory_format=torch.channels_last)
     data = ObjectViews("train", size=64, assemblies=settings.assemblies, strange=settings.assemblies > 0)
     held = [ObjectViews("test", size=64)[i] for i in range(settings.eval_objects)]
     truth = on_white(torch.stack([sample.images for sample in held])).to(settings.device)  # [n, 4, 3, H, W]
+    rays = plucker_rays(orbit_cameras(0.0, INPUT_AZIMUTHS, size=64)).to(settings.device)  # [4, 6, H, W]
+    if judge is not None:
+        judge = judge.to(settings.device, memory_format=torch.channels_last).requires_grad_(False)
 
     def loss_of(net: nn.Module, first: int, count: int) -> tuple[Tensor, dict[str, float]]:
         batch = next_batch(data, first, count, pool, settings)
         target = on_white(batch.images[:, :4])  # [B, 4, 3, H, W]
         made = predict_views(net, target[:, 0], *add_noise(target, first, noisy_share))
-        return views_loss(made, target), {}
+        loss = views_loss(made, target)
+        if judge is not None:
+            loss = loss + FEATURES_WEIGHT * features_loss(made, target, rays, judge)
+        return loss, {}
 
     def evaluate(net: nn.Module) -> dict[str, float]:
         views = torch.cat([predict_views(net, part[:, 0]) for part in truth.split(16)]).clamp(0, 1)
