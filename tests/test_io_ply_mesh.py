@@ -155,8 +155,8 @@ def test_texture_coordinates_of_corners_split_vertices(text: bool) -> None:
 
 def test_a_texture_that_is_not_there_is_told(tmp_path: Path) -> None:
     io3d.save(textured(ball()), tmp_path / "a.ply")
-    (tmp_path / "a.png").unlink()
-    with pytest.warns(UserWarning, match=r"left out: the texture 'a\.png', which is not there") as caught:
+    (tmp_path / "a_texture.png").unlink()
+    with pytest.warns(UserWarning, match=r"left out: the texture 'a_texture\.png', which is not there") as caught:
         mesh = io3d.load(tmp_path / "a.ply")
     assert caught[0].filename == __file__
     np.testing.assert_array_equal(mesh.uvs, textured(ball()).uvs)  # type: ignore[union-attr]

@@ -203,7 +203,7 @@ def test_other_float_types_gradients_and_strides(tmp_path: Path, suffix: str) ->
     assert_same(b, a, atol=2e-2 if suffix in (".splat", ".spz", ".sog") else 1e-5)
 
 
-@pytest.mark.parametrize("scale", [1e-25, 1e25])
+@pytest.mark.parametrize("scale", [1e-10, 1e25])
 @pytest.mark.parametrize(("suffix", "atol"), [(".splat", 1.01 / 128), (".spz", 2e-3), (".sog", 0.01)])
 def test_quaternions_of_any_length(tmp_path: Path, suffix: str, atol: float, scale: float) -> None:
     gaussians = example(20)
