@@ -98,6 +98,16 @@ def writable(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def followed(path: str | os.PathLike[str]) -> Path:
+    """The file that a symbolic link leads to: its companions stand beside it and bear its name.
+
+    A file of another suffix would name another format; a link to one is returned as it is. "~" is expanded.
+    """
+    path = Path(path).expanduser()
+    real = path.resolve() if path.is_symlink() else path
+    return real if real.suffix.lower() == path.suffix.lower() else path
+
+
 def replace(temporary: Path, target: Path) -> None:
     """Rename a new file to ``target``. A symbolic link stays a link; a replaced file passes on its mode and owner."""
     target = writable(target)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from ._files import CONVENTIONS, check_free, check_parent, replace, temporary_folder, writable
+from ._files import CONVENTIONS, check_free, check_parent, followed, replace, temporary_folder, writable
 from .errors import FormatError, InputError, raise_if
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def convert(
         mug.ply -> mug.glb: a mesh of 20,000 faces
           lost: transparency and soft edges of 16,384 Gaussians: a mesh is one opaque surface
     """
-    source, target = Path(source).expanduser(), Path(target).expanduser()
+    source, target = Path(source).expanduser(), followed(target)
     _check(kind, from_convention, to_convention, texture, scale_mm)
     _check_counts(resolution=resolution, faces=faces, splats=splats)
     wanted = _wanted(target, kind)
@@ -221,8 +221,8 @@ def _folder_beside(target: Path) -> Iterator[Path]:
 def _move(folder: Path, target: Path, source: Path, *, force: bool) -> tuple[str, ...]:
     """Move all files from the folder to the target's folder; return their names, the target's first.
 
-    The names of companions are known only now, because the format chooses them: the texture of a mug.obj must not
-    replace the photograph mug.png.
+    The names of companions are known only now, because the format chooses them: the arrays of a mug.gltf must not
+    replace another mug.bin.
     """
     names = sorted((file.name for file in folder.iterdir()), key=lambda name: (name != target.name, name))
     for name in names:

@@ -19,6 +19,8 @@ SH_C0 = 0.28209479177387814
 """The constant spherical harmonic, 1 / (2 sqrt(pi)): colour = 0.5 + SH_C0 * sh[:, 0]."""
 
 
+SHORTEST = 1e-12
+"""Shorter quaternions are no rotation: torch's normalize divides them by this number, and they stay short."""
 TENSORS = ("means", "quats", "scales", "opacities", "sh")
 """The fields of :class:`Gaussians` that hold a row a Gaussian."""
 
@@ -108,7 +110,8 @@ class Gaussians:
         """Return self, or raise when a number makes no sense.
 
         Raises:
-            InputError: NaN or infinity, a negative scale, an opacity outside [0, 1], a quaternion of length 0.
+            InputError: NaN or infinity, a negative scale, an opacity outside [0, 1], a quaternion of length 0
+                (below 1e-12, where normalising gives no rotation).
         """
         for name in TENSORS:
             values = getattr(self, name)
@@ -120,8 +123,9 @@ class Gaussians:
         if bool(((self.opacities < 0) | (self.opacities > 1)).any()):
             low, high = self.opacities.aminmax()
             raise InputError(f"opacities must be in [0, 1], not logits; they span {low:.4g} to {high:.4g}")
-        if bool((self.quats == 0).all(-1).any()):
-            raise InputError("quats must have a length above 0; some are all zeros")
+        short = self.quats.norm(dim=-1) < SHORTEST
+        if bool(short.any()):
+            raise InputError(f"quats must have a length above 0 ({SHORTEST:g}); {int(short.sum())} have not")
         return self
 
     def rotations(self) -> Tensor:
@@ -145,14 +149,18 @@ class Gaussians:
         Colours of SH degree 1 to 3 depend on the direction one looks from. They are turned with the object.
 
         Args:
-            matrix: [4, 4] or [3, 3], a rotation times one positive scale, and a translation.
+            matrix: [4, 4] or [3, 3], a rotation times one positive scale, and a translation; points are columns, as in
+                ``matrix @ point``.
 
         Raises:
-            InputError: the matrix mirrors, shears, or scales the axes differently: that would need another Gaussian.
+            InputError: another shape, a last row other than (0, 0, 0, 1), or a matrix that mirrors, shears, or scales
+                the axes differently: that would need another Gaussian.
         """
         matrix = torch.as_tensor(matrix, dtype=torch.float64, device=self.device)
         if tuple(matrix.shape) not in ((3, 3), (4, 4)):
             raise InputError(f"matrix must be [4, 4] or [3, 3]; got shape {tuple(matrix.shape)}")
+        if len(matrix) == 4 and not torch.allclose(matrix[3], matrix.new_tensor([0, 0, 0, 1]), atol=1e-6):
+            raise InputError(f"the last row of matrix must be (0, 0, 0, 1); got {tuple(matrix[3].tolist())}")
         linear = matrix[:3, :3]
         move = matrix[:3, 3] if matrix.shape[0] == 4 else linear.new_zeros(3)
         determinant = float(torch.linalg.det(linear))

@@ -24,6 +24,8 @@ Ints = NDArray[np.integer]
 
 GREY = 0.7
 """sRGB of a mesh with neither vertex colours nor a texture."""
+_ROUNDING = 1e-3
+"""Colours may be outside [0, 1] by this much."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,7 +41,8 @@ class Mesh:
         normals: [V, 3] float, unit length, or None: :meth:`vertex_normals` computes them then.
 
     Raises:
-        InputError: a shape, a type or a number that does not fit the above; colours may be 1e-3 beyond [0, 1].
+        InputError: an array of another shape or type, NaN or infinity, a face that names no vertex, or vertex colours
+            outside [0, 1].
 
     Example:
         >>> Mesh(np.eye(3), np.array([[0, 1, 2]]))
@@ -70,11 +73,9 @@ class Mesh:
                 if len(array) != len(self.vertices):
                     raise InputError(f"{name} must have a row a vertex ({len(self.vertices)}); got {len(array)}")
         if self.vertex_colors is not None:
-            _check_colors(self.vertex_colors)
+            _require_colors(self.vertex_colors)
         if self.texture is not None:
-            dtype, shape = np.asarray(self.texture).dtype, np.shape(self.texture)
-            if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
-                raise InputError(f"texture must be uint8 [h, w, 3]; got {dtype} {shape}")
+            _require_texture(self.texture)
 
     def __repr__(self) -> str:
         colors = "texture" if self.texture is not None else "none" if self.vertex_colors is None else "vertex"
@@ -216,7 +217,7 @@ class Mesh:
         """Several meshes as one. Parts that overlap still overlap: their solids are not united.
 
         Parts without colours become grey beside coloured ones, as they are drawn; different textures are put into a
-        new one. Normals stay if all parts have them.
+        new one. Normals, and uvs without a texture, stay if all parts have them; a warning tells of uvs that go.
 
         Args:
             parts: one mesh or more.
@@ -389,6 +390,9 @@ def _joined_textures(parts: Sequence[Mesh]) -> tuple[Floats | None, NDArray[np.u
     uvs = [part.uvs for part in parts if part.uvs is not None]
     textures = [part.texture for part in parts if part.texture is not None]
     if not textures:
+        if 0 < len(uvs) < len(parts):
+            left_out = f"the uvs of {len(uvs)} of {len(parts)} parts are left out: the others have none"
+            warnings.warn(left_out, stacklevel=3)
         return (np.concatenate(uvs) if len(uvs) == len(parts) else None), None
     if not len(uvs) == len(textures) == len(parts):
         raise InputError(f"textured parts cannot be merged with others; got {len(textures)} of {len(parts)} textured")
@@ -409,11 +413,18 @@ def _require(array: Floats | NDArray[np.integer], name: str, columns: int) -> No
         raise InputError(f"{name} must be finite; got NaN or infinity")
 
 
-def _check_colors(colors: Floats) -> None:
-    """Raise InputError unless colours are floats in [0, 1]; a rounding error of 1e-3 beyond is let through."""
-    low, high = (colors.min(), colors.max()) if colors.size else (0, 0)
-    if not np.issubdtype(colors.dtype, np.floating) or low < -1e-3 or high > 1 + 1e-3:
-        raise InputError(f"vertex_colors must be float, in [0, 1]; got {colors.dtype}, {low:.4g} to {high:.4g}")
+def _require_colors(colors: Floats) -> None:
+    if not np.issubdtype(colors.dtype, np.floating):
+        raise InputError(f"vertex_colors must be floats in [0, 1]; got {colors.dtype}: divide bytes by 255")
+    if colors.size and not (colors.min() >= -_ROUNDING and colors.max() <= 1 + _ROUNDING):
+        raise InputError(f"vertex_colors must be in [0, 1]; they span {colors.min():.4g} to {colors.max():.4g}")
+
+
+def _require_texture(texture: NDArray[np.uint8]) -> None:
+    if not isinstance(texture, np.ndarray):
+        raise InputError(f"texture must be a numpy array [h, w, 3], uint8; got {type(texture).__name__}")
+    if texture.dtype != np.uint8 or texture.ndim != 3 or texture.shape[2] != 3:
+        raise InputError(f"texture must be [h, w, 3], uint8; got {texture.shape}, {texture.dtype}")
 
 
 def unit(vectors: Floats) -> NDArray[Any]:

@@ -146,14 +146,15 @@ def test_empty_is_valid() -> None:
         ("means", math.nan, "1 of 20 rows"),
         ("scales", -0.1, "linear, not log"),
         ("opacities", 1.5, "not logits"),
-        ("quats", None, "length above 0"),
+        ("quats", 0, "length above 0"),
+        ("quats", 1e-14, "length above 0"),
     ],
 )
-def test_numbers_that_make_no_sense(field: str, value: float | None, words: str) -> None:
+def test_numbers_that_make_no_sense(field: str, value: float, words: str) -> None:
     gaussians = some()
     tensor = getattr(gaussians, field)
-    if value is None:
-        tensor[3] = 0
+    if field == "quats":
+        tensor[3] = value
     else:
         tensor.view(-1)[3] = value
     with pytest.raises(InputError, match=words):
@@ -175,6 +176,15 @@ def test_wrong_shapes(field: str) -> None:
 def test_transform_refuses_mirrors_and_shears(matrix: torch.Tensor) -> None:
     with pytest.raises(InputError, match="mirrors, shears"):
         some().transform(matrix)
+
+
+def test_transform_refuses_a_transposed_matrix() -> None:
+    matrix = torch.eye(4)
+    matrix[:3, 3] = torch.tensor([1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match="last row"):
+        some().transform(matrix.T)
+    matrix[3] += 1e-8  # as inverses have it
+    torch.testing.assert_close(some().transform(matrix).means, some().means + matrix[:3, 3])
 
 
 def test_bad_calls() -> None:

@@ -229,6 +229,15 @@ def test_a_compressed_ply_is_examined_too(tmp_path: Path) -> None:
     assert (seen.format, seen.count, seen.viewers[0].shows) == ("compressed PLY", 300, "no")
 
 
+def test_opacities_of_a_compressed_ply_are_not_taken_for_logits(tmp_path: Path) -> None:
+    parts = elements(300)
+    words = parts[1].data["packed_color"]
+    parts[1].data["packed_color"] = (words & ~np.uint32(255)) | (np.arange(300, dtype=np.uint32) % 50 + 130)
+    seen = inspect(written(tmp_path / "a.ply", parts))
+    assert seen.count == 300
+    assert seen.finding("probabilities") is None
+
+
 def test_no_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         inspect(tmp_path / "none.ply")

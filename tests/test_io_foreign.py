@@ -351,3 +351,22 @@ def test_from_trimesh_of_faces_materials_and_scenes() -> None:
     np.testing.assert_allclose(Mesh.from_trimesh(scene).bounds, [[-0.5, -0.5, -0.5], [5.5, 0.5, 0.5]])
     with pytest.raises(InputError, match="PointCloud"):
         Mesh.from_trimesh(trimesh.PointCloud(np.zeros((3, 3))))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("length", ["0 0 2", "0 0 1e-30", "0 0 1e200"])
+def test_normals_of_another_length_become_unit_vectors(tmp_path: Path, length: str) -> None:
+    faces = "".join(f"f {a}//1 {b}//1 {c}//1\n" for a, b, c in SIDES + 1)
+    warns = "no length" if length.endswith("200") else None  # its square is beyond all numbers
+    mesh = load(tmp_path, "a.obj", f"{TETRA_V}vn {length}\n{faces}", warns)
+    np.testing.assert_allclose(np.linalg.norm(mesh.vertex_normals(), axis=1), 1, atol=1e-6)
+    if warns is None:
+        np.testing.assert_allclose(mesh.vertex_normals(), [(0, 0, 1)] * 4, atol=1e-6)
+
+
+def test_normals_of_no_length_are_those_of_the_faces(tmp_path: Path) -> None:
+    normals = ["0 0 3", "0 0 0", "0 0 0", "1 0 0"]
+    rows = [f"{row} {normal}" for row, normal in zip([*ROWS, "9 9 9"], [*normals, "0 0 0"], strict=True)]
+    mesh = load(tmp_path, "a.ply", ply("x y z nx ny nz", rows, FACES), "normals of 2 of 5 vertices")
+    computed = Mesh(mesh.vertices, mesh.faces).vertex_normals()
+    want = [(0, 0, 1), computed[1], computed[2], (1, 0, 0), (0, 0, 0)]  # no face uses the last one
+    np.testing.assert_allclose(mesh.vertex_normals(), want, atol=1e-6)

@@ -91,7 +91,7 @@ def test_lines_as_written(tmp_path: Path) -> None:
     ]  # fmt: skip
     material = (tmp_path / "two parts.mtl").read_text().splitlines()
     assert material[0] == "newmtl material"
-    assert "map_Kd two parts.png" in material
+    assert "map_Kd two parts_texture.png" in material
     assert "Kd 1 1 1" in material
     np.testing.assert_array_equal(io3d.load(tmp_path / "two parts.obj").texture, mesh.texture)  # type: ignore[union-attr]
 
@@ -293,3 +293,9 @@ def test_not_this_format(tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_bytes(content)
         with pytest.raises(FormatError, match=r"a\.txt: a file to load must be one of"):
             io3d.load(tmp_path / "a.txt")
+
+
+def test_a_name_like_an_option_of_a_map_keeps_its_texture(tmp_path: Path) -> None:
+    mesh = textured(ball())
+    io3d.save(mesh, tmp_path / "-s 1.obj")
+    np.testing.assert_array_equal(io3d.load(tmp_path / "-s 1.obj").texture, mesh.texture)

@@ -54,9 +54,9 @@ def test_plyfile_reads_what_we_write(tmp_path: Path) -> None:
             colors = np.stack([vertex[c] for c in ("red", "green", "blue")], 1)
             np.testing.assert_array_equal(colors, np.rint(255 * mesh.vertex_colors.astype(np.float64)))
         if kind == "texture":
-            assert data.comments == ["TextureFile my mug.png"]
+            assert data.comments == ["TextureFile my mug_texture.png"]
             np.testing.assert_array_equal(np.stack([vertex[c] for c in "st"], 1), mesh.uvs)
-            np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "my mug.png")), mesh.texture)
+            np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "my mug_texture.png")), mesh.texture)
 
 
 # ---- what others write -----------------------------------------------------------------------------------------------
@@ -155,8 +155,8 @@ def test_texture_coordinates_of_corners_split_vertices(text: bool) -> None:
 
 def test_a_texture_that_is_not_there_is_told(tmp_path: Path) -> None:
     io3d.save(textured(ball()), tmp_path / "a.ply")
-    (tmp_path / "a.png").unlink()
-    with pytest.warns(UserWarning, match=r"left out: the texture 'a\.png', which is not there") as caught:
+    (tmp_path / "a_texture.png").unlink()
+    with pytest.warns(UserWarning, match=r"left out: the texture 'a_texture\.png', which is not there") as caught:
         mesh = io3d.load(tmp_path / "a.ply")
     assert caught[0].filename == __file__
     np.testing.assert_array_equal(mesh.uvs, textured(ball()).uvs)  # type: ignore[union-attr]

@@ -139,7 +139,7 @@ def test_assimp_finds_all_triangles(tmp_path: Path, suffix: str) -> None:
     assert re.search(rf"^Faces:\s+{len(ball().faces)}$", text, re.MULTILINE), text
     assert re.search(r"^Primitive Types:\s*triangles$", text, re.MULTILINE), text
     if suffix in (".glb", ".gltf", ".obj"):
-        texture = {".glb": "*0", ".gltf": "mug.png", ".obj": "my mug.png"}[suffix]
+        texture = {".glb": "*0", ".gltf": "mug_texture.png", ".obj": "my mug_texture.png"}[suffix]
         assert texture in text.partition("Texture Refs")[2], text
 
 

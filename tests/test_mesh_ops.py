@@ -56,16 +56,22 @@ def test_normals_of_a_cube_point_outwards() -> None:
         ({"vertices": CUBE.vertices[:, :2]}, "vertices"),
         ({"vertices": CUBE.vertices * np.nan}, "finite"),
         ({"vertex_colors": np.zeros((3, 3))}, "row a vertex"),
-        ({"vertex_colors": np.full((8, 3), 100)}, "vertex_colors"),
-        ({"vertex_colors": np.full((8, 3), 1.5)}, "vertex_colors"),
-        ({"vertex_colors": np.full((8, 3), -0.5)}, "vertex_colors"),
         ({"texture": np.zeros((4, 4), np.uint8)}, "texture"),
-        ({"texture": np.zeros((4, 4, 3))}, "texture"),
+        ({"texture": np.ones((4, 4, 3))}, "float64"),
+        ({"texture": [[[255, 0, 0]]]}, "list"),
+        ({"vertex_colors": np.full((8, 3), 100)}, "int64"),
+        ({"vertex_colors": np.full((8, 3), 1.01)}, "1.01"),
+        ({"vertex_colors": np.full((8, 3), -0.01)}, "-0.01"),
     ],
 )
 def test_bad_mesh(fields: dict[str, np.ndarray], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Mesh(**{"vertices": CUBE.vertices, "faces": CUBE.faces, **fields})
+
+
+def test_colours_that_are_out_of_range_by_rounding_are_a_mesh() -> None:
+    colors = np.tile(np.float32([-1e-4, 0.5, 1 + 1e-4]), (8, 1))
+    assert Mesh(CUBE.vertices, CUBE.faces, vertex_colors=colors).vertex_colors is colors
 
 
 @pytest.mark.parametrize("linear", [SHEAR, MIRROR, SHEAR @ MIRROR, -2 * np.eye(3)])
@@ -170,6 +176,13 @@ def test_merge_keeps_what_each_part_looks_like() -> None:
     both = Mesh.merge([ball(6, normals=True)] * 2)
     assert both.normals is not None
     assert Mesh.merge([ball(6, normals=True), CUBE]).normals is None
+
+
+def test_merge_warns_of_uvs_that_not_all_parts_have() -> None:
+    mapped = Mesh(CUBE.vertices, CUBE.faces, uvs=CUBE.vertices[:, :2] + 0.5)
+    assert Mesh.merge([mapped, mapped]).uvs is not None
+    with pytest.warns(UserWarning, match="uvs of 1 of 2"):
+        assert Mesh.merge([mapped, CUBE]).uvs is None
 
 
 def test_merge_stacks_textures() -> None:

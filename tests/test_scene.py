@@ -96,6 +96,14 @@ def test_many_faces_warn() -> None:
 # ---- what goes to the browser
 
 
+@pytest.mark.parametrize("normals", [np.full((4, 3), 2), np.full((4, 3), 1e4, np.float32)])
+def test_payload_of_normals_that_are_not_unit_vectors(normals: NDArray) -> None:
+    mesh = changed(wall(0, RED), normals=normals)
+    (surface,) = payload(make_scene(mesh, "show"))["surfaces"]
+    stored = np.frombuffer(surface["normals"], "<i2")
+    np.testing.assert_allclose(stored / 32767, 3**-0.5, atol=1e-4)
+
+
 def test_payload_of_a_mesh_is_the_mesh() -> None:
     for kind in ("coloured", "textured"):
         mesh = torus(kind)

@@ -77,7 +77,7 @@ def _splats(gaussians: Gaussians, suffix: str, turns: bool, header: Header | Non
     from ._splats import measure, splat_findings
     from ._viewers import splat_viewers
 
-    found = measure(gaussians, is_ply=suffix == ".ply")
+    found = measure(gaussians, is_ply=about["format"] == "3DGS PLY")
     y_down, reasons = _which_way_up(gaussians, found, turns, suffix)
     convention = ("3dgs" if turns else "ydown") if y_down else "opengl"
     viewers = splat_viewers(suffix, y_down, gaussians.sh_degree, header if suffix == ".ply" else None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from ..gaussians import Gaussians
+from ..gaussians import SHORTEST, Gaussians
 from ._findings import Bounds, Finding, percent
 
 NEAR_TRANSPARENT = 0.005
@@ -56,7 +56,7 @@ def measure(gaussians: Gaussians, *, is_ply: bool) -> Measures:
     """
     fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities[:, None], gaussians.sh.flatten(1))
     finite = np.logical_and.reduce([np.isfinite(field.numpy()).all(1) for field in fields])  # [N]
-    has_orientation = (gaussians.quats.numpy() != 0).any(1)  # [N]
+    has_orientation = ~(np.linalg.norm(gaussians.quats.numpy().astype(np.float64), axis=1) < SHORTEST)  # [N]
     good = finite & has_orientation
     found = Measures(good, int((finite & ~has_orientation).sum()), shares={"bad": 1 - float(good.mean())})
     if not good.any():

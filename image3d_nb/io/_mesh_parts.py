@@ -12,18 +12,23 @@ texture. :func:`join` combines the parts:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from .._texture_sheet import texture_sheet
 from ..errors import FormatError, InputError
-from ..mesh import Mesh
+from ..mesh import Mesh, vertex_normals
 from . import _textures
 from ._foreign import finite_or_none, local_float32
 
+_ROUNDING = 1e-6
+"""Lengths this close to 1 are 1: what float32 makes of a unit vector."""
 _NEAR = 1e-3
 """Texture coordinates this close to [0, 1] count as its border."""
+_PERIODS = {"repeat": 1, "mirror": 2, "clamp": 0}
+_PADDED: dict[str, Literal["wrap", "symmetric", "edge"]] = {"repeat": "wrap", "mirror": "symmetric", "clamp": "edge"}
+"""How numpy's pad continues an image."""
 _MOST_SIDE = 8192
 """Of a texture that holds several images, pixels."""
 _MOST_LAID_OUT = 4096 * 4096
@@ -107,7 +112,7 @@ class Part:
         uvs: [V, 2], (0, 0) at the image's lower left corner, or None.
         colors: [V, 3] sRGB in [0, 1], or None if the file has none.
         image: [h, w, 3] uint8 or None; parts that share one hold the same array.
-        repeats: whether the image repeats beyond its border.
+        wrap: how the image goes on beyond its border, along u and along v: "repeat", "mirror" or "clamp".
     """
 
     vertices: np.ndarray
@@ -116,7 +121,7 @@ class Part:
     uvs: np.ndarray | None = None
     colors: np.ndarray | None = None
     image: np.ndarray | None = None
-    repeats: bool = True
+    wrap: tuple[str, str] = ("repeat", "repeat")
 
 
 def join(parts: list[Part], notes: list[str]) -> Mesh:
@@ -153,10 +158,30 @@ def _checked(part: Part, notes: list[str]) -> Part:
         used, faces = np.unique(part.faces, return_inverse=True)  # rows that no face uses do not count
         kept: dict[str, Any] = {name: None if array is None else array[used] for name, array in arrays.items()}
         part = replace(part, faces=faces.reshape(-1, 3), **kept)
-    normals = finite_or_none(part.normals, "normals", notes)
+    normals = _unit(finite_or_none(part.normals, "normals", notes), part, notes)
     uvs = finite_or_none(part.uvs, "texture coordinates", notes)
     image = part.image if uvs is not None else None
     return replace(part, normals=normals, uvs=uvs, colors=_known(part.colors, notes), image=image)
+
+
+def _unit(normals: np.ndarray | None, part: Part, notes: list[str]) -> np.ndarray | None:
+    """The normals of a file as unit vectors, as a mesh has them; those of unit length stay the same bit by bit."""
+    if normals is None:
+        return None
+    normals = normals.astype(np.result_type(normals.dtype, np.float32), copy=False)
+    with np.errstate(over="ignore"):
+        length = np.linalg.norm(normals.astype(np.float64), axis=1)  # [V]
+    none = (length == 0) | np.isinf(length)
+    long = ~none & (np.abs(length - 1) > _ROUNDING)
+    if long.any():
+        normals = (normals / np.where(long, length, 1)[:, None]).astype(normals.dtype)
+    if not none.any():
+        return normals
+    with np.errstate(over="ignore", invalid="ignore"):  # positions are checked later
+        computed = vertex_normals(part.vertices.astype(np.float64), part.faces)
+    if count := int((none & computed.any(1)).sum()):
+        notes.append(f"the normals of {count} of {len(none)} vertices, which have no length: the faces give others")
+    return np.where(none[:, None], computed, normals).astype(normals.dtype)
 
 
 def _known(colors: np.ndarray | None, notes: list[str]) -> np.ndarray | None:
@@ -232,22 +257,26 @@ def _placed(part: Part, place: np.ndarray) -> Part:
 def _unrepeated(parts: list[Part], notes: list[str]) -> list[Part]:
     """Replace repeating images: shift coordinates by whole numbers, or tile the image.
 
-    All parts that share an image are handled together, so that they still share one.
+    All parts that share an image, and how it goes on, are handled together, so that they still share one.
     """
     result, kept, room = list(parts), 0, _MOST_LAID_OUT
-    for key in {id(part.image): None for part in parts if part.image is not None and part.repeats}:
-        sharing = [i for i, part in enumerate(parts) if id(part.image) == key]
+    for key in {(id(part.image), part.wrap): None for part in parts if part.image is not None}:
+        sharing, wrap = [i for i, part in enumerate(parts) if (id(part.image), part.wrap) == key], key[1]
         image = parts[sharing[0]].image
         assert image is not None  # their key is that of an image
-        moved = {i: _moved(parts[i].uvs) for i in sharing}
-        tiles = [max(1, *(int(np.ceil(uvs[:, k].max() - _NEAR)) for uvs in moved.values())) for k in (0, 1)]
+        moved = {i: _moved(parts[i].uvs, wrap) for i in sharing}
+        ends = np.max([uvs.max(0) for uvs in moved.values()], axis=0)  # [2]
+        tiles = [1 if wrap[k] == "clamp" else max(1, int(np.ceil(ends[k] - _NEAR))) for k in (0, 1)]
         pixels = image.shape[0] * image.shape[1] * tiles[0] * tiles[1]
         if tiles != [1, 1]:
             if pixels > room:
                 kept += 1
                 continue
             room -= pixels
-            image = np.tile(image, (tiles[1], tiles[0], 1))
+            height, width = image.shape[:2]
+            # v = 0 is the lowest row: the image goes on upwards, and to the right
+            image = np.pad(image, ((height * (tiles[1] - 1), 0), (0, 0), (0, 0)), _PADDED[wrap[1]])
+            image = np.pad(image, ((0, 0), (0, width * (tiles[0] - 1)), (0, 0)), _PADDED[wrap[0]])
         for i, uvs in moved.items():
             result[i] = replace(parts[i], image=image, uvs=(uvs / tiles).astype(np.float32))
     if kept:
@@ -255,7 +284,8 @@ def _unrepeated(parts: list[Part], notes: list[str]) -> list[Part]:
     return result
 
 
-def _moved(uvs: np.ndarray | None) -> np.ndarray:
-    """Coordinates shifted by a whole number, so that they start in [0, 1)."""
+def _moved(uvs: np.ndarray | None, wrap: tuple[str, str]) -> np.ndarray:
+    """Coordinates shifted by whole periods, so that they start in the first; those that are clamped stay."""
     assert uvs is not None  # a part with an image has them
-    return uvs - np.floor(uvs.min(0) + _NEAR)
+    period = np.array([_PERIODS[each] for each in wrap])
+    return uvs - period * np.floor((uvs.min(0) + _NEAR) / np.where(period, period, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import PurePath
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -15,6 +16,11 @@ _READABLE = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")
 """What materials name in practice; other readers of Pillow start programs, or take any bytes for an image."""
 MOST_PIXELS = 8192 * 8192
 """What graphics cards of today take, and 200 MB: for all images of a file together."""
+
+
+def file_name(name: str) -> str:
+    """The texture's file beside a mesh's file ``name``: not mug.png, which often is the image a mug.obj was made of."""
+    return f"{PurePath(name).stem}_texture.png"
 
 
 def encode(texture: np.ndarray) -> bytes:

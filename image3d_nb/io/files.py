@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .._files import CONVENTIONS, atomic_write
+from .._files import CONVENTIONS, atomic_write, followed
 from ..errors import FormatError, InputError
-from ..gaussians import TENSORS, Gaussians
+from ..gaussians import SHORTEST, TENSORS, Gaussians
 from ..images.caller import warn
 from ..mesh import Mesh
 from . import compressed_ply, obj, ply, ply_mesh, sog, splat, spz, stl
@@ -83,7 +83,8 @@ def save(
     Args:
         obj: Gaussians on any device, stored as float32 or as the format says; or a Mesh.
         path: e.g. "mug.ply" or "~/mug.ply"; the folder must exist; an existing file is replaced once the new one is
-            complete. Some formats write companions beside it (.obj: .mtl and .png).
+            complete. A symbolic link stays one: the file that it leads to is written. Some formats write companions
+            beside the file (mug.obj: mug.mtl and mug_texture.png).
         convention: the axes of a file of Gaussians: "3dgs" (what 3DGS tools expect of the format), "opengl" (y up) or
             "ydown"; see :mod:`image3d_nb.io.files`. Meshes are y up (in .stl z up, as printers expect).
         scale_mm: the longest side of a mesh in millimetres, as printers need it; None keeps the numbers as they are.
@@ -122,7 +123,8 @@ def save(
     assert known.write is not None  # _writer looks among the writable ones only
     if isinstance(obj, Gaussians) and _turns(convention, known):
         obj = obj.transform(_HALF_TURN)
-    _put(path, known.write(obj, path.name))
+    real = followed(path)
+    _put(real, known.write(obj, real.name))
     return path
 
 
@@ -203,12 +205,16 @@ def read_stored(path: str | os.PathLike[str]) -> tuple[Format, Asset]:
 
 
 def _siblings(path: Path) -> Sibling:
-    """Read companions of ``path`` from its folder and below; only the last part of a name that leads outside counts."""
+    """Read companions of ``path`` from its folder and below; only the last part of a name that leads outside counts.
+
+    Companions of a symbolic link stand beside the file that it leads to, else beside the link.
+    """
 
     def read(name: str) -> bytes:
         inside = Path(os.path.normpath(name.replace("\\", "/")))
         out = inside.is_absolute() or ".." in inside.parts
-        return (path.parent / (inside.name if out else inside)).read_bytes()
+        places = [folder / (inside.name if out else inside) for folder in (followed(path).parent, path.parent)]
+        return (places[0] if places[0].exists() else places[1]).read_bytes()
 
     return read
 
@@ -250,12 +256,12 @@ def _drawable(obj: Gaussians, drop_bad_rows: bool, name: str) -> Gaussians:
 
 
 def _good_rows(obj: Gaussians) -> np.ndarray:
-    """[N] bool: all numbers finite, and a quaternion longer than 0."""
+    """[N] bool: all numbers finite, and a quaternion that is not too short."""
     quats = obj.quats.numpy()
-    good = quats[:, 0] != 0
+    good = abs(quats[:, 0]) >= SHORTEST
     if not good.all():  # check the other three numbers for these rows only: whole rows take long
         few = np.flatnonzero(~good)
-        good[few] = (quats[few] != 0).any(1)
+        good[few] = np.linalg.norm(quats[few].astype(np.float64), axis=1) >= SHORTEST
     fields = [obj.means, obj.quats, obj.scales, obj.opacities[:, None], obj.sh.flatten(1)]
     if _all_finite(fields):
         return good

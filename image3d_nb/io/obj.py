@@ -1,4 +1,4 @@
-"""The .obj of Wavefront, with its .mtl of materials and a .png beside it.
+"""The .obj of Wavefront, with its .mtl of materials and its texture beside it: mug.obj, mug.mtl, mug_texture.png.
 
 A material and normals are always written: viewers draw black silhouettes without. Vertex colours stand behind the
 positions (``v x y z r g b``, sRGB in [0, 1]), an extension that MeshLab, Blender, trimesh and three.js read. Corners at
@@ -93,7 +93,7 @@ def _part(
 
 
 def write(mesh: Mesh, name: str) -> dict[str, bytes]:
-    """The .obj, its .mtl, and a .png where there is a texture. Nine digits: float32 comes back bit by bit.
+    """The .obj, its .mtl, and a _texture.png where there is one. Nine digits: float32 comes back bit by bit.
 
     Raises:
         InputError: a number beyond float32, a colour outside of [0, 1], a texture without a pixel.
@@ -102,8 +102,10 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     material = f"newmtl {_MATERIAL}\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nd 1\nillum 1\n"
     files: dict[str, bytes] = {}
     if mesh.texture is not None and has_texture(mesh):
-        files[f"{stem}.png"] = _textures.encode(mesh.texture)
-        material += f"map_Kd {stem}.png\n"
+        image = _textures.file_name(name)
+        files[image] = _textures.encode(mesh.texture)
+        # readers, ours too, would take "-s 1_texture.png" for the option -s
+        material += f"map_Kd {'./' if image.startswith('-') else ''}{image}\n"
     text = f"# image3d_nb\nmtllib {stem}.mtl\n{_geometry(mesh)}"
     return {name: text.encode(), f"{stem}.mtl": material.encode(), **files}
 

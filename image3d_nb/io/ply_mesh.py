@@ -1,7 +1,7 @@
 """The .ply of a mesh: vertices with normals, colours and texture coordinates, and faces.
 
-A texture stands in a .png beside it, named by the line ``comment TextureFile``, as MeshLab and trimesh do. The same
-suffix holds Gaussians (:mod:`.ply`): a mesh has faces, and no f_dc_0.
+A texture stands beside it (mug_texture.png beside mug.ply), named by the line ``comment TextureFile``, as MeshLab and
+trimesh do. The same suffix holds Gaussians (:mod:`.ply`): a mesh has faces, and no f_dc_0.
 
 Specification: http://paulbourke.net/dataformats/ply/
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import PurePath
 
 import numpy as np
 
@@ -163,7 +162,7 @@ def _with_corner_uvs(
 
 
 def write(mesh: Mesh, name: str) -> dict[str, bytes]:
-    """Little-endian; float32 but for colours, which become bytes; normals always. A texture becomes a .png beside it.
+    """Little-endian; float32 but for colours, which become bytes; normals always. A texture stands beside it.
 
     Raises:
         InputError: a number beyond float32, a colour outside of [0, 1], a texture without a pixel.
@@ -185,7 +184,7 @@ def write(mesh: Mesh, name: str) -> dict[str, bytes]:
     header = ["ply", "format binary_little_endian 1.0"]
     files = {}
     if mesh.texture is not None and has_texture(mesh):
-        image = f"{PurePath(name).stem}.png"
+        image = _textures.file_name(name)
         files[image] = _textures.encode(mesh.texture)
         header.append(f"comment TextureFile {image}")
     header.append(f"element vertex {len(rows)}")

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..gaussians import Gaussians
 from ..images.caller import warn
 from ..io import splat
-from ..mesh import Mesh
+from ..mesh import Mesh, unit
 from . import frusta
 from .sheets import as_images, png_bytes, to_uint8
 
@@ -208,7 +208,7 @@ def _surface(mesh: Mesh, lit: bool) -> dict[str, Any]:
     content: dict[str, Any] = {
         "vertices": mesh.vertices.astype("<f4").tobytes(),
         "faces": mesh.faces.astype("<u4").tobytes(),
-        "normals": np.rint(mesh.vertex_normals() * 32767).astype("<i2").tobytes(),
+        "normals": np.rint(unit(mesh.vertex_normals().astype(np.float64)) * 32767).astype("<i2").tobytes(),
         "lit": lit,
     }
     if mesh.uvs is not None and mesh.texture is not None:

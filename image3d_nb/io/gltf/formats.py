@@ -4,7 +4,7 @@ Both hold either. The extension KHR_gaussian_splatting in the JSON is the mark o
 Gaussians, with a warning. glTF is always y up, in metres: ``convention=`` "3dgs" and "opengl" are the
 same here; "ydown" turns Gaussians for programs that ignore the specification.
 
-A .gltf is written as its text, a .bin with the arrays, and a .png with the texture. A .glb is one file.
+A .gltf is written as its text, a .bin with the arrays, and a _texture.png. A .glb is one file.
 
 Specification: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from ...gaussians import Gaussians
 from ...mesh import Mesh
+from .. import _textures
 from .._foreign import warn_left_out
 from .._format import Format, Sibling
 from .._mesh_parts import losses
@@ -72,11 +73,11 @@ def _files(document: dict[str, Any], builder: Builder, texture: bytes | None, na
     stem, inside = PurePath(name).stem, PurePath(name).suffix.lower() == ".glb"
     files: dict[str, bytes] = {}
     if texture is not None:
-        where: dict[str, Any] = {"uri": quote(f"{stem}.png")}
+        where: dict[str, Any] = {"uri": quote(_textures.file_name(name))}
         if inside:
             where = {"bufferView": builder.view(texture)}
         else:
-            files[f"{stem}.png"] = texture
+            files[_textures.file_name(name)] = texture
         document["images"] = [{"mimeType": "image/png", **where}]
     binary = builder.binary()
     document["accessors"], document["bufferViews"] = builder.accessors, builder.views

@@ -17,8 +17,8 @@ from .. import _textures
 from .._json import Values
 from .container import Document
 
-_CLAMPED = 33071
-"""CLAMP_TO_EDGE: the border's colour continues; the other modes repeat."""
+_WRAPS = {33071: "clamp", 33648: "mirror"}
+"""CLAMP_TO_EDGE, the border's colour continues, and MIRRORED_REPEAT; other numbers repeat."""
 _UNLIT, _SPECULAR = "KHR_materials_unlit", "KHR_materials_pbrSpecularGlossiness"
 _OTHER_TEXTURES = ("normalTexture", "occlusionTexture", "emissiveTexture")
 
@@ -42,14 +42,14 @@ class BaseColor:
         texture: [h, w, 3] uint8 sRGB with the factor in it, or None.
         coordinates: which set of texture coordinates, TEXCOORD_n.
         transform: [2, 3] for (u, v, 1), v from the top, or None.
-        repeats: whether the texture goes on beyond its border.
+        wrap: how the texture goes on beyond its border, along u and along v: "repeat", "mirror" or "clamp".
     """
 
     factor: np.ndarray
     texture: np.ndarray | None = None
     coordinates: int = 0
     transform: np.ndarray | None = None
-    repeats: bool = True
+    wrap: tuple[str, str] = ("repeat", "repeat")
 
 
 class Materials:
@@ -96,7 +96,8 @@ class Materials:
         color = BaseColor(factor, self._texture(texture, factor), info.integer("texCoord", 0, high=7))
         if "sampler" in texture:
             sampler = self._document.follow(texture, "sampler", "samplers")
-            color.repeats = sampler.integer("wrapS", 10497) != _CLAMPED
+            along_u, along_v = (_WRAPS.get(sampler.integer(name, 10497), "repeat") for name in ("wrapS", "wrapT"))
+            color.wrap = along_u, along_v
         moved = info.inner("extensions").inner("KHR_texture_transform")
         if moved.data:
             color.coordinates = moved.integer("texCoord", color.coordinates, high=7)

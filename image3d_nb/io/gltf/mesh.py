@@ -96,7 +96,7 @@ def _part(arrays: dict[str, np.ndarray], faces: np.ndarray, color: BaseColor) ->
         colors = srgb_of(light.clip(0, 1)).astype(np.float32)
     elif not np.all(factor == 1):
         colors = np.broadcast_to(srgb_of(factor).astype(np.float32), arrays["POSITION"].shape)
-    return Part(arrays["POSITION"], faces, arrays.get("NORMAL"), uvs, colors, color.texture, color.repeats)
+    return Part(arrays["POSITION"], faces, arrays.get("NORMAL"), uvs, colors, color.texture, color.wrap)
 
 
 def _triangles(indices: np.ndarray, mode: int, path: str) -> np.ndarray:
