@@ -115,7 +115,7 @@ class Plan:
 
     def views_settings(self, assemblies: float = ASSEMBLIES) -> TrainSettings:
         """Of stage one. Few objects from trained weights bear a lower rate than many, or than fresh ones."""
-        rate = 8e-3 if self.start is None else 6e-3 if self.workers else 3e-3
+        rate = 8e-3 if self.start is None else 6e-3 if self.workers else 1.5e-3
         return self.settings(self.minutes * self.views_share, rate, self.batch_size, assemblies)
 
     def lgm_settings(self, assemblies: float = ASSEMBLIES) -> TrainSettings:
