@@ -24,7 +24,7 @@ from image3d_nb.training.lgm import LGM_SETTINGS, image_loss, train_lgm
 from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, averaged, plot
 from image3d_nb.training.objects import ASSEMBLY, CHIMERA, FAMILIES, HELD_OUT, make_object
 from image3d_nb.training.pool import Pool, filled
-from image3d_nb.training.views import VIEWS_SETTINGS, features_loss, tiny_unet, train_views, views_loss
+from image3d_nb.training.views import VIEWS_SETTINGS, features_loss, sharp_loss, tiny_unet, train_views
 
 SHORT = {"samples": 2, "batch_size": 2, "eval_samples": 2, "eval_objects": 2, "warmup_samples": 0}
 
@@ -124,13 +124,13 @@ def toy(folder: Path, samples: int = 40, until: float = 1.0) -> nn.Module:
 
 def test_the_loss_asks_a_good_picture_to_become_better() -> None:
     truth = torch.rand(1, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    losses = {error: float(views_loss(truth + error, truth)) for error in (0.0, 0.03, 0.1, 0.3)}
+    losses = {error: float(sharp_loss(truth + error, truth)) for error in (0.0, 0.03, 0.1, 0.3)}
     assert min(losses, key=lambda error: losses[error]) == 0.0
     # from 20 to 10 dB costs about what from 30 to 20 dB does; a squared error would say ten times as much
     assert 0.5 < (losses[0.3] - losses[0.1]) / (losses[0.1] - losses[0.03]) < 2
     # images are judged one by one: a good one and a bad one are better than two middling ones of the same squared error
     pair, both = truth[0, :2], torch.tensor([0.0004, 0.0796]).sqrt().reshape(2, 1, 1, 1)
-    assert views_loss(pair + both, pair) < views_loss(pair + 0.2, pair)
+    assert sharp_loss(pair + both, pair) < sharp_loss(pair + 0.2, pair)
 
 
 def test_the_loss_prefers_contrast_to_a_blur() -> None:
@@ -139,7 +139,7 @@ def test_the_loss_prefers_contrast_to_a_blur() -> None:
     blur = torch.full_like(truth, 0.5)  # 0.3 off everywhere
     lighter = truth + 0.3 * (1 - 2 * (x > 15).float())  # as far off, one half too light and one too dark
     assert float((lighter - truth).square().mean()) == pytest.approx(float((blur - truth).square().mean()))
-    assert views_loss(lighter, truth) < views_loss(blur, truth)
+    assert sharp_loss(lighter, truth) < sharp_loss(blur, truth)
 
 
 def test_features_see_an_edge_where_a_squared_error_does_not() -> None:
@@ -168,7 +168,7 @@ def test_a_wrong_silhouette_costs() -> None:
     wanted[:, 3, 4:12, 4:12] = 1  # a black square
     rgb, alpha = on_white(wanted), wanted[:, 3]
     right = image_loss(rgb, alpha, wanted)
-    assert right == pytest.approx(float(views_loss(rgb, rgb)))
+    assert right == pytest.approx(float(sharp_loss(rgb, rgb)))
     assert image_loss(rgb, 1 - alpha, wanted) == pytest.approx(float(right) + 0.5)
 
 

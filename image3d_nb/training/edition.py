@@ -7,11 +7,12 @@ any kill. With S for the samples of a stage::
     |-- rate holds --|-- rate falls, with assemblies --|
                            `-- without assemblies ----|     then: average, choose on "val", export, figures, sheets
 
-While stage one's rate falls, its views are compared by LGM's features too, which makes them sharper. LGM takes its
-generated views from the weights that the run starts with, and as soon as its rate falls from stage one as it then
-stands, and again where LGM forks. Random assemblies help with objects of unseen families and cost known ones a little,
-which a last fifth without them gives back; averages of weights from both often beat both. Blur gains decibels too: a
-candidate that is blurrier than what its stage began with is refused, and if all are, the stage stays as it was.
+LGM's loss and features judge the views of a stage one that has learnt something: from the start of a run with weights,
+else while its rate falls. That makes them sharper. LGM takes its generated views from the weights that the run starts
+with, and as soon as its rate falls from stage one as it then stands, and again where LGM forks. Random assemblies help
+with objects of unseen families and cost known ones a little, which a last fifth without them gives back; averages of
+weights from both often beat both. Blur gains decibels too: a candidate that is blurrier than what its stage began with
+is refused, and if all are, the stage stays as it was.
 """
 
 from __future__ import annotations
@@ -260,11 +261,12 @@ def _bf16_stage(folder: Path, plan: Plan) -> None:
 
 
 def _views_stage(folder: Path, plan: Plan) -> None:
-    network, pool = _start(plan, "unet"), plan.pool(folder)
+    network, judge, pool = _start(plan, "unet"), _start(plan, "lgm"), plan.pool(folder)
     run, plain = folder / "views", folder / "views_plain"
-    train_views(run, plan.views_settings(), network, until=HOLD, pool=pool)
+    train_views(run, plan.views_settings(), network, until=HOLD, pool=pool, judge=judge)
     _fork(run, folder / "views_for_lgm")
-    judge = averaged(folder / "lgm", tiny_lgm()) if (folder / "lgm" / CHECKPOINT).is_file() else _start(plan, "lgm")
+    if judge is None and (folder / "lgm" / CHECKPOINT).is_file():
+        judge = averaged(folder / "lgm", tiny_lgm())
     train_views(run, plan.views_settings(), network, until=BRANCH, pool=pool, judge=judge)
     _fork(run, plain)
     train_views(run, plan.views_settings(), network, pool=pool, judge=judge)

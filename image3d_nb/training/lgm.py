@@ -23,7 +23,7 @@ from ..rendering import render_splats
 from .data import INPUT_AZIMUTHS, ObjectViews, on_white
 from .loop import Trainer, TrainSettings
 from .pool import Pool
-from .views import next_batch, predict_views, views_loss
+from .views import next_batch, predict_views, sharp_loss
 
 LGM_SETTINGS = TrainSettings(batch_size=8)
 MakeInput = Callable[[Tensor, Tensor, int | None], Tensor]
@@ -171,14 +171,14 @@ def train_lgm(
 
 
 def image_loss(rgb: Tensor, alpha: Tensor, wanted: Tensor) -> Tensor:
-    """How wrong rendered images are: :func:`~image3d_nb.training.views.views_loss`, and the silhouette's error.
+    """How wrong rendered images are: :func:`~image3d_nb.training.views.sharp_loss`, and the silhouette's error.
 
     Args:
         rgb: [V, 3, H, W] on white.
         alpha: [V, H, W].
         wanted: [V, 4, H, W] premultiplied RGBA.
     """
-    return views_loss(rgb, on_white(wanted)) + 0.5 * (alpha - wanted[:, 3]).square().mean()
+    return sharp_loss(rgb, on_white(wanted)) + 0.5 * (alpha - wanted[:, 3]).square().mean()
 
 
 def _gaussians(net: nn.Module, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from .pool import Pool
 VIEWS_SETTINGS = TrainSettings()
 LAST_STEP = 999
 FEATURES_WEIGHT = 0.18
-"""Of :func:`features_loss`: with it, it pulls at the bundled model's views as hard as :func:`views_loss` does."""
+"""Of :func:`features_loss`: with it, it pulls at the bundled model's views as hard as :func:`sharp_loss` does."""
 LGM_OF_VIEWS = tuple(VIEWS_OF_LGM.index(i) for i in range(4))
 """Which of LGM's views each of MVDream's is."""
 
@@ -113,10 +113,22 @@ def add_noise(views: Tensor, first: int, share: float) -> tuple[Tensor, Tensor]:
 
 
 def views_loss(made: Tensor, truth: Tensor) -> Tensor:
+    """How wrong predicted views are: MSE and a little L1, on the network's scale of [-1, 1]. Fresh weights learn by it.
+
+    Args:
+        made: [..., 3, H, W], about [0, 1].
+        truth: the same shape, in [0, 1].
+    """
+    error = 2 * (made - truth)
+    return error.square().mean() + 0.1 * error.abs().mean()
+
+
+def sharp_loss(made: Tensor, truth: Tensor) -> Tensor:
     """How wrong pictures are: the logarithm of each one's squared error, and a little of other measures.
 
     The logarithm asks of a good picture to become better still, where the bare squared error looks at bad ones only;
-    and SSIM asks for contrast, where a squared error is content with a blur.
+    and SSIM asks for contrast, where a squared error is content with a blur. Weights must have learnt something before:
+    views of a fresh stage one get lost by it.
 
     Args:
         made: [..., 3, H, W] on white, about [0, 1].
@@ -180,7 +192,7 @@ def train_views(
         noisy_share: of the objects at random timesteps, so that many steps work; 0 learns one step only.
         until: see :meth:`~image3d_nb.training.loop.Trainer.run`.
         pool: to draw the objects from; None makes each when it is needed.
-        judge: stage two, by whose features the views are compared too; None compares pictures only.
+        judge: stage two, by whose loss and features the views are compared; None, for fresh weights: squared error.
     """
     torch.manual_seed(0)  # a command's own process: fresh weights that can be had again
     network = (network or tiny_unet()).to(memory_format=torch.channels_last)
@@ -195,10 +207,9 @@ def train_views(
         batch = next_batch(data, first, count, pool, settings)
         target = on_white(batch.images[:, :4])  # [B, 4, 3, H, W]
         made = predict_views(net, target[:, 0], *add_noise(target, first, noisy_share))
-        loss = views_loss(made, target)
-        if judge is not None:
-            loss = loss + FEATURES_WEIGHT * features_loss(made, target, rays, judge)
-        return loss, {}
+        if judge is None:
+            return views_loss(made, target), {}
+        return sharp_loss(made, target) + FEATURES_WEIGHT * features_loss(made, target, rays, judge), {}
 
     def evaluate(net: nn.Module) -> dict[str, float]:
         views = torch.cat([predict_views(net, part[:, 0]) for part in truth.split(16)]).clamp(0, 1)
