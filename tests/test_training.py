@@ -21,10 +21,10 @@ from image3d_nb.training.__main__ import main
 from image3d_nb.training.data import INPUT_AZIMUTHS, SPLITS, ObjectViews, batch_of, on_white
 from image3d_nb.training.evaluate import evaluate
 from image3d_nb.training.lgm import LGM_SETTINGS, image_loss, train_lgm
-from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, averaged, plot
+from image3d_nb.training.loop import CHECKPOINT, LOG, Trainer, TrainSettings, averaged, plot, read_log
 from image3d_nb.training.objects import ASSEMBLY, CHIMERA, FAMILIES, HELD_OUT, make_object
 from image3d_nb.training.pool import Pool, filled
-from image3d_nb.training.views import VIEWS_SETTINGS, features_loss, sharp_loss, tiny_unet, train_views
+from image3d_nb.training.views import VIEWS_SETTINGS, features_loss, sharp_loss, tiny_unet, train_views, views_loss
 
 SHORT = {"samples": 2, "batch_size": 2, "eval_samples": 2, "eval_objects": 2, "warmup_samples": 0}
 
@@ -150,6 +150,15 @@ def test_features_see_an_edge_where_a_squared_error_does_not() -> None:
     lighter = truth + (blur - truth).square().mean().sqrt()
     assert features_loss(truth, truth, rays, lgm) == 0
     assert features_loss(blur, truth, rays, lgm) > 1.5 * features_loss(lighter, truth, rays, lgm)
+
+
+def test_fresh_weights_learn_by_squared_error(tmp_path: Path) -> None:
+    truth = torch.full((1, 4, 3, 8, 8), 0.5)
+    assert float(views_loss(truth + 0.1, truth)) == pytest.approx(4 * 0.01 + 0.1 * 0.2)
+    budget = {"samples": 160, "batch_size": 8, "eval_samples": 160, "eval_objects": 8}
+    settings = TrainSettings(**budget, learning_rate=2e-2, warmup_samples=40)
+    train_views(tmp_path, settings, tiny_unet(model_channels=32))
+    assert read_log(tmp_path / LOG)[-1]["side_db"] > 12  # it reaches 16; by LGM's loss 8
 
 
 def test_a_judge_changes_what_stage_one_learns_and_stays_as_it_is(tmp_path: Path) -> None:

@@ -180,7 +180,9 @@ def _load_mask(source: Source, size: tuple[int, int]) -> Image.Image:
         mask = mask.cpu().numpy()
     if isinstance(mask, np.ndarray) and (mask.dtype == bool or (mask.dtype.kind in "iu" and mask.max(initial=0) <= 1)):
         mask = np.uint8(255) * (mask > 0).astype(np.uint8)
-    elif isinstance(mask, np.ndarray) and mask.dtype.kind in "iu" and 0 <= mask.min() <= mask.max() <= 255:
+    elif (
+        isinstance(mask, np.ndarray) and mask.dtype.kind in "iu" and mask.size and 0 <= mask.min() <= mask.max() <= 255
+    ):
         mask = mask.astype(np.uint8)  # numpy's usual integers have 64 bits
     loaded = load_image(mask)
     width, height = size
