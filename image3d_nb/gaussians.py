@@ -111,7 +111,7 @@ class Gaussians:
 
         Raises:
             InputError: NaN or infinity, a negative scale, an opacity outside [0, 1], a quaternion of length 0
-                (below 1e-12, where normalising gives no rotation).
+                (below 1e-12, where normalising gives no rotation) or of one that is too large for its type.
         """
         for name in TENSORS:
             values = getattr(self, name)
@@ -123,9 +123,12 @@ class Gaussians:
         if bool(((self.opacities < 0) | (self.opacities > 1)).any()):
             low, high = self.opacities.aminmax()
             raise InputError(f"opacities must be in [0, 1], not logits; they span {low:.4g} to {high:.4g}")
-        short = self.quats.norm(dim=-1) < SHORTEST
-        if bool(short.any()):
-            raise InputError(f"quats must have a length above 0 ({SHORTEST:g}); {int(short.sum())} have not")
+        lengths = self.quats.norm(dim=-1)
+        wrong = (lengths < SHORTEST) | torch.isinf(lengths)  # infinite: its square does not fit into the type
+        if bool(wrong.any()):
+            raise InputError(
+                f"quats must have a length above 0 ({SHORTEST:g}) that fits into their type; {int(wrong.sum())} have not"
+            )
         return self
 
     def rotations(self) -> Tensor:

@@ -148,6 +148,7 @@ def test_empty_is_valid() -> None:
         ("opacities", 1.5, "not logits"),
         ("quats", 0, "length above 0"),
         ("quats", 1e-14, "length above 0"),
+        ("quats", 1e200, "fits into their type"),
     ],
 )
 def test_numbers_that_make_no_sense(field: str, value: float, words: str) -> None:

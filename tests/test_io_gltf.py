@@ -393,6 +393,17 @@ def test_vertex_colours_beside_a_texture_make_all_of_them_vertex_colours() -> No
     np.testing.assert_allclose(mesh.vertex_colors, np.concatenate([want, colors]), atol=1e-6)
 
 
+@pytest.mark.parametrize(("wrap", "low_left"), [(10497, [0.1, 0.9]), (33071, [-0.4, 1.6])])
+def test_vertex_colours_from_a_texture_know_its_far_edges(wrap: int, low_left: list[float]) -> None:
+    scene = uv_scene(np.array([[0, 0], [1, 1], low_left, [0.5, 1]]), PIXELS)
+    scene.json["samplers"] = [{"wrapS": wrap, "wrapT": wrap}]
+    scene.json["textures"][0]["sampler"] = 0
+    scene.primitive(TETRA + 2, SIDES)["attributes"]["COLOR_0"] = scene.accessor(np.eye(4, 3), "f4")
+    with pytest.warns(UserWarning, match="except for their colours at the vertices"):
+        mesh = scene.read()
+    np.testing.assert_allclose(mesh.vertex_colors[:4], PIXELS[[0, 3, 3, 3], [0, 5, 0, 3]] / 255, atol=1e-6)
+
+
 def test_what_a_mesh_has_no_room_for_is_told() -> None:
     scene = uv_scene(UVS, PIXELS)
     scene.primitive(TETRA, mode=1)

@@ -239,7 +239,9 @@ def _varies(colors: np.ndarray | None, value: float | None = None) -> bool:
 def _sampled(part: Part) -> Part:
     if part.image is None or part.uvs is None:
         return replace(part, uvs=None)
-    return replace(part, colors=_textures.sample(part.image, part.uvs), image=None, uvs=None)
+    clamped = np.array([each == "clamp" for each in part.wrap])
+    uvs = np.where(clamped, part.uvs.clip(0, 1), part.uvs)
+    return replace(part, colors=_textures.sample(part.image, uvs), image=None, uvs=None)
 
 
 def _painted(part: Part) -> Part:

@@ -102,9 +102,9 @@ class Textures:
 
 
 def sample(image: np.ndarray, uvs: np.ndarray) -> np.ndarray:
-    """Colours [V, 3] in [0, 1] of the nearest pixels at uvs [V, 2], which repeat; v = 0 is the lowest row."""
+    """Colours [V, 3] in [0, 1] of the nearest pixels at uvs [V, 2]; v = 0 is the lowest row. Beyond [0, 1] they repeat."""
     height, width = image.shape[:2]
-    inside = uvs - np.floor(uvs)
+    inside = np.where((uvs < 0) | (uvs > 1), uvs - np.floor(uvs), uvs)  # 1 is the far edge, not the near one again
     x = np.minimum((inside[:, 0] * width).astype(np.int64), width - 1)
     y = np.minimum(((1 - inside[:, 1]) * height).astype(np.int64), height - 1)
     return image[y, x] / np.float32(255)
