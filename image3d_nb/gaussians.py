@@ -126,9 +126,8 @@ class Gaussians:
         lengths = self.quats.norm(dim=-1)
         wrong = (lengths < SHORTEST) | torch.isinf(lengths)  # infinite: its square does not fit into the type
         if bool(wrong.any()):
-            raise InputError(
-                f"quats must have a length above 0 ({SHORTEST:g}) that fits into their type; {int(wrong.sum())} have not"
-            )
+            required = f"a length above 0 ({SHORTEST:g}) that fits into their type"
+            raise InputError(f"quats must have {required}; {int(wrong.sum())} have not")
         return self
 
     def rotations(self) -> Tensor:

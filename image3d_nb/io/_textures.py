@@ -102,7 +102,7 @@ class Textures:
 
 
 def sample(image: np.ndarray, uvs: np.ndarray) -> np.ndarray:
-    """Colours [V, 3] in [0, 1] of the nearest pixels at uvs [V, 2]; v = 0 is the lowest row. Beyond [0, 1] they repeat."""
+    """Colours [V, 3] in [0, 1] of the nearest pixels at uvs [V, 2], repeated beyond [0, 1]; v = 0 is the lowest row."""
     height, width = image.shape[:2]
     inside = np.where((uvs < 0) | (uvs > 1), uvs - np.floor(uvs), uvs)  # 1 is the far edge, not the near one again
     x = np.minimum((inside[:, 0] * width).astype(np.int64), width - 1)
