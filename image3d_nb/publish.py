@@ -178,7 +178,8 @@ def publish_model(
     """Write a model repository that ``load_pipeline`` and diffusers load.
 
     Args:
-        model: "tiny", or a folder in diffusers' layout, e.g. the one that lesson 11 trains.
+        model: "tiny", or a folder that ``save_pretrained`` of a pipeline wrote. For a network that lesson 11 trained:
+            ``tiny_pipeline(mine.eval(), pipe.lgm).save_pretrained(folder)``.
         out: the folder to write; it must not exist, or be empty.
         licence: of the weights, the hub's short name ("mit", "cc0-1.0"); None takes it from the model's card.
         data: what the model was trained on, Markdown; None takes it from the model's card.

@@ -224,7 +224,7 @@ answer = i3d.publish_model("tiny", "capstone/model")  # or your own folder, with
             'report.md has three lines: "Right: ...", "Wrong: ...", "Guessed: ..."',
         ),
         """\
-report = "Right: the front looks like my drawing.\\nWrong: the fins are blurred at their tips.\\n"
+report = "Right: the front looks like my drawing.\\nWrong: a hard edge shows where the front ends.\\n"
 report += "Guessed: the back, which the drawing does not show.\\n"
 Path("capstone/report.md").write_text(report)
 answer = "capstone\"""",
