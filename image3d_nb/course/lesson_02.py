@@ -71,10 +71,14 @@ def on_white(answer: Any) -> None:
         (alpha * colour / 255 + 1 - alpha, "The colour is divided by 255 twice: it is nearly black."),
     ):
         need(np.abs(found - wrong).max() > 2 / 255, complaint)
+    for parts in ((256, 255), (255, 256), (256, 256)):
+        c, a = rgba[..., :3] / parts[0], rgba[..., 3:] / parts[1]
+        say = "A byte runs from 0 to 255: divide by 255, not by 256, or white is never quite 1."
+        need(np.abs(found - (a * c + 1 - a)).max() > 1e-4, say)
     worst = np.unravel_index(np.abs(found - wanted).max(-1).argmax(), (2, 3))
     expected, came = (values[worst].round(2).tolist() for values in (wanted, found))
     say = f"{rgba[worst].tolist()} must give {expected}; yours is {came}."
-    need(np.abs(found - wanted).max() < 1 / 255, say)
+    need(np.abs(found - wanted).max() < 0.6 / 255, say)  # rounded to bytes is right
 
 
 def overlap(answer: Any) -> None:
