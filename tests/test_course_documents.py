@@ -59,6 +59,28 @@ def test_the_glossary_has_a_line_a_term() -> None:
     assert {"gaussian", "janus problem", "marching cubes", "covariance", "ray"} <= set(terms)
 
 
+ITALIC = re.compile(r"(?<![\w*])\*(?![\s*])([^*\n]+)(?<!\s)\*(?![\w*])")
+NO_TERM = re.compile(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\*\*", re.S)
+
+
+def singular(word: str) -> str:
+    return re.sub(r"(?<!s)s$", "", re.sub(r"ices$", "ex", word.lower()))
+
+
+def terms_in(text: str) -> set[str]:
+    """The words in italics outside of code and formulas. Those of "You see ..." in What breaks are no terms."""
+    return {singular(found) for found in ITALIC.findall(NO_TERM.sub("", text))} - {"you see", "you see it", "italic"}
+
+
+def test_each_word_in_italics_stands_in_the_glossary() -> None:
+    heads = re.findall(r"^- \*\*(.+?)\*\*:", (FOLDER / "GLOSSARY.md").read_text(encoding="utf-8"), re.M)
+    known = {singular(form) for head in heads for form in (head, *re.split(r", | \(|\)", head))}
+    for path in tool.lessons():
+        cells = [cell.source for cell in tool.read(path).cells if cell.cell_type == "markdown"]
+        assert set().union(*map(terms_in, cells)) - known == set(), path.name
+    assert terms_in("A *new word*, `a*b*c`, $a*b*c$, **bold**, two *vertices*; *You see* it") == {"new word", "vertex"}
+
+
 def test_teachers_find_both_paths_and_the_command() -> None:
     text = (FOLDER / "TEACHING.md").read_text(encoding="utf-8")
     for words in ("## Two hours", "## Two days", "## Before the day", "image3d_nb.course grade", "REPO_URL"):
