@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -55,6 +55,7 @@ __all__ = [
 ]  # fmt: skip
 STAGES = ("load", "generate", "files")
 _URL = re.compile(r"https?://", re.IGNORECASE)
+_MOVING = ".result.json"  # in the folder while files are moved into it: the names of all that are, or were, a result's
 _ONE_AT_A_TIME = threading.Lock()  # threads share the pipeline, whose scheduler has state
 
 OnStep: TypeAlias = Callable[[str, int, int], object]
@@ -87,7 +88,7 @@ def generate_one(
         on_step: called as f(stage, done, total), with one of :data:`STAGES`: "load" (the model), "generate" (counts
             denoising steps), "files".
         cancelled: called between steps and between files; the work stops if it returns True.
-        force: make the object again even if it exists.
+        force: make the object again even if it exists, and replace files that no earlier run made.
 
     Returns:
         The record, as in ``result.json``: schema_version, input (name, sha256 of the file or, without a file, of the
@@ -99,7 +100,8 @@ def generate_one(
 
     Raises:
         ImageError: the image cannot be read or shows no object.
-        InputError: the settings or the folder cannot be used.
+        InputError: the settings or the folder cannot be used; a file to write is the image itself, or, without
+            ``force``, exists and is not of an earlier run.
         WeightsError: the model does not exist or is damaged.
         Cancelled: ``cancelled`` returned True.
 
@@ -128,11 +130,13 @@ def generate_one(
     before = read_record(folder)
     if not force and before is not None and is_done(folder, before, wanted):
         return before
+    old = _names_in(folder, before)
+    _check_names(folder, old, source["name"], settings, _path(image), force=force)
     report = (lambda *_: None) if on_step is None else on_step
     with _beside(folder) as temporary:
         made = wanted | _make(loaded, source["name"], settings, (weights, lgm), temporary, report, stop)
         stop()
-        _move(temporary, folder, made, before)
+        _move(temporary, folder, made, old)
     return made
 
 
@@ -163,13 +167,47 @@ def image_name(image: Source) -> str:
     return re.sub(r"[^\w.() +-]+", "_", stem).strip(". ")[:100] or "object"
 
 
+def _path(image: Source) -> Path | None:
+    """The file that an image is read from; None for a URL or content."""
+    if isinstance(image, (str, os.PathLike)) and not _URL.match(os.fspath(image)):
+        return Path(image).expanduser()
+    return None
+
+
+def _names_in(folder: Path, record: Record | None) -> set[str]:
+    """Names of the files in a folder that belong to its result, or to one whose move was interrupted."""
+    files = (record or {}).get("files")
+    names = {RECORD, *files} if isinstance(files, dict) else set()
+    with suppress(OSError, ValueError):
+        names |= set(json.loads((folder / _MOVING).read_text(encoding="utf-8")))
+    return {Path(name).name for name in names}  # nothing outside the folder is replaced or deleted
+
+
+def _check_names(
+    folder: Path, old: set[str], name: str, settings: GenerateSettings, image: Path | None, *, force: bool
+) -> None:
+    """Raise an InputError if a file would be lost that no earlier run made, or the image itself."""
+    new = {"input.png", "views.png", *(f"{name}.{kind}" for kind in settings.formats)}
+    there = {file for file in (new | old | {RECORD}) if (folder / file).exists()}
+    for file in sorted(there):
+        if image is not None and (folder / file).samefile(image):
+            raise InputError(f"out_dir must be another folder: a result there would replace the image itself, {image}")
+    foreign = sorted(there - old)
+    if foreign and not force and not new <= there:  # all of them are a result that lost its record
+        raise InputError(
+            f"out_dir must have no {foreign[0]} that an earlier run did not make; {folder} has one: move it, choose"
+            " another folder, or replace it by --force (force=True)"
+        )
+
+
 def _read(image: Source) -> tuple[Image.Image, Record]:
     """The image, and the record's part about it."""
     from .images import load_image
 
     loaded = load_image(image)
-    if isinstance(image, (str, os.PathLike)) and not _URL.match(os.fspath(image)):
-        with Path(image).expanduser().open("rb") as stream:
+    path = _path(image)
+    if path is not None:
+        with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     elif isinstance(image, (bytes, bytearray, memoryview)):
         digest = hashlib.sha256(image).hexdigest()
@@ -382,13 +420,14 @@ def _write_files(
         report("files", done, len(settings.formats))
 
 
-def _move(temporary: Path, folder: Path, record: Record, before: Record | None) -> None:
+def _move(temporary: Path, folder: Path, record: Record, old: set[str]) -> None:
     """Move all files into ``folder``. The old record goes first and the new one comes last, so none is ever wrong."""
     folder.mkdir(exist_ok=True)
+    atomic_write({folder / _MOVING: json.dumps(sorted({*old, *record["files"]})).encode()})
     (folder / RECORD).unlink(missing_ok=True)
     for file in record["files"]:
         replace(temporary / file, folder / file)
-    old = (before or {}).get("files")
-    for file in set(old if isinstance(old, dict) else ()) - set(record["files"]):
-        (folder / Path(file).name).unlink(missing_ok=True)  # .name: nothing outside the folder is deleted
+    for file in old - set(record["files"]):
+        (folder / file).unlink(missing_ok=True)
     atomic_write({folder / RECORD: (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()})
+    (folder / _MOVING).unlink()

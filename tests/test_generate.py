@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import image3d_nb as i3d
-from image3d_nb import GenerateSettings, generate_one
+from image3d_nb import GenerateSettings, generate, generate_one
 from image3d_nb._files import CONVENTIONS, data_dir
 from image3d_nb.errors import Cancelled, ImageError, InputError, WeightsError
 from image3d_nb.generate import FORMATS, RECORD, STAGES, USUAL_FORMATS, image_name, read_record
@@ -168,6 +168,39 @@ def test_another_image_and_force_make_it_again(quick: Path, tmp_path: Path) -> N
     assert first is not None
     assert record["input"]["sha256"] != first["input"]["sha256"]
     assert record["files"]["mug.splat"] != first["files"]["mug.splat"]
+
+
+@pytest.mark.parametrize(
+    ("image", "folder", "kind"), [("mug/input.png", "mug", "ply"), ("duck.gif", ".", "gif"), ("a.png", ".", "ply")]
+)
+def test_no_file_of_the_user_is_replaced(
+    image: str, folder: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mug").mkdir()
+    i3d.load_image(MUG).convert("RGB").save(image)
+    Path("views.png").write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(InputError, match=r"views.png" if image == "a.png" else "image itself"):
+        generate_one(image, folder, GenerateSettings(formats=(kind,)))
+    assert tree(tmp_path) == before
+    if image == "a.png":
+        generate_one(image, folder, QUICK, force=True)
+        assert set(tree(tmp_path)) == {"a.png", "a.splat", "input.png", "views.png", RECORD}
+
+
+def test_a_move_that_was_killed_does_not_stop_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace(temporary: Path, target: Path) -> None:
+        if target.name == "mug.splat":
+            raise KeyboardInterrupt
+        temporary.rename(target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(generate, "replace", replace)
+        generate_one(MUG, tmp_path / "mug", QUICK)
+    assert (tmp_path / "mug" / "input.png").exists()
+    generate_one(MUG, tmp_path / "mug", GenerateSettings(formats=("ply",)))
+    assert set(tree(tmp_path / "mug")) == {"mug.ply", "input.png", "views.png", RECORD}
 
 
 def test_progress_is_reported_in_order(tmp_path: Path) -> None:
