@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._files import atomic_write, replace, temporary_folder
-from .errors import InputError, raise_if
+from .errors import ImageError, InputError, raise_if
 from .hub.table import note_seconds
 from .hub.weights import resolve, resolve_lgm
 from .record import (
@@ -165,6 +165,17 @@ def image_name(image: Source) -> str:
         stem = Path(image).stem if isinstance(image, (str, os.PathLike)) else ""
     # no leading dot (hidden), no character that a file system forbids, and short enough for any suffix
     return re.sub(r"[^\w.() +-]+", "_", stem).strip(". ")[:100] or "object"
+
+
+def belongs_to_another(folder: Path, image: Source) -> bool:
+    """Whether a folder holds the result of another image; False if the image cannot be read."""
+    made_from = (read_record(folder) or {}).get("input")
+    if not isinstance(made_from, dict):
+        return False
+    try:
+        return _read(image)[1]["sha256"] != made_from.get("sha256")
+    except (ImageError, OSError):  # for generate_one to tell
+        return False
 
 
 def _path(image: Source) -> Path | None:
