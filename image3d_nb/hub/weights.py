@@ -220,12 +220,10 @@ def is_single_image(name: str) -> bool:
     """True for a model from one image straight to an object, by its name alone: nothing is downloaded."""
     if name in KNOWN:
         return KNOWN[name].checkpoint is not None or name == "openai/shap-e-img2img"
-    path = Path(name)
-    if name.endswith(CHECKPOINTS):
-        return True
-    index = path / "model_index.json"
-    if not path.is_dir():
-        return False
+    name = os.path.expanduser(name)  # noqa: PTH111 -- as above
+    if not os.path.isdir(name):  # noqa: PTH112 -- as above
+        return name.endswith((".safetensors", *CHECKPOINTS))  # what `resolve` takes for a file
+    index = Path(name) / "model_index.json"
     return read_json(index).get("_class_name") not in _VIEWS_FIRST if index.is_file() else True
 
 
