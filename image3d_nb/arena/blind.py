@@ -70,7 +70,7 @@ def blind_test(
         >>> arena.save_page("vote.html")  # doctest: +SKIP
     """
     if not isinstance(competitors, Mapping):
-        folders = [Path(folder) for folder in competitors]
+        folders = [Path(folder).expanduser() for folder in competitors]
         competitors = {folder.name: folder for folder in folders}
         if len(competitors) < len(folders):
             raise InputError(f"competitors must have names of their own; got {[str(folder) for folder in folders]}")
@@ -91,9 +91,10 @@ def blind_test(
 
 def _items(name: str, source: Any) -> Iterator[tuple[str, Item]]:
     if isinstance(source, str | os.PathLike):
-        if not Path(source).is_dir():
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
             raise InputError(f"a competitor must be a folder of results, or objects; {name} is {str(source)!r}")
-        yield from results_in(Path(source))
+        yield from results_in(folder)
         return
     for number, each in enumerate(source, 1):
         obj = getattr(each, "gaussians", each)
@@ -162,7 +163,7 @@ class Arena:
         """
         known = {(vote["voter"], vote["pair"]): vote for vote in self._all()}
         new = []
-        for line in Path(file).read_text(encoding="utf-8").splitlines():
+        for line in Path(file).expanduser().read_text(encoding="utf-8").splitlines():
             try:
                 vote = json.loads(line)
                 made = self._vote(vote["pair"], vote["vote"], str(vote["voter"]), str(vote["time"]))
