@@ -94,7 +94,7 @@ def generate_one(
         The record, as in ``result.json``: schema_version, input (name, sha256 of the file or, without a file, of the
         pixels, width, height), model (name, sha256, licence, commit on the hub; also lgm_sha256 and lgm_commit for a
         separate LGM), versions, platform, seed, settings, steps and guidance as used, warnings (about the
-        prepared image), gaussians (number), native ("gaussians" or "mesh"), faces (of a native mesh), views
+        prepared image, the mesh and what a file cannot hold), gaussians (number), native ("gaussians" or "mesh"), faces (of a native mesh), views
         ("renders", if the model makes no views and views.png shows its object instead), seconds (per stage, and in
         total), peak_memory (bytes, of the process so far), files (name: bytes, sha256), finished (UTC).
 
@@ -253,7 +253,7 @@ def _make(
     stop: Callable[[], None],
 ) -> Record:
     """Write all files into ``folder``; return the record's part about the run."""
-    from .images.caller import warn
+    from .images.caller import collected, warn
 
     start = time.perf_counter()
     report("load", 0, 1)
@@ -270,7 +270,10 @@ def _make(
         warn(doubt)
     result = _generate(pipe, image, settings, report, stop)
     generated = time.perf_counter()
-    _write_files(result, folder, name, settings, report, stop)
+    with collected() as said:
+        _write_files(result, folder, name, settings, report, stop)
+    for doubt in said:
+        warn(doubt)
     end = time.perf_counter()
     spans = {"load": loaded - start, "generate": generated - loaded, "files": end - generated, "total": end - start}
     note_seconds(settings.model, generated - loaded)
@@ -278,7 +281,7 @@ def _make(
     return {
         "steps": getattr(pipe.config, "default_steps", None) if settings.steps is None else settings.steps,
         "guidance": getattr(pipe.config, "default_guidance", None) if settings.guidance is None else settings.guidance,
-        "warnings": list(doubts),
+        "warnings": list(dict.fromkeys([*doubts, *said])),
         "gaussians": len(result.gaussians),
         "native": native,
         **({"faces": len(result.mesh.faces)} if native == "mesh" else {}),

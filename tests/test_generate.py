@@ -18,11 +18,12 @@ import torch
 from PIL import Image
 
 import image3d_nb as i3d
-from image3d_nb import GenerateSettings, generate, generate_one
+from image3d_nb import GenerateSettings, generate, generate_one, meshing
 from image3d_nb._files import CONVENTIONS, data_dir
 from image3d_nb.errors import Cancelled, ImageError, InputError, WeightsError
 from image3d_nb.generate import FORMATS, RECORD, STAGES, USUAL_FORMATS, image_name, read_record
 from image3d_nb.hub.weights import model_hash
+from image3d_nb.images.caller import warn
 from image3d_nb.io import formats
 from image3d_nb.pipelines.lgm import LGMFullPipeline
 
@@ -195,9 +196,10 @@ def test_a_move_that_was_killed_does_not_stop_the_next_run(tmp_path: Path, monke
             raise KeyboardInterrupt
         temporary.rename(target)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(generate, "replace", replace)
-        generate_one(MUG, tmp_path / "mug", QUICK)
+        with pytest.raises(KeyboardInterrupt):
+            generate_one(MUG, tmp_path / "mug", QUICK)
     assert (tmp_path / "mug" / "input.png").exists()
     generate_one(MUG, tmp_path / "mug", GenerateSettings(formats=("ply",)))
     assert set(tree(tmp_path / "mug")) == {"mug.ply", "input.png", "views.png", RECORD}
@@ -359,6 +361,17 @@ def test_a_separate_lgm_candidates_and_low_memory(tmp_path: Path) -> None:
     assert record["model"]["lgm_sha256"] == model_hash(lgm)
     assert "mug.splat" in record["files"]
     assert generate_one(MUG, tmp_path / "mug", settings) == record
+
+
+def test_the_record_has_the_doubts_about_the_mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def doubted(*_: object, **__: object) -> i3d.Mesh:
+        warn("light leaks through it")
+        return i3d.Mesh(np.eye(3), np.array([[0, 1, 2]]))
+
+    monkeypatch.setattr(meshing, "to_mesh", doubted)
+    with pytest.warns(UserWarning, match="light"):
+        record = generate_one(MUG, tmp_path / "mug", GenerateSettings(formats=("stl",)))
+    assert record["warnings"] == ["light leaks through it"]
 
 
 def test_a_mesh_on_request(tmp_path: Path) -> None:
