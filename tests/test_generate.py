@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "deep" / "mug"
     generate_one(MUG, folder)
     return folder
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    settings = GenerateSettings(seed=np.int64(0), steps=np.int32(2), elevation=np.float32(30))
+    assert json.loads(json.dumps(asdict(settings)))["elevation"] == 30
+    assert i3d.generator(np.int64(3)).initial_seed() == 3
+    with pytest.raises(InputError, match="seed"):
+        i3d.generator(np.True_)
 
 
 @pytest.fixture
