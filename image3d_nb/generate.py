@@ -94,9 +94,10 @@ def generate_one(
         The record, as in ``result.json``: schema_version, input (name, sha256 of the file or, without a file, of the
         pixels, width, height), model (name, sha256, licence, commit on the hub; also lgm_sha256 and lgm_commit for a
         separate LGM), versions, platform, seed, settings, steps and guidance as used, warnings (about the
-        prepared image, the mesh and what a file cannot hold), gaussians (number), native ("gaussians" or "mesh"), faces (of a native mesh), views
-        ("renders", if the model makes no views and views.png shows its object instead), seconds (per stage, and in
-        total), peak_memory (bytes, of the process so far), files (name: bytes, sha256), finished (UTC).
+        prepared image, the mesh and what a file cannot hold), gaussians (number), native ("gaussians" or "mesh"),
+        faces (of a native mesh), views ("renders", if the model makes no views and views.png shows its object
+        instead), seconds (per stage, and in total), peak_memory (bytes, of the process so far), files (name: bytes,
+        sha256), finished (UTC).
 
     Raises:
         ImageError: the image cannot be read or shows no object.
@@ -172,8 +173,11 @@ def belongs_to_another(folder: Path, image: Source) -> bool:
     made_from = (read_record(folder) or {}).get("input")
     if not isinstance(made_from, dict):
         return False
+    from .images.caller import collected
+
     try:
-        return _read(image)[1]["sha256"] != made_from.get("sha256")
+        with collected():  # generate_one reads the image again, and warns then
+            return bool(_read(image)[1]["sha256"] != made_from.get("sha256"))
     except (ImageError, OSError):  # for generate_one to tell
         return False
 

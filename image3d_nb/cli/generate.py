@@ -131,7 +131,8 @@ def generate(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> 
 def _with_folders(images: Iterable[str], out: Path, *, replace: bool) -> Iterable[tuple[str, Path]]:
     """Pair each image with its own folder: a/mug.png and b/mug.jpg get mug and mug-2.
 
-    Unless ``replace``, a folder with the result of another image is passed over as well. A single image gets a folder too, so that a second run with more images finds its result.
+    Unless ``replace``, a folder with the result of another image is passed over as well. A single image gets a folder
+    too, so that a second run with more images finds its result.
     """
     taken: set[str] = set()
     for image in images:
