@@ -18,7 +18,6 @@ from typing import Any
 
 from .._files import data_dir
 from ..errors import WeightsError
-from ..images.caller import warn
 from . import download
 
 TEXTS = ("*.json", "*.txt")
@@ -196,6 +195,8 @@ def resolve(name: str, revision: str | None = None, skip: Sequence[str] = ()) ->
     name = os.path.expanduser(name)  # noqa: PTH111 -- pathlib raises for an unknown user
     if name == "tiny":
         if Path("tiny", "model_index.json").is_file():
+            from ..images.caller import warn  # with it come NumPy and Pillow
+
             warn('"tiny" is the bundled model; "./tiny" is the folder here')
         return _complete(data_dir() / "models" / "tiny", name)
     if os.path.isdir(name):  # noqa: PTH112 -- pathlib raises for a name that is too long
