@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ._files import CONVENTIONS, check_free, check_parent, followed, replace, temporary_folder, writable
+from ._numbers import is_whole
 from .errors import FormatError, InputError, raise_if
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _check(kind: str | None, from_convention: str, to_convention: str, texture: 
 
 def _check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
-        if count is not None and (not isinstance(count, int) or count < 1):
+        if count is not None and (not is_whole(count) or count < 1):
             raise InputError(f"{name} must be a whole number of 1 or more; got {count!r}")
 
 

@@ -157,10 +157,11 @@ def evaluate(
     if views < 1 or size < 11 or points < 1 or not threshold > 0:
         got = f"{views}, {size}, {points} and {threshold}"
         raise InputError(f"views, size, points, threshold must be at least 1, 11, 1 and above 0; got {got}")
+    made, truth = Path(made).expanduser(), Path(truth).expanduser()
     for what, folder in (("made", made), ("truth", truth)):
-        if not Path(folder).is_dir():
+        if not folder.is_dir():
             raise InputError(f"{what} must be a folder; {folder} is not")
-    objects, true = by_name(results_in(Path(made)), made), by_name(_true(Path(truth)), truth)
+    objects, true = by_name(results_in(made), made), by_name(_true(truth), truth)
     names = sorted(set(objects) & set(true))
     if not names:
         some = ", ".join(sorted(objects)[:3]) or "none", ", ".join(sorted(true)[:3]) or "none"

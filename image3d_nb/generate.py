@@ -17,13 +17,13 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._files import atomic_write, replace, temporary_folder
-from .errors import InputError, raise_if
+from .errors import ImageError, InputError, raise_if
 from .hub.table import note_seconds
 from .hub.weights import resolve, resolve_lgm
 from .record import (
@@ -55,6 +55,7 @@ __all__ = [
 ]  # fmt: skip
 STAGES = ("load", "generate", "files")
 _URL = re.compile(r"https?://", re.IGNORECASE)
+_MOVING = ".result.json"  # in the folder while files are moved into it: the names of all that are, or were, a result's
 _ONE_AT_A_TIME = threading.Lock()  # threads share the pipeline, whose scheduler has state
 
 OnStep: TypeAlias = Callable[[str, int, int], object]
@@ -87,19 +88,21 @@ def generate_one(
         on_step: called as f(stage, done, total), with one of :data:`STAGES`: "load" (the model), "generate" (counts
             denoising steps), "files".
         cancelled: called between steps and between files; the work stops if it returns True.
-        force: make the object again even if it exists.
+        force: make the object again even if it exists, and replace files that no earlier run made.
 
     Returns:
         The record, as in ``result.json``: schema_version, input (name, sha256 of the file or, without a file, of the
         pixels, width, height), model (name, sha256, licence, commit on the hub; also lgm_sha256 and lgm_commit for a
         separate LGM), versions, platform, seed, settings, steps and guidance as used, warnings (about the
-        prepared image), gaussians (number), native ("gaussians" or "mesh"), faces (of a native mesh), views
-        ("renders", if the model makes no views and views.png shows its object instead), seconds (per stage, and in
-        total), peak_memory (bytes, of the process so far), files (name: bytes, sha256), finished (UTC).
+        prepared image, the mesh and what a file cannot hold), gaussians (number), native ("gaussians" or "mesh"),
+        faces (of a native mesh), views ("renders", if the model makes no views and views.png shows its object
+        instead), seconds (per stage, and in total), peak_memory (bytes, of the process so far), files (name: bytes,
+        sha256), finished (UTC).
 
     Raises:
         ImageError: the image cannot be read or shows no object.
-        InputError: the settings or the folder cannot be used.
+        InputError: the settings or the folder cannot be used; a file to write is the image itself, or, without
+            ``force``, exists and is not of an earlier run.
         WeightsError: the model does not exist or is damaged.
         Cancelled: ``cancelled`` returned True.
 
@@ -128,11 +131,13 @@ def generate_one(
     before = read_record(folder)
     if not force and before is not None and is_done(folder, before, wanted):
         return before
+    old = _names_in(folder, before)
+    _check_names(folder, old, source["name"], settings, _path(image), force=force)
     report = (lambda *_: None) if on_step is None else on_step
     with _beside(folder) as temporary:
         made = wanted | _make(loaded, source["name"], settings, (weights, lgm), temporary, report, stop)
         stop()
-        _move(temporary, folder, made, before)
+        _move(temporary, folder, made, old)
     return made
 
 
@@ -163,13 +168,61 @@ def image_name(image: Source) -> str:
     return re.sub(r"[^\w.() +-]+", "_", stem).strip(". ")[:100] or "object"
 
 
+def belongs_to_another(folder: Path, image: Source) -> bool:
+    """Whether a folder holds the result of another image; False if the image cannot be read."""
+    made_from = (read_record(folder) or {}).get("input")
+    if not isinstance(made_from, dict):
+        return False
+    from .images.caller import collected
+
+    try:
+        with collected():  # generate_one reads the image again, and warns then
+            return bool(_read(image)[1]["sha256"] != made_from.get("sha256"))
+    except (ImageError, OSError):  # for generate_one to tell
+        return False
+
+
+def _path(image: Source) -> Path | None:
+    """The file that an image is read from; None for a URL or content."""
+    if isinstance(image, (str, os.PathLike)) and not _URL.match(os.fspath(image)):
+        return Path(image).expanduser()
+    return None
+
+
+def _names_in(folder: Path, record: Record | None) -> set[str]:
+    """Names of the files in a folder that belong to its result, or to one whose move was interrupted."""
+    files = (record or {}).get("files")
+    names = {RECORD, *files} if isinstance(files, dict) else set()
+    with suppress(OSError, ValueError):
+        names |= set(json.loads((folder / _MOVING).read_text(encoding="utf-8")))
+    return {Path(name).name for name in names}  # nothing outside the folder is replaced or deleted
+
+
+def _check_names(
+    folder: Path, old: set[str], name: str, settings: GenerateSettings, image: Path | None, *, force: bool
+) -> None:
+    """Raise an InputError if a file would be lost that no earlier run made, or the image itself."""
+    new = {"input.png", "views.png", *(f"{name}.{kind}" for kind in settings.formats)}
+    there = {file for file in (new | old | {RECORD}) if (folder / file).exists()}
+    for file in sorted(there):
+        if image is not None and (folder / file).samefile(image):
+            raise InputError(f"out_dir must be another folder: a result there would replace the image itself, {image}")
+    foreign = sorted(there - old)
+    if foreign and not force and not new <= there:  # all of them are a result that lost its record
+        raise InputError(
+            f"out_dir must have no {foreign[0]} that an earlier run did not make; {folder} has one: move it, choose"
+            " another folder, or replace it by --force (force=True)"
+        )
+
+
 def _read(image: Source) -> tuple[Image.Image, Record]:
     """The image, and the record's part about it."""
     from .images import load_image
 
     loaded = load_image(image)
-    if isinstance(image, (str, os.PathLike)) and not _URL.match(os.fspath(image)):
-        with Path(image).expanduser().open("rb") as stream:
+    path = _path(image)
+    if path is not None:
+        with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     elif isinstance(image, (bytes, bytearray, memoryview)):
         digest = hashlib.sha256(image).hexdigest()
@@ -204,7 +257,7 @@ def _make(
     stop: Callable[[], None],
 ) -> Record:
     """Write all files into ``folder``; return the record's part about the run."""
-    from .images.caller import warn
+    from .images.caller import collected, warn
 
     start = time.perf_counter()
     report("load", 0, 1)
@@ -221,7 +274,10 @@ def _make(
         warn(doubt)
     result = _generate(pipe, image, settings, report, stop)
     generated = time.perf_counter()
-    _write_files(result, folder, name, settings, report, stop)
+    with collected() as said:
+        _write_files(result, folder, name, settings, report, stop)
+    for doubt in said:
+        warn(doubt)
     end = time.perf_counter()
     spans = {"load": loaded - start, "generate": generated - loaded, "files": end - generated, "total": end - start}
     note_seconds(settings.model, generated - loaded)
@@ -229,7 +285,7 @@ def _make(
     return {
         "steps": getattr(pipe.config, "default_steps", None) if settings.steps is None else settings.steps,
         "guidance": getattr(pipe.config, "default_guidance", None) if settings.guidance is None else settings.guidance,
-        "warnings": list(doubts),
+        "warnings": list(dict.fromkeys([*doubts, *said])),
         "gaussians": len(result.gaussians),
         "native": native,
         **({"faces": len(result.mesh.faces)} if native == "mesh" else {}),
@@ -382,13 +438,14 @@ def _write_files(
         report("files", done, len(settings.formats))
 
 
-def _move(temporary: Path, folder: Path, record: Record, before: Record | None) -> None:
+def _move(temporary: Path, folder: Path, record: Record, old: set[str]) -> None:
     """Move all files into ``folder``. The old record goes first and the new one comes last, so none is ever wrong."""
     folder.mkdir(exist_ok=True)
+    atomic_write({folder / _MOVING: json.dumps(sorted({*old, *record["files"]})).encode()})
     (folder / RECORD).unlink(missing_ok=True)
     for file in record["files"]:
         replace(temporary / file, folder / file)
-    old = (before or {}).get("files")
-    for file in set(old if isinstance(old, dict) else ()) - set(record["files"]):
-        (folder / Path(file).name).unlink(missing_ok=True)  # .name: nothing outside the folder is deleted
+    for file in old - set(record["files"]):
+        (folder / file).unlink(missing_ok=True)
     atomic_write({folder / RECORD: (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()})
+    (folder / _MOVING).unlink()

@@ -27,7 +27,7 @@ _LICENCE_LINE = re.compile(r"^license:\s*[\"']?([^\s\"']+)", re.MULTILINE)  # in
 def read_record(out_dir: str | os.PathLike[str]) -> Record | None:
     """The record in a folder that :func:`generate_one` wrote; None if there is none or it cannot be read."""
     try:
-        record = json.loads((Path(out_dir) / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((Path(out_dir).expanduser() / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # missing, or a foreign file with this name: there is nothing to resume
         return None
     return record if isinstance(record, dict) else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from dataclasses import dataclass
 
 from ._files import CONVENTIONS
+from ._numbers import is_finite, is_whole
 from .errors import InputError
 
 USUAL_FORMATS = ("ply", "splat", "html", "gif")
@@ -47,27 +47,30 @@ class GenerateSettings:
         for name in ("lgm", "revision"):
             value = getattr(self, name)
             _check(value is None or (isinstance(value, str) and bool(value)), f"{name} must be a text or None", value)
-        _check(_is_whole(self.seed) and 0 <= self.seed < 2**63, "seed must be a whole number of 0 or more", self.seed)
-        steps_fit = self.steps is None or (_is_whole(self.steps) and self.steps >= 1)
+        _check(is_whole(self.seed) and 0 <= self.seed < 2**63, "seed must be a whole number of 0 or more", self.seed)
+        steps_fit = self.steps is None or (is_whole(self.steps) and self.steps >= 1)
         _check(steps_fit, "steps must be a whole number of 1 or more, or None", self.steps)
-        guidance_fits = self.guidance is None or (_is_finite(self.guidance) and self.guidance >= 0)
+        guidance_fits = self.guidance is None or (is_finite(self.guidance) and self.guidance >= 0)
         _check(guidance_fits, "guidance must be a number of 0 or more, or None", self.guidance)
         several = isinstance(self.formats, (tuple, list)) and bool(self.formats)
         formats_fit = several and all(name in FORMATS for name in self.formats)
         _check(formats_fit, f"formats must be one or more of {', '.join(FORMATS)}", self.formats)
         _check(self.convention in CONVENTIONS, f"convention must be one of {', '.join(CONVENTIONS)}", self.convention)
-        candidates_fit = _is_whole(self.candidates) and self.candidates >= 1
+        candidates_fit = is_whole(self.candidates) and self.candidates >= 1
         _check(candidates_fit, "candidates must be a whole number of 1 or more", self.candidates)
         _check(self.refine is None or isinstance(self.refine, bool), "refine must be True, False or None", self.refine)
         _check(isinstance(self.prepare, bool), "prepare must be True or False", self.prepare)
         fits = self.background in BACKGROUNDS
         _check(fits, f"background must be one of {', '.join(BACKGROUNDS)}", self.background)
-        elevation_fits = _is_finite(self.elevation) and abs(self.elevation) <= 90
+        elevation_fits = is_finite(self.elevation) and abs(self.elevation) <= 90
         _check(elevation_fits, "elevation must be from -90 to 90 degrees", self.elevation)
         device_fits = isinstance(self.device, str) and bool(_DEVICE.fullmatch(self.device))
         _check(device_fits, 'device must be "cpu", "cuda", "cuda:1", "mps" or the like', self.device)
         _check(self.memory in MEMORY, f"memory must be one of {', '.join(MEMORY)}", self.memory)
         object.__setattr__(self, "formats", tuple(dict.fromkeys(self.formats)))  # frozen: the only way to set
+        for name in ("seed", "steps", "guidance", "candidates", "elevation"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, value.item() if hasattr(value, "item") else value)  # NumPy's: JSON has none
 
 
 def sharpened_by_default(settings: GenerateSettings) -> GenerateSettings:
@@ -82,11 +85,3 @@ def sharpened_by_default(settings: GenerateSettings) -> GenerateSettings:
 def _check(fits: bool, requirement: str, value: object) -> None:
     if not fits:
         raise InputError(f"{requirement}; got {value!r}")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -96,6 +96,25 @@ def test_votes_are_kept_and_a_second_run_goes_on(tmp_path: Path) -> None:
         again.vote("both")
 
 
+@pytest.mark.parametrize("kind", ["gaussians", "mesh", "files"])
+def test_votes_for_other_objects_do_not_count(kind: str, tmp_path: Path) -> None:
+    def objects(seed: int) -> object:
+        if kind == "files":
+            i3d.save(blob(seed), tmp_path / f"{'old' if seed == 0 else 'new'}" / "mug.ply")
+            return tmp_path / ("old" if seed == 0 else "new")
+        return [blob(seed) if kind == "gaussians" else i3d.Mesh(np.eye(3) * (seed + 1), np.array([[0, 1, 2]]))]
+
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+
+    def test(seed: int) -> Arena:
+        return blind_test({"old": objects(0), "new": objects(seed)}, tmp_path / "votes.jsonl")
+
+    test(1).vote("left")
+    assert test(1).current is None
+    assert test(2).current == 0
+
+
 VOTER = """
 import sys
 from pathlib import Path
@@ -133,6 +152,18 @@ def test_a_foreign_file_of_votes_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=word):
             test.add(tmp_path / "back.jsonl")
     assert not test.votes.exists()
+
+
+def test_a_second_vote_of_one_voter_is_not_dropped_without_a_word(tmp_path: Path) -> None:
+    test, file = arena(tmp_path), tmp_path / "back.jsonl"
+    line = {"test": test.id, "pair": 0, "vote": "left", "voter": "", "time": "10:00"}
+    for content, added in (([line], 1), ([line, line | {"pair": 1}], 1)):  # saved early, and again later
+        file.write_text("\n".join(map(json.dumps, content)))
+        assert test.add(file) == added
+    file.write_text("\n".join(map(json.dumps, [line | {"pair": 2}, line | {"vote": "right", "time": "11:00"}])))
+    with pytest.raises(InputError, match="pair 0"):
+        test.add(file)
+    assert len(read_votes(test.votes)) == 2
 
 
 def test_the_widget_takes_votes_once(tmp_path: Path) -> None:
@@ -175,6 +206,13 @@ def test_a_page_collects_votes_by_keys_and_buttons(wide_page: Page, tmp_path: Pa
     wait_for("Pair 3 of 4")
     wide_page.click("button.tie")
     wait_for("Pair 4 of 4")
+    for number in range(2):  # two that save without a name are two
+        wide_page.fill(".foot input", "")
+        with wide_page.expect_download() as download:
+            wide_page.click("button.save")
+        download.value.save_as(tmp_path / f"{number}.jsonl")
+    names = {json.loads((tmp_path / f"{n}.jsonl").read_text().splitlines()[0])["voter"] for n in range(2)}
+    assert len(names - {""}) == 2
     wide_page.fill(".foot input", "anna 0 1")  # digits in a name are no votes
     wait_for("Pair 4 of 4")
     wide_page.click("button.skip")
@@ -234,6 +272,16 @@ def test_scores_are_the_most_likely_ones() -> None:
 
     best = minimize(loss, np.zeros(5), tol=1e-12).x[:4]
     np.testing.assert_allclose(fit(counts[None])[0], best - best.mean(), atol=1e-4)
+
+
+@pytest.mark.parametrize("vote", ["left", "tie"])
+def test_equal_votes_leave_doubt_that_more_votes_reduce(vote: str) -> None:
+    widths = []
+    for count in (1, 8, 64):
+        row = standings([{"left": "a", "right": "b", "vote": vote}] * count)[0]
+        assert row.low < row.score < row.high
+        widths.append((row.high - row.low) / max(row.score, 1))
+    assert widths[0] > widths[1] > widths[2] > 0.05
 
 
 def test_standings_count_votes_and_ignore_sides_and_skips() -> None:

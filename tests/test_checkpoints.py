@@ -265,6 +265,17 @@ def test_the_table_of_models() -> None:
     assert not is_single_image("tiny")
 
 
+def test_the_names_of_models_from_one_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.ckpt").touch()
+    for model in ("~/mine", "~/mine/model.ckpt", str(tmp_path / "model.safetensors")):
+        assert is_single_image(model)
+    (tmp_path / "mine" / "model_index.json").write_text(json.dumps({"_class_name": "LGMFullPipeline"}))
+    assert not is_single_image("~/mine")
+
+
 @pytest.mark.parametrize("seconds", [12.0, 345.0])
 def test_a_measured_time_is_not_shown_as_an_estimate(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "_SECONDS", {TRIPOSR: seconds})

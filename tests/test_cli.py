@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -10,11 +12,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import image3d_nb as i3d
 from image3d_nb._files import data_dir
+from image3d_nb.cli import generate as command
 from image3d_nb.cli import main
 from image3d_nb.generate import RECORD, read_record
 
@@ -119,6 +123,32 @@ def test_images_with_the_same_name_get_their_own_folders(tmp_path: Path) -> None
     assert main(["generate", *pictures, "-o", str(tmp_path / "out"), "--formats", "splat"]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["it", "it-2"]
     assert (read_record(tmp_path / "out" / "it-2") or {})["input"]["width"] == 720
+
+
+def test_an_older_result_of_another_image_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def generate_one(image: str, folder: Path, *_: object, **__: object) -> dict[str, Any]:
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(Path(image).read_bytes()).hexdigest()
+        record = {"input": {"sha256": digest}, "files": {}, "gaussians": 1, "seconds": {"total": 1.0}}
+        (folder / RECORD).write_text(json.dumps(record))
+        return record
+
+    monkeypatch.setattr(command, "generate_one", generate_one)
+    out = tmp_path / "out"
+    for folder, picture in (("a", MUG), ("b", CAR)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(picture, tmp_path / folder / "it.png")
+
+    def made_by(*arguments: str) -> dict[str, str]:
+        assert main(["generate", *arguments, "-o", str(out)]) == 0
+        return {path.name: (read_record(path) or {})["input"]["sha256"] for path in out.iterdir()}
+
+    a, b = (str(tmp_path / folder / "it.png") for folder in ("a", "b"))
+    first = made_by(a)["it"]
+    second = made_by(b)
+    assert second["it"] == first != second["it-2"]
+    assert made_by(b) == made_by(a) == second
+    assert made_by(b, "--force")["it"] == second["it-2"]
 
 
 def test_an_unknown_model_is_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,13 @@ from PIL import Image
 from scipy.stats import t
 
 import image3d_nb as i3d
+from image3d_nb import evaluation
 from image3d_nb.cli import main
+from image3d_nb.course._exercise import file_of
 from image3d_nb.errors import InputError
 from image3d_nb.metrics import lpips, spread
+from image3d_nb.pipelines.lgm import LGMFullPipeline
+from image3d_nb.record import read_record
 from image3d_nb.view.sheets import as_images, png_bytes, sheet
 from tests.test_arena import blob
 
@@ -148,6 +152,33 @@ def test_two_objects_of_one_name_are_refused(folders: tuple[Path, Path], tmp_pat
     (truth / "equal").mkdir()  # a folder of images beside equal.glb
     with pytest.raises(InputError, match="equal"):
         i3d.evaluate(folders[0], truth)
+
+
+def test_the_home_folder_may_be_in_any_path(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_pipe: LGMFullPipeline
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    made, truth = (f"~/{folder.relative_to(tmp_path)}" for folder in folders)
+    assert i3d.evaluate(made, truth, views=1, size=16, points=10).rows
+    test = i3d.blind_test([made, truth])
+    test.vote("left")
+    assert test.add("~/votes.jsonl") == 0
+    tiny_pipe.save_pretrained("~/model")
+    assert (tmp_path / "model" / "model_index.json").is_file()
+    assert file_of(f"{truth}/equal.glb", ".glb", i3d.Mesh)
+    (tmp_path / "result.json").write_text("{}")
+    assert read_record("~") == {}
+
+
+def test_a_report_that_cannot_be_written_is_refused_first(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(evaluation, "_measure")  # it would be called
+    report = str(tmp_path / "nowhere" / "report.json")
+    assert main(["evaluate", str(folders[0]), "--against", str(folders[1]), "-o", report]) == 1
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_folders_that_do_not_fit(folders: tuple[Path, Path], tmp_path: Path) -> None:

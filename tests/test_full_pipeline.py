@@ -216,6 +216,13 @@ def test_negative_prompt_and_elevation_change_the_views(pipe: LGMFullPipeline, b
     torch.testing.assert_close(plain, views(prompt=""), atol=1e-5, rtol=0)
 
 
+def test_a_prompt_that_is_too_long_is_cut_with_a_warning(pipe: LGMFullPipeline) -> None:
+    most = pipe.tokenizer.model_max_length
+    with pytest.warns(UserWarning, match=f"after {most} tokens"):
+        long = pipe.encode_prompt("a " * most)
+    assert torch.equal(long, pipe.encode_prompt("a " * (most - 2)))  # between the start's token and the end's
+
+
 def test_prompts_in_a_list(pipe: LGMFullPipeline) -> None:
     unet = fill(MultiViewUNetModel(**{**CONFIGS["MINI"], "image_size": 8}, ip_dim=0))
     text = MVDreamPipeline(unet, pipe.scheduler, pipe.vae, pipe.tokenizer, pipe.text_encoder, default_steps=2)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ import torch
 from PIL import Image
 
 import image3d_nb as i3d
-from image3d_nb import GenerateSettings, generate_one
+from image3d_nb import GenerateSettings, generate, generate_one, meshing
 from image3d_nb._files import CONVENTIONS, data_dir
 from image3d_nb.errors import Cancelled, ImageError, InputError, WeightsError
 from image3d_nb.generate import FORMATS, RECORD, STAGES, USUAL_FORMATS, image_name, read_record
 from image3d_nb.hub.weights import model_hash
+from image3d_nb.images.caller import warn
 from image3d_nb.io import formats
 from image3d_nb.pipelines.lgm import LGMFullPipeline
 
@@ -37,6 +39,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "deep" / "mug"
     generate_one(MUG, folder)
     return folder
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    settings = GenerateSettings(seed=np.int64(0), steps=np.int32(2), elevation=np.float32(30))
+    assert json.loads(json.dumps(asdict(settings)))["elevation"] == 30
+    assert i3d.generator(np.int64(3)).initial_seed() == 3
+    with pytest.raises(InputError, match="seed"):
+        i3d.generator(np.True_)
 
 
 @pytest.fixture
@@ -168,6 +178,40 @@ def test_another_image_and_force_make_it_again(quick: Path, tmp_path: Path) -> N
     assert first is not None
     assert record["input"]["sha256"] != first["input"]["sha256"]
     assert record["files"]["mug.splat"] != first["files"]["mug.splat"]
+
+
+@pytest.mark.parametrize(
+    ("image", "folder", "kind"), [("mug/input.png", "mug", "ply"), ("duck.gif", ".", "gif"), ("a.png", ".", "ply")]
+)
+def test_no_file_of_the_user_is_replaced(
+    image: str, folder: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mug").mkdir()
+    i3d.load_image(MUG).convert("RGB").save(image)
+    Path("views.png").write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(InputError, match=r"views.png" if image == "a.png" else "image itself"):
+        generate_one(image, folder, GenerateSettings(formats=(kind,)))
+    assert tree(tmp_path) == before
+    if image == "a.png":
+        generate_one(image, folder, QUICK, force=True)
+        assert set(tree(tmp_path)) == {"a.png", "a.splat", "input.png", "views.png", RECORD}
+
+
+def test_a_move_that_was_killed_does_not_stop_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace(temporary: Path, target: Path) -> None:
+        if target.name == "mug.splat":
+            raise KeyboardInterrupt
+        temporary.rename(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            generate_one(MUG, tmp_path / "mug", QUICK)
+    assert (tmp_path / "mug" / "input.png").exists()
+    generate_one(MUG, tmp_path / "mug", GenerateSettings(formats=("ply",)))
+    assert set(tree(tmp_path / "mug")) == {"mug.ply", "input.png", "views.png", RECORD}
 
 
 def test_progress_is_reported_in_order(tmp_path: Path) -> None:
@@ -326,6 +370,17 @@ def test_a_separate_lgm_candidates_and_low_memory(tmp_path: Path) -> None:
     assert record["model"]["lgm_sha256"] == model_hash(lgm)
     assert "mug.splat" in record["files"]
     assert generate_one(MUG, tmp_path / "mug", settings) == record
+
+
+def test_the_record_has_the_doubts_about_the_mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def doubted(*_: object, **__: object) -> i3d.Mesh:
+        warn("light leaks through it")
+        return i3d.Mesh(np.eye(3), np.array([[0, 1, 2]]))
+
+    monkeypatch.setattr(meshing, "to_mesh", doubted)
+    with pytest.warns(UserWarning, match="light"):
+        record = generate_one(MUG, tmp_path / "mug", GenerateSettings(formats=("stl",)))
+    assert record["warnings"] == ["light leaks through it"]
 
 
 def test_a_mesh_on_request(tmp_path: Path) -> None:

@@ -66,3 +66,6 @@ def test_an_empty_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
         grade(tmp_path)
     assert main(["grade", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
+    hand_in(tmp_path / "a.ipynb", "1")
+    assert main(["grade", str(tmp_path), "--csv", str(tmp_path / "nowhere" / "marks.csv")]) == 2
+    assert "running" not in capsys.readouterr().err

@@ -146,6 +146,22 @@ def test_a_cut_out_that_fills_its_image_is_no_doubt() -> None:
         assert np.asarray(prepare_image(logo)).min() > 250
 
 
+def test_thin_lines_have_a_share_of_white() -> None:
+    lines = np.zeros((2000, 2000, 4), np.uint8)
+    lines[200:1800:160, 200:1800, 3] = lines[200:1800, 200:1800:160, 3] = 255  # black, one pixel wide
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare_image(lines)
+    assert not [each for each in caught if "nan" in str(each.message) or each.category is RuntimeWarning]
+
+
+def test_sizes_of_numpy_are_sizes() -> None:
+    ball, _ = photo("red ball", "white")
+    assert prepare_image(ball, size=np.int64(48)).size == (48, 48)
+    with pytest.raises(InputError, match="with mask="):
+        prepare_image(ball, background="keep", mask=DISK)
+
+
 DISK = np.hypot(U, V) < 0.5
 MASKS = {
     "bool": DISK, "0 and 1": DISK.astype(int), "0 and 255": 255 * DISK.astype(int),

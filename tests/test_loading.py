@@ -207,6 +207,12 @@ def test_what_save_pretrained_does_not_do(tiny_pipe: LGMFullPipeline, tmp_path: 
     assert not (tmp_path / "x").exists()
 
 
+def test_a_pipeline_that_holds_no_weights_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match='memory="low"'):
+        load_pipeline("tiny", memory="low").save_pretrained(tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
 def test_components_that_are_handed_in(whole: Path, tiny_pipe: LGMFullPipeline) -> None:
     pipe = LGMFullPipeline.from_pretrained(whole, lgm=tiny_pipe.lgm, vae=None)
     assert pipe.lgm is tiny_pipe.lgm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -243,6 +244,20 @@ def test_decimate_keeps_vertex_colours_and_normals() -> None:
     assert psnr(fewer, mesh) > 28
     assert decimate(ball(32), 600).normals is None
     assert decimate(mesh, len(mesh.faces)) is mesh
+
+
+@pytest.mark.parametrize("what", ["vertex_colors", "normals"])
+def test_decimate_keeps_hard_edges(what: str) -> None:
+    corners = trimesh.Trimesh(CUBE.vertices, CUBE.faces).subdivide().subdivide().triangles  # [192, 3, 3]
+    sides = Mesh(corners.reshape(-1, 3), np.arange(corners.size // 3).reshape(-1, 3))
+    front = sides.face_normals().repeat(3, axis=0)
+    value = {"vertex_colors": front / 2 + 0.5, "normals": front}[what]
+    fewer = decimate(dataclasses.replace(sides, **{what: value}), 100)
+    assert len(fewer.faces) <= 100
+    assert trimesh.Trimesh(fewer.vertices, fewer.faces).is_watertight  # once equal positions are one
+    front = fewer.face_normals().repeat(3, axis=0)
+    got = getattr(fewer, what)[fewer.faces.ravel()]
+    np.testing.assert_allclose(got, {"vertex_colors": front / 2 + 0.5, "normals": front}[what], atol=1e-6)
 
 
 def test_decimate_draws_a_texture_anew() -> None:

@@ -114,6 +114,13 @@ def test_an_object_beside_an_object() -> None:
     assert np.array_equal(np.asarray(opened(lit.after)), look(square(), 48))
 
 
+def test_saved_comparison_has_white_behind_transparent_images() -> None:
+    red = Image.new("RGBA", (512, 256), (255, 0, 0, 255))
+    picture = png_of(compare(red, Image.new("RGBA", (512, 256), (255, 0, 0, 0))))
+    assert (picture[:, :310] == (255, 0, 0)).all()
+    assert (picture[:, 330:] == 255).all()
+
+
 @pytest.mark.parametrize("position", [0, 25, 100])
 def test_saved_comparison_shows_both_sides_of_the_bar(position: float) -> None:
     pair = compare(Image.new("RGB", (512, 256), "red"), Image.new("RGB", (512, 256), "blue"))

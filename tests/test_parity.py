@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from transformers import CLIPImageProcessor, CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
 
 from image3d_nb.cameras import orbit_cameras, plucker_rays
+from image3d_nb.errors import InputError
 from image3d_nb.gaussians import Gaussians
 from image3d_nb.models.lgm import IMAGE_MEAN, IMAGE_STD, LGM
 from image3d_nb.models.mv_unet import MultiViewUNetModel, SpatialTransformer, timestep_embedding
@@ -221,6 +222,12 @@ def test_three_steps_of_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(right.gaussians.means, rows[0, :, :3], atol=1e-5, rtol=0)
     torch.testing.assert_close(right.gaussians.covariances(), Gaussians.from_lgm(rows).covariances(), atol=1e-6, rtol=0)
     assert (right.gaussians.means - result.gaussians.means).abs().max() > 0.1
+
+
+def test_save_ply_of_a_raw_tensor_writes_no_other_format(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"\.ply"):
+        LGMFullPipeline.save_ply(torch.from_numpy(MINI["ply/gaussians_in"]), tmp_path / "x.splat")
+    assert not list(tmp_path.iterdir())
 
 
 def test_save_ply_of_a_raw_tensor_is_the_published_table(tmp_path) -> None:

@@ -129,6 +129,12 @@ def test_faithful_rays_look_away(pipe: LGMFullPipeline) -> None:
     torch.testing.assert_close(pipe.rays(0.0, "lgm-full"), -pipe.rays(0.0).flip(-2), atol=1e-5, rtol=0)
 
 
+def test_faithful_is_a_known_name_everywhere(pipe: LGMFullPipeline) -> None:
+    for ask in (lambda: pipe.rays(0.0, "lgm"), lambda: pipe.reconstruct(torch.zeros(4, 3, 64, 64), faithful="lgm")):
+        with pytest.raises(InputError, match="lgm-full"):
+            ask()
+
+
 def test_faithful_save_is_unturned(pipe: LGMFullPipeline, ball: Image.Image, tmp_path) -> None:
     from image3d_nb.io import load
 

@@ -8,7 +8,7 @@ import io
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -28,7 +28,11 @@ from image3d_nb.view import frusta, mimebundle, save_html, show
 from image3d_nb.view.packing import page_json
 from image3d_nb.view.scene import View, frame, make_scene, payload
 from image3d_nb.view.stills import draw, still
+from tests.solids import ball
 from tests.viewer_scenes import VIEW, bundle_of, look, png_of, ring, still_of, torus, unpacked, with_nan
+
+if TYPE_CHECKING:
+    from image3d_nb.pipelines.lgm import LGMFullPipeline
 
 RED = [1.0, 0.0, 0.0]
 
@@ -261,6 +265,26 @@ def test_what_fits_is_seen_as_the_model_sees_it() -> None:
         assert frame(make_scene(obj, "test")) == View(0, 0, 1.5, (0, 0, 0), 49.1)
     assert frame(make_scene(orbit_cameras(), "test")).radius > 3
     assert frame(make_scene(orbit_cameras(), "test"), radius=2.0) == View(radius=2.0)
+
+
+def test_the_models_objects_are_seen_as_it_sees_them(tiny_pipe: LGMFullPipeline) -> None:
+    gaussians = tiny_pipe(i3d.load_image(i3d.sample("mug"))).gaussians
+    assert frame(make_scene(gaussians, "test")) == View()
+
+
+@pytest.mark.parametrize("radius", [0.55, 0.7, 0.95, 3.0])
+def test_the_first_view_cuts_nothing_off(radius: float) -> None:
+    picture = still_of(ball(24, radius), size=64)
+    border = np.concatenate([picture[[0, -1]].reshape(-1, 3), picture[:, [0, -1]].reshape(-1, 3)])
+    assert (border == 1).all()
+    assert (picture < 1).mean() > 0.3
+
+
+def test_the_first_view_knows_how_large_gaussians_are() -> None:
+    one = Gaussians(torch.zeros(1, 3), torch.eye(4)[:1], torch.full((1, 3), 0.2), torch.ones(1), torch.zeros(1, 1, 3))
+    picture = still_of(one, size=64)
+    assert picture[32, 32].max() < 0.6
+    assert picture[[0, -1]].min() > 0.95
 
 
 def test_a_few_gaussians_far_away_do_not_count() -> None:

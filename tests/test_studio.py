@@ -235,6 +235,43 @@ def test_nothing_to_run_download_or_wait_for(tmp_path: Path) -> None:
         empty.choose_sample("cat")
 
 
+def test_the_folder_stays_the_same_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert Studio("~/runs").folder == tmp_path / "runs"
+    monkeypatch.chdir(tmp_path)
+    opened = Studio("runs")
+    monkeypatch.chdir(tmp_path.parent)
+    assert opened.folder == tmp_path / "runs"
+
+
+def test_settings_are_used_or_refused(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Studio(studio.folder, i3d.GenerateSettings(prepare=False)).background == "keep"
+    polynomial = Studio(studio.folder, i3d.GenerateSettings(background="polynomial", seed=2))
+    assert polynomial.background == "polynomial"
+    for change in ({"formats": ("glb",)}, {"background": "grabcut"}, {"prepare": False}):
+        with pytest.raises(InputError, match=next(iter(change))):
+            studio.run(seed=7, **change)
+    assert studio.settings.seed == 0
+    asked: list[str] = []
+
+    def generate(_path: Path, _folder: Path, settings: i3d.GenerateSettings, *_: object) -> None:
+        asked.append(settings.background)
+        raise InputError("seen")
+
+    monkeypatch.setattr(session, "generate_one", generate)
+    polynomial.choose_sample("mug")
+    panel = Panel(polynomial)
+    for background, model in (("polynomial", "tiny"), ("auto", "tiny"), ("polynomial", "stabilityai/TripoSR")):
+        polynomial.set_up(background=background)
+        polynomial.run(model=model, seed=7, steps=1_000_000)
+        with pytest.raises(InputError, match="seen"):
+            polynomial.wait(60)
+    assert asked == ["polynomial", "auto", "auto"]  # TripoSR gets an image that is cut out
+    shown = [getattr(panel, name).value for name in ("seed", "model", "steps", "refine")]
+    assert shown == [7, "stabilityai/TripoSR", "1000000", False]
+
+
 # ---------------------------------------------------------------- history
 
 
@@ -337,6 +374,17 @@ def test_the_panel_follows_the_session_and_leads_it(studio: Studio) -> None:
     assert studio.name == "red"
     big = i3d.studio(studio.folder, i3d.GenerateSettings(seed=2**60, steps=3, guidance=1.25))
     assert [getattr(Panel(big), name).value for name in ("seed", "steps", "guidance")] == [2**60, "3", "1.25"]
+
+
+def test_the_panel_shows_a_corrected_mask_of_the_same_name(studio: Studio) -> None:
+    panel = Panel(studio)
+    seen = []
+    for left in (0, 256):
+        mask = Image.new("L", (512, 512))
+        mask.paste(255, (left, 128, left + 256, 384))
+        studio.upload_mask(as_bytes(mask), "mask.png")
+        seen.append(panel.seen.value)
+    assert seen[0] != seen[1]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 
 import image3d_nb as i3d
+from image3d_nb import meshing
 from image3d_nb.errors import Cancelled, InputError
+from image3d_nb.images.caller import warn
 from image3d_nb.studio import Studio, downloads
 from image3d_nb.studio.worker import Worker
 
@@ -78,6 +80,24 @@ def test_what_a_format_leaves_out_is_told(done: Studio) -> None:
     path.unlink()
     with pytest.warns(UserWarning, match="STL cannot hold"):
         assert done.download("stl") == path
+
+
+def test_doubts_about_the_mesh_are_told(done: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    def doubted(*_: object, **__: object) -> i3d.Mesh:
+        warn("light leaks through it")
+        return i3d.Mesh(np.eye(3), np.array([[0, 1, 2]]))
+
+    monkeypatch.setattr(meshing, "to_mesh", doubted)
+    monkeypatch.setattr(done.runs[0], "_mesh", None)
+    done.start_mesh()
+    done.wait()
+    assert done.notice.text.endswith("a mesh of 1 triangles. Light leaks through it.")
+    done.runs[0]._mesh = None
+    (done.runs[0].folder / "mug.stl").unlink(missing_ok=True)
+    done.start_download(".stl")
+    path = done.wait()
+    path.unlink()
+    assert "light leaks through it." in done.notice.text
 
 
 def test_companions_come_in_one_zip(done: Studio) -> None:

@@ -114,6 +114,12 @@ def test_the_seed_decides() -> None:
     assert len(to_gaussians(CUBE, n=1)) == 1
 
 
+def test_a_count_is_a_whole_number() -> None:
+    assert len(to_gaussians(box(), n=np.int64(50))) == 50
+    with pytest.raises(InputError, match="whole number"):
+        to_gaussians(box(), n=1e3)  # type: ignore[arg-type]
+
+
 def test_quaternions_bring_z_to_the_normal() -> None:
     random = np.random.default_rng(0).normal(size=(500, 3))
     special = np.array([[0, 0, 1], [0, 0, -1], [1, 0, 0], [0, -1, 0], [1e-9, 0, -1], [0, 1e-9, 1]])

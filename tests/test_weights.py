@@ -37,6 +37,15 @@ FULL, HALF, LGM_HALF, BARE = "dylanebert/LGM-full", "dylanebert/multi-view-diffu
 TINY = weights.data_dir() / "models" / "tiny"
 
 
+def test_a_folder_called_tiny_is_not_taken_for_the_bundled_model(
+    tiny_pipe: LGMFullPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_pipe.save_pretrained("tiny")
+    with pytest.warns(UserWarning, match="bundled"):
+        load_pipeline("tiny")
+
+
 def test_the_home_folder_may_be_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows

@@ -15,6 +15,7 @@ from string import Template
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from torch import Tensor
 
 from .._files import atomic_write
 from .._optional import require
@@ -22,6 +23,7 @@ from ..errors import InputError
 from ..evaluation import Files, by_name, results_in
 from ..gaussians import Gaussians
 from ..mesh import Mesh
+from ..record import description
 from ..view.packing import page_json
 from ..view.page import SOURCES, page_policy, viewer_script, viewer_style
 from ..view.scene import Scene, frame, make_scene, payload
@@ -68,7 +70,7 @@ def blind_test(
         >>> arena.save_page("vote.html")  # doctest: +SKIP
     """
     if not isinstance(competitors, Mapping):
-        folders = [Path(folder) for folder in competitors]
+        folders = [Path(folder).expanduser() for folder in competitors]
         competitors = {folder.name: folder for folder in folders}
         if len(competitors) < len(folders):
             raise InputError(f"competitors must have names of their own; got {[str(folder) for folder in folders]}")
@@ -89,9 +91,10 @@ def blind_test(
 
 def _items(name: str, source: Any) -> Iterator[tuple[str, Item]]:
     if isinstance(source, str | os.PathLike):
-        if not Path(source).is_dir():
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
             raise InputError(f"a competitor must be a folder of results, or objects; {name} is {str(source)!r}")
-        yield from results_in(Path(source))
+        yield from results_in(folder)
         return
     for number, each in enumerate(source, 1):
         obj = getattr(each, "gaussians", each)
@@ -100,18 +103,32 @@ def _items(name: str, source: Any) -> Iterator[tuple[str, Item]]:
         yield f"{number:04}", obj
 
 
+def _digest(obj: Item) -> str:
+    """A hash of what is shown: of the file, or of all arrays."""
+    if isinstance(obj, Files):
+        file = obj.splats or obj.mesh
+        return "" if file is None else str(description(file)["sha256"])
+    arrays = {name: value for name, value in vars(obj).items() if isinstance(value, np.ndarray | Tensor)}
+    digest = hashlib.sha256()
+    for name, value in arrays.items():
+        array = value.detach().cpu().float().numpy() if isinstance(value, Tensor) else value
+        digest.update(f"{name} {array.shape} {array.dtype}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
 class Arena:
     """A blind test in progress; see :func:`blind_test`.
 
     Attributes:
         pairs: all pairs in their order.
         votes: the file of votes.
-        id: of this test: votes for another one are refused.
+        id: of this test, of its pairs and of what the objects hold: votes for another one do not count.
     """
 
     def __init__(self, items: dict[str, dict[str, Item]], pairs: list[Pair], votes: Path, voter: str) -> None:
         self._items, self.pairs, self.votes, self.voter = items, pairs, votes, voter
-        self.id = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
+        content = {name: {item: _digest(obj) for item, obj in objects.items()} for name, objects in items.items()}
+        self.id = hashlib.sha256(json.dumps([pairs, content]).encode()).hexdigest()[:16]
         if not votes.parent.is_dir():
             raise InputError(f"votes must be a file in a folder that exists; got {votes}")
 
@@ -141,11 +158,12 @@ class Arena:
             How many were added.
 
         Raises:
-            InputError: the file is of another test, or is not such a file; nothing is added.
+            InputError: the file is of another test, is not such a file, or has a voter's second vote on a pair, as
+                from two voters of one name; nothing is added.
         """
-        known = {(vote["voter"], vote["pair"]) for vote in self._all()}
-        found: dict[tuple[str, int], Vote] = {}
-        for line in Path(file).read_text(encoding="utf-8").splitlines():
+        known = {(vote["voter"], vote["pair"]): vote for vote in self._all()}
+        new = []
+        for line in Path(file).expanduser().read_text(encoding="utf-8").splitlines():
             try:
                 vote = json.loads(line)
                 made = self._vote(vote["pair"], vote["vote"], str(vote["voter"]), str(vote["time"]))
@@ -156,8 +174,14 @@ class Arena:
                 ) from error
             if test != self.id:
                 raise InputError(f"the votes must be of this test, {self.id}; got {test}")
-            found[made["voter"], made["pair"]] = made
-        new = [vote for key, vote in found.items() if key not in known]
+            first = known.setdefault((made["voter"], made["pair"]), made)
+            if first is made:
+                new.append(made)
+            elif (first["vote"], first["time"]) != (made["vote"], made["time"]):
+                raise InputError(
+                    f"a voter must vote once on a pair; {made['voter']!r} has two votes on pair {made['pair']}: if they"
+                    f" are of two people, give those in {file} another voter"
+                )
         self._append(new)
         return len(new)
 

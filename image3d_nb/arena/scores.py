@@ -12,6 +12,7 @@ from ..errors import InputError
 
 CHOICES = ("left", "right", "tie", "skip")
 PRIOR = 3.0  # standard deviation of scores before any vote: keeps those finite that never lost
+UNSEEN = 0.5  # wins, in the bootstrap, of a side that won none: without it, 8 equal votes would leave no doubt
 BOOTSTRAPS = 500
 LEVEL = 0.97
 """Nominal coverage of all intervals of a table together. With 0.95, chance alone would leave fewer than 93 % of 200
@@ -70,7 +71,10 @@ def standings(votes: Iterable[Mapping[str, Any]], seed: int = 0) -> list[Standin
         a, b = (number[left], number[right]) if vote != "right" else (number[right], number[left])
         counts[(1, min(a, b), max(a, b)) if vote == "tie" else (0, a, b)] += 1
     score = fit(counts[None])[0]  # [M]
-    drawn = np.random.default_rng(seed).multinomial(len(cast), counts.ravel() / len(cast), BOOTSTRAPS)
+    met = counts.sum(0) + counts.sum(0).T > 0
+    smooth = counts.copy()
+    smooth[0][met & (counts[0] == 0)] = UNSEEN
+    drawn = np.random.default_rng(seed).multinomial(len(cast), smooth.ravel() / smooth.sum(), BOOTSTRAPS)
     again = fit(drawn.reshape(-1, *counts.shape).astype(float), score)  # [B, M]
     sd = again.std(0).clip(1e-9)
     half = np.quantile(np.abs((again - score) / sd).max(1), LEVEL) * sd

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 
+from .._numbers import is_whole
 from .._optional import require
 from ..errors import InputError
 from ..generate import GenerateSettings
@@ -73,7 +74,7 @@ def generate_many(
     least = 0 if engine == "local" else 1
     if engine not in ENGINES:
         raise InputError(f"engine must be one of {', '.join(ENGINES)}; got {engine!r}")
-    if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < least):
+    if workers is not None and (not is_whole(workers) or workers < least):
         raise InputError(f"workers must be a whole number of {least} or more for engine {engine}; got {workers!r}")
     if address is not None and engine != "ray":
         raise InputError(f'address must go with engine "ray"; got {address!r} with engine {engine!r}')

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._files import writable
 from ._console import Progress, say
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     if arguments.out is not None and arguments.out.suffix.lower() not in (".json", ".csv", ".md"):
         parser.error(f"the report's name must end in .json, .csv or .md; got {arguments.out.name!r}")
+    if arguments.out is not None:
+        writable(arguments.out)  # raises now what would lose the result of hours
     with Progress("evaluate", {}, quiet=arguments.quiet) as progress:
         result = evaluate(
             arguments.made, arguments.against, views=arguments.views, size=arguments.size,
             threshold=arguments.threshold, lpips_weights=arguments.lpips, on_step=progress,
         )  # fmt: skip
+    say(str(result))
     if arguments.out is not None:
         result.save(arguments.out)
-    say(str(result))
     return 0

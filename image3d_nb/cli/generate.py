@@ -18,6 +18,7 @@ from ..generate import (
     MEMORY,
     USUAL_FORMATS,
     GenerateSettings,
+    belongs_to_another,
     generate_one,
     image_name,
     sharpened_by_default,
@@ -102,7 +103,7 @@ def settings_of(arguments: argparse.Namespace, parser: argparse.ArgumentParser) 
 def generate(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Make all objects; an image that fails does not stop the others."""
     settings = sharpened_by_default(settings_of(arguments, parser))
-    jobs = list(_with_folders(dict.fromkeys(arguments.images), arguments.out))
+    jobs = list(_with_folders(dict.fromkeys(arguments.images), arguments.out, replace=arguments.force))
     failed = 0
     gc.disable()  # while the libraries load: a collection would free nothing and take a tenth of the time
     for number, (image, folder) in enumerate(jobs, 1):
@@ -127,16 +128,18 @@ def generate(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     return FAILED if failed else 0
 
 
-def _with_folders(images: Iterable[str], out: Path) -> Iterable[tuple[str, Path]]:
+def _with_folders(images: Iterable[str], out: Path, *, replace: bool) -> Iterable[tuple[str, Path]]:
     """Pair each image with its own folder: a/mug.png and b/mug.jpg get mug and mug-2.
 
-    A single image gets a folder too, so that a second run with more images finds its result.
+    Unless ``replace``, a folder with the result of another image is passed over as well. A single image gets a folder
+    too, so that a second run with more images finds its result.
     """
     taken: set[str] = set()
     for image in images:
         name = stem = image_name(image)
         number = 2
-        while name.casefold() in taken:  # on some systems Mug and mug are the same folder
+        # on some systems Mug and mug are the same folder
+        while name.casefold() in taken or (not replace and belongs_to_another(out / name, image)):
             name, number = f"{stem}-{number}", number + 1
         taken.add(name.casefold())
         yield image, out / name

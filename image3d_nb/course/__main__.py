@@ -7,6 +7,7 @@ import csv
 import sys
 from pathlib import Path
 
+from .._files import writable
 from ..errors import InputError
 from .grade import CELL_SECONDS, NOTEBOOK_SECONDS, csv_rows, grade, table
 
@@ -25,11 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--csv", type=Path, help="write the results to this file, too")
     chosen = parser.parse_args(arguments)
     try:
+        if chosen.csv:
+            writable(chosen.csv)  # raises now what would lose the result of hours
         grades = grade(
             chosen.folder, cell_seconds=chosen.cell_seconds, seconds=chosen.seconds,
             on_start=lambda path: print(f"running {path}", file=sys.stderr),
         )  # fmt: skip
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(table(grades, chosen.folder))

@@ -147,7 +147,7 @@ def file_of(answer: Any, suffix: str, kind: type[T]) -> tuple[Path, T]:
     """The path of a file with this suffix, and the object in it; :class:`Wrong` if the answer is none."""
     if not isinstance(answer, str | Path):
         raise Wrong(f"The answer must be the path of a file; it is of type {type(answer).__name__}.")
-    path = Path(answer)
+    path = Path(answer).expanduser()
     need(path.is_file(), f"There must be a file of this name; there is none: {path.name}.")
     need(path.suffix == suffix, f"The file's name must end in {suffix}; it is {path.name}.")
     try:

@@ -194,6 +194,10 @@ def resolve(name: str, revision: str | None = None, skip: Sequence[str] = ()) ->
     """
     name = os.path.expanduser(name)  # noqa: PTH111 -- pathlib raises for an unknown user
     if name == "tiny":
+        if Path("tiny", "model_index.json").is_file():
+            from ..images.caller import warn  # with it come NumPy and Pillow
+
+            warn('"tiny" is the bundled model; "./tiny" is the folder here')
         return _complete(data_dir() / "models" / "tiny", name)
     if os.path.isdir(name):  # noqa: PTH112 -- pathlib raises for a name that is too long
         return _single_file(Path(name)) or _complete(Path(name), name)
@@ -220,12 +224,10 @@ def is_single_image(name: str) -> bool:
     """True for a model from one image straight to an object, by its name alone: nothing is downloaded."""
     if name in KNOWN:
         return KNOWN[name].checkpoint is not None or name == "openai/shap-e-img2img"
-    path = Path(name)
-    if name.endswith(CHECKPOINTS):
-        return True
-    index = path / "model_index.json"
-    if not path.is_dir():
-        return False
+    name = os.path.expanduser(name)  # noqa: PTH111 -- as above
+    if not os.path.isdir(name):  # noqa: PTH112 -- as above
+        return name.endswith((".safetensors", *CHECKPOINTS))  # what `resolve` takes for a file
+    index = Path(name) / "model_index.json"
     return read_json(index).get("_class_name") not in _VIEWS_FIRST if index.is_file() else True
 
 

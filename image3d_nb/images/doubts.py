@@ -70,7 +70,7 @@ def doubts_about_white(cut: Image.Image) -> tuple[str, ...]:
         cut: mode RGBA, the object with transparent surroundings.
     """
     pixels = np.asarray(reduced(cut))
-    colours = pixels[pixels[..., 3] >= 128]  # [n, 4]
+    colours = pixels[pixels[..., 3] >= min(128, pixels[..., 3].max())]  # [n, 4]; thin lines are faint when reduced
     opacity = colours[:, 3:] / 255
     seen = np.rint(colours[:, :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
     visible = float((np.linalg.norm(to_lab(seen) - (100, 0, 0), axis=1) > VISIBLE).mean())

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from .._numbers import is_whole
 from .._optional import require
 from ..errors import DownloadError, ImageError, InputError
 from .background import object_mask
@@ -95,7 +96,7 @@ def prepared(
     image: Source, size: int = 256, ratio: float = 0.8, background: str = "auto", mask: Source | None = None
 ) -> Prepared:
     """The result of :func:`prepare_image`, and its warnings as sentences; the same arguments."""
-    if not isinstance(size, int) or not 8 <= size <= 8192:
+    if not is_whole(size) or not 8 <= size <= 8192:
         raise InputError(f"size must be a whole number from 8 to 8192 pixels; got {size!r}")
     if not 0 < ratio <= 1:
         raise InputError(f"ratio must be in (0, 1]; got {ratio}")
@@ -103,7 +104,8 @@ def prepared(
         whole = load_image(image)
         return _on_square(_on_white(whole), (0, 0, *whole.size), 1.0, size), ()
     if background not in BACKGROUNDS:
-        raise InputError(f"background must be one of keep, {', '.join(BACKGROUNDS)}; got {background!r}")
+        choices = ", ".join(BACKGROUNDS) + (", keep" if mask is None else " with mask=")
+        raise InputError(f"background must be one of {choices}; got {background!r}")
     cut, doubts = cut_out(image, background, mask)
     box = object_box(cut)
     return _on_square(_on_white(cut), box, ratio, size), (*doubts, *doubts_about_white(cut))

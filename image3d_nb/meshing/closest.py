@@ -38,13 +38,14 @@ class ClosestPoints:
         self.tree = cKDTree(points)
         self.far = 1e3 * float(np.ptp(points, axis=0).max())
 
-    def find(self, points: Floats, normals: Floats | None = None) -> tuple[Ints, Floats]:
+    def find(self, points: Floats, normals: Floats | None = None, candidates: int = CANDIDATES) -> tuple[Ints, Floats]:
         """Find the closest point of the surface for each point.
 
         Args:
             points: [n, 3], world units.
             normals: [n, 3], or None. With normals, faces that look the other way are used only when nothing else is
                 near, so that the two sides of a thin wall do not mix.
+            candidates: faces looked at for each point.
 
         Returns:
             face [n], and barycentric weights [n, 3] in it, which add up to 1.
@@ -52,11 +53,13 @@ class ClosestPoints:
         faces, weights = np.empty(len(points), np.int64), np.empty((len(points), 3))
         for start in range(0, len(points), CHUNK):
             part = slice(start, start + CHUNK)
-            faces[part], weights[part] = self._find(points[part], None if normals is None else normals[part])
+            faces[part], weights[part] = self._find(
+                points[part], None if normals is None else normals[part], candidates
+            )
         return faces, weights
 
-    def _find(self, points: Floats, normals: Floats | None) -> tuple[Ints, Floats]:
-        _, near = self.tree.query(points, k=min(CANDIDATES, self.tree.n))
+    def _find(self, points: Floats, normals: Floats | None, candidates: int) -> tuple[Ints, Floats]:
+        _, near = self.tree.query(points, k=min(candidates, self.tree.n))
         owners = self.owners[near.reshape(len(points), -1)]  # [n, k]
         best = np.full(len(points), np.inf)
         face, weights = np.zeros(len(points), np.int64), np.zeros((len(points), 3))

@@ -16,9 +16,10 @@ from .simplify import simplify
 def decimate(mesh: Mesh, target_faces: int) -> Mesh:
     """Reduce the number of faces of a closed mesh; it stays closed and keeps its parts and handles.
 
-    Vertices at one position count as one, whatever their uvs. Vertices that remain keep their place and their colour. A
-    texture is baked again at its size, into an atlas with a cell for each face, because simplified uvs would smear
-    across seams; the normals then come from the old surface.
+    Vertices at one position count as one, whatever their uvs. Vertices that remain keep their place and their colour.
+    Where vertices at one position differ in colour or normal (hard edges), each face of the result has corners of its
+    own. A texture is baked again at its size, into an atlas with a cell for each face, because simplified uvs would
+    smear across seams; the normals then come from the old surface.
 
     Args:
         mesh: closed, manifold and consistently wound.
@@ -46,29 +47,39 @@ def decimate(mesh: Mesh, target_faces: int) -> Mesh:
     if mesh.texture is not None and mesh.uvs is not None:
         shaded = mesh if mesh.normals is not None else replace(mesh, normals=whole.vertex_normals()[inverse])
         return _rebake_texture(shaded, surface, plain)
-    face, weights = surface.find(plain.vertices)
-    colors = None if mesh.vertex_colors is None else mesh.colors_at(face, weights)
-    normals = None if mesh.normals is None else unit(mixed(mesh.normals, mesh.faces, face, weights))
+    if any(_differ(each, first, inverse) for each in (mesh.vertex_colors, mesh.normals)):
+        return _with_corners(mesh, surface, plain)
+    return _with_colours(mesh, plain, *surface.find(plain.vertices))
+
+
+def _differ(attribute: np.ndarray | None, first: np.ndarray, inverse: np.ndarray) -> bool:
+    """Whether vertices at one position have different values, by half a byte step or more."""
+    return attribute is not None and bool((np.abs(attribute - attribute[first][inverse]) > 1 / 512).any())
+
+
+def _with_colours(old: Mesh, plain: Mesh, face: np.ndarray, weights: np.ndarray) -> Mesh:
+    """A plain mesh with an old one's colours and normals at these places, one for each vertex."""
+    colors = None if old.vertex_colors is None else old.colors_at(face, weights)
+    normals = None if old.normals is None else unit(mixed(old.normals, old.faces, face, weights))
     return replace(plain, vertex_colors=colors, normals=normals)
+
+
+def _with_corners(old: Mesh, surface: ClosestPoints, plain: Mesh) -> Mesh:
+    """The faces of a plain mesh with three vertices each, coloured and shaded as an old one on the face's own side."""
+    corners = plain.vertices[plain.faces]  # [F, 3, 3]
+    inward = 0.99 * corners + 0.01 * corners.mean(1, keepdims=True)  # off the edges, where two sides meet
+    front = np.repeat(plain.face_normals(), 3, axis=0)
+    found = surface.find(inward.reshape(-1, 3), front, candidates=16)  # of a hard corner six share a place, or more
+    return _with_colours(old, Mesh(corners.reshape(-1, 3), np.arange(corners.size // 3).reshape(-1, 3)), *found)
 
 
 def _rebake_texture(old: Mesh, surface: ClosestPoints, plain: Mesh) -> Mesh:
     """Give the faces of a plain mesh the colours and normals of an old one, each face in its own cell of a texture."""
     assert old.texture is not None
-    assert old.normals is not None
     front = plain.face_normals()
     atlas = GridAtlas.of(len(plain.faces), max(old.texture.shape[:2]))
     texture = atlas.blank()
     for rows, columns, face, weights in atlas.texels():
         found = surface.find(plain.points_at(face, weights), front[face])
         texture[rows, columns] = np.rint(old.colors_at(*found).clip(0, 1) * 255)
-    corners = plain.vertices[plain.faces].reshape(-1, 3, 3)
-    inward = 0.99 * corners + 0.01 * corners.mean(1, keepdims=True)  # off the edges, where two sides meet
-    face, weights = surface.find(inward.reshape(-1, 3), np.repeat(front, 3, axis=0))
-    return Mesh(
-        corners.reshape(-1, 3),
-        np.arange(3 * len(plain.faces)).reshape(-1, 3),
-        uvs=atlas.uvs,
-        texture=texture,
-        normals=unit(mixed(old.normals, old.faces, face, weights)),
-    )
+    return replace(_with_corners(old, surface, plain), vertex_colors=None, uvs=atlas.uvs, texture=texture)

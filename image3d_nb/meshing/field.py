@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._numbers import is_whole
 from ..errors import InputError
 from .cloud import Grid
 from .surface import Floats, Ints, marching_cubes
@@ -54,7 +55,7 @@ def sample_field(
     Raises:
         InputError: an argument is out of range, or a value is not a number.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or not 8 <= count <= 1024:
+    if not is_whole(count) or not 8 <= count <= 1024:
         raise InputError(f"resolution must be a whole number from 8 to 1024; got {count!r}")
     done = total = 0
     known: list[tuple[Ints, Floats]] = []

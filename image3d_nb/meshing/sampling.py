@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .._numbers import is_whole
 from ..errors import InputError
 from ..gaussians import SH_C0, Gaussians
 from ..mesh import Mesh
@@ -64,8 +65,10 @@ def to_gaussians(mesh: Mesh, n: int = 50_000, seed: int = 0) -> Gaussians:
         Gaussians(n=100, sh_degree=0, device=cpu)
     """
     area = float(mesh.face_areas().sum())
-    if n < 1 or not area > 0:
-        raise InputError(f"n of 1 or more and a mesh with an area are needed; got n = {n} and area {area:g}")
+    if not is_whole(n) or n < 1:
+        raise InputError(f"n must be a whole number of 1 or more; got {n!r}")
+    if not area > 0:
+        raise InputError(f"mesh must have an area; got {area:g}")
     spacing = float(np.sqrt(area / n))
     face, weights = mesh.random_places(CANDIDATES * n, seed)
     places = _Places(face, weights, mesh.points_at(face, weights), mesh.face_normals()[face])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from .._numbers import is_whole
 from ..errors import Cancelled, InputError
 from ..gaussians import Gaussians
 from ..images.caller import warn
@@ -333,7 +334,7 @@ def _check(resolution: int, texture: str, target_faces: int, texture_size: int |
     if texture_size is not None:
         whole["texture_size"] = (texture_size, 32, 16_384)
     for name, (value, low, high) in whole.items():
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        if not is_whole(value) or not low <= value <= high:
             raise InputError(f"{name} must be a whole number from {low:,} to {high:,}; got {value!r}")
     if texture not in ("uv", "vertex"):
         raise InputError(f'texture must be "uv" or "vertex"; got {texture!r}')

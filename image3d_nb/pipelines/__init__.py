@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overloa
 
 import torch
 
+from .._numbers import is_whole
 from ..errors import InputError
 from ..hub.weights import read_json, resolve
 
@@ -181,6 +182,6 @@ def generator(seed: int = 0, device: str | torch.device = "cpu") -> torch.Genera
     Raises:
         InputError: the seed is out of its range.
     """
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+    if not is_whole(seed) or not 0 <= seed < 2**63:
         raise InputError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed!r}")
-    return torch.Generator(device).manual_seed(seed)
+    return torch.Generator(device).manual_seed(int(seed))

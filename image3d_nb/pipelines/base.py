@@ -121,14 +121,20 @@ class FolderPipeline(DiffusionPipeline):
             **options: ``max_shard_size`` and ``variant``, as in diffusers.
 
         Raises:
-            InputError: an upload is asked for, or weights in a format that this package does not read.
+            InputError: an upload is asked for, or weights in a format that this package does not read; or the pipeline
+                was loaded with ``memory="low"``, which holds no weights.
         """
+        if self.offloader is not None:
+            raise InputError(
+                'a pipeline must hold its weights to save them; with memory="low" it does not: load it with'
+                ' memory="normal"'
+            )
         if options.pop("push_to_hub", False) or not options.pop("safe_serialization", True):
             raise InputError(
                 "save_pretrained writes .safetensors to a folder; got push_to_hub or safe_serialization=False: save"
                 " first, then 'hf upload OWNER/NAME FOLDER'"
             )
-        write_folder(self, super().save_pretrained, Path(save_directory), custom_pipeline, options)
+        write_folder(self, super().save_pretrained, Path(save_directory).expanduser(), custom_pipeline, options)
 
     @contextmanager
     def loaded(self, name: str, needed: bool = True) -> Iterator[None]:

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from .._files import atomic_write
+from .._numbers import is_whole
 from ..cameras import Cameras, orbit_cameras, plucker_rays
 from ..errors import InputError
 from ..gaussians import Gaussians
@@ -244,9 +245,8 @@ class LGMFullPipeline(MVDreamPipeline):
         Raises:
             InputError: an argument is out of its range or of the wrong kind, or these weights cannot use it.
         """
-        if faithful not in FAITHFUL:
-            raise InputError(f"faithful must be one of {FAITHFUL}; got {faithful!r}")
-        if not isinstance(num_candidates, int) or isinstance(num_candidates, bool) or num_candidates < 1:
+        _check_faithful(faithful)
+        if not is_whole(num_candidates) or num_candidates < 1:
             raise InputError(f"num_candidates must be a whole number of 1 or more; got {num_candidates!r}")
         if faithful and num_candidates > 1:  # its views and its object do not agree, so there is nothing to compare
             raise InputError(f"num_candidates must be 1 with faithful; got {num_candidates}")
@@ -318,6 +318,7 @@ class LGMFullPipeline(MVDreamPipeline):
         Raises:
             InputError: wrong shape, or numbers out of range.
         """
+        _check_faithful(faithful)
         if not isinstance(images, Tensor) or images.ndim != 4 or tuple(images.shape[:2]) != (4, 3):
             found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise InputError(f"images must be a tensor [4, 3, H, W] in [0, 1], LGM's order; got {found}")
@@ -371,6 +372,7 @@ class LGMFullPipeline(MVDreamPipeline):
         Returns:
             [4, 6, H, W], moment and direction of each pixel's ray.
         """
+        _check_faithful(faithful)
         config = self.lgm.config
         orbit = orbit_cameras(elevation, radius=config.radius, fovy=config.fovy, size=config.input_size)
         if faithful:
@@ -397,9 +399,12 @@ class LGMFullPipeline(MVDreamPipeline):
             min_opacity: in [0, 1]; 0 keeps all.
 
         Raises:
-            InputError: nothing to write, numbers that are not finite, or a list of objects.
+            InputError: nothing to write, numbers that are not finite, a list of objects, or a raw tensor and a path
+                that does not end in .ply.
         """
         if isinstance(result, Tensor):
+            if Path(path).suffix.lower() != ".ply":
+                raise InputError(f"path of a raw tensor must end in .ply; got {os.fspath(path)!r}")
             _prune(Gaussians.from_lgm(result), min_opacity)
             atomic_write({path: lgm_bytes(result, min_opacity)})
             return
@@ -408,6 +413,11 @@ class LGMFullPipeline(MVDreamPipeline):
             raise InputError(f"result must be one result, Gaussians or a tensor [1, N, 14]; got {type(made).__name__}")
         unturned = getattr(result, "faithful", None) is not None
         save(_prune(made, min_opacity), Path(path), convention="opengl" if unturned else convention)
+
+
+def _check_faithful(faithful: str | None) -> None:
+    if faithful not in FAITHFUL:
+        raise InputError(f"faithful must be one of {FAITHFUL}; got {faithful!r}")
 
 
 def _draw_seeds(generator: torch.Generator | None, count: int) -> list[int]:

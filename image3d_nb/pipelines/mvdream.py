@@ -10,7 +10,6 @@ with guidance (first all objects without their images, then all with them), else
 from __future__ import annotations
 
 import inspect
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +24,11 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
+from .._numbers import is_finite, is_whole
 from ..cameras import orbit_cameras
 from ..errors import ImageError, InputError
 from ..images import Source, load_image, prepare_image
+from ..images.caller import warn
 from ..images.prepare import prepared
 from ..models.mv_unet import KeyValues
 from .base import FolderPipeline
@@ -250,12 +251,12 @@ class MVDreamPipeline(FolderPipeline):
     ) -> None:
         """Raise an InputError, before anything is computed, for arguments that these weights cannot use."""
         steps = self.config.default_steps if num_inference_steps is None else num_inference_steps
-        if guidance_scale is not None and not _is_finite(guidance_scale):
+        if guidance_scale is not None and not is_finite(guidance_scale):
             raise InputError(f"guidance_scale must be a finite number; got {guidance_scale!r}")
-        if not _is_finite(elevation) or abs(elevation) > 90:
+        if not is_finite(elevation) or abs(elevation) > 90:
             raise InputError(f"elevation must be from -90 to 90 degrees; got {elevation!r}")
-        limit, whole = self.config.max_steps, isinstance(steps, int) and not isinstance(steps, bool)
-        if not whole or steps < 1 or (limit is not None and steps > limit):
+        limit = self.config.max_steps
+        if not is_whole(steps) or steps < 1 or (limit is not None and steps > limit):
             most = "" if limit is None else f" and at most {limit} for these weights"
             raise InputError(f"num_inference_steps must be a whole number, at least 1{most}; got {steps!r}")
         needs_image = bool(self.unet.config.ip_dim) or self.unet.config.condition == "channels"
@@ -451,6 +452,8 @@ class MVDreamPipeline(FolderPipeline):
         cached = None if text else self._cached_empty_prompt()
         if cached is not None:
             return cached
+        if len(self.tokenizer(text).input_ids) > self.tokenizer.model_max_length:
+            warn(f"the prompt is cut off after {self.tokenizer.model_max_length} tokens, which is all that is encoded")
         tokens = self.tokenizer(
             text, padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True, return_tensors="pt"
         )
@@ -611,10 +614,6 @@ def check_output_type(output_type: str) -> None:
     """Raise an InputError for an unknown ``output_type``."""
     if output_type not in OUTPUT_TYPES:
         raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}; got {output_type!r}")
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _resize(pixels: Tensor, size: int) -> Tensor:

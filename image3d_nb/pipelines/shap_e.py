@@ -9,7 +9,6 @@ Source: Jun and Nichol 2023, Shap-E (arXiv 2305.02463).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -20,6 +19,7 @@ from diffusers.pipelines.shap_e.renderer import BoundingBoxVolume
 from PIL import Image
 from torch import Tensor
 
+from .._numbers import is_finite, is_whole
 from ..errors import InputError
 from ..images.prepare import prepared
 from ..mesh import Mesh
@@ -122,9 +122,9 @@ class ShapEPipeline(SingleImagePipeline, ShapEImg2ImgPipeline):
         """
         count = self.config.default_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.default_guidance if guidance_scale is None else guidance_scale
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if not is_whole(count) or count < 1:
             raise InputError(f"num_inference_steps must be a whole number, at least 1; got {count!r}")
-        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
+        if not is_finite(scale):
             raise InputError(f"guidance_scale must be a finite number; got {scale!r}")
         steps = Steps(self, on_step, cancelled)
 

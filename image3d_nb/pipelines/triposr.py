@@ -8,7 +8,6 @@ Source: Tochilkin et al. 2024, TripoSR (arXiv 2403.02151).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from .._numbers import is_finite, is_whole
 from ..errors import InputError
 from ..mesh import Mesh
 from ..meshing.field import closed_surface, sample_field
@@ -105,9 +105,9 @@ class TripoSRPipeline(SingleImagePipeline):
             Cancelled: ``cancelled`` returned True.
         """
         level = self.config.threshold if threshold is None else threshold
-        if isinstance(level, bool) or not isinstance(level, (int, float)) or not (math.isfinite(level) and level > 0):
+        if not is_finite(level) or level <= 0:
             raise InputError(f"threshold must be a finite number above 0; got {threshold!r}")
-        if isinstance(resolution, bool) or not isinstance(resolution, int) or not 8 <= resolution <= 1024:
+        if not is_whole(resolution) or not 8 <= resolution <= 1024:
             raise InputError(f"resolution must be a whole number from 8 to 1024; got {resolution!r}")
         steps = Steps(self, on_step, cancelled)
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .._numbers import is_whole
 from ..cameras import Cameras, orbit_cameras
 from ..errors import Cancelled, InputError
 from ..gaussians import SH_C0, Gaussians
@@ -88,7 +89,7 @@ def refine(
     """
     if not isinstance(gaussians, Gaussians):
         raise InputError(f"gaussians must be Gaussians; got {type(gaussians).__name__}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 0 <= steps <= 1000:
+    if not is_whole(steps) or not 0 <= steps <= 1000:
         raise InputError(f"steps must be a whole number from 0 to 1000; got {steps!r}")
     target, alpha = _read(image)
     camera = _camera(views, target)

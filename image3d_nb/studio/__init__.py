@@ -29,7 +29,7 @@ class Studio(Session):
         >>> studio.wait()  # doctest: +SKIP
         Run('001_mug')
         >>> studio.download(".glb")  # doctest: +SKIP
-        PosixPath('out/001_mug/mug.glb')
+        PosixPath('/home/ada/out/001_mug/mug.glb')
     """
 
     @cached_property
@@ -54,7 +54,8 @@ def studio(
 
     Args:
         folder: where each run has its folder; made at the first run. The panel shows older runs in it as well.
-        settings: settings that the panel does not ask for (device, elevation, ...), and the initial values of others.
+        settings: settings that the panel does not ask for (device, elevation, ...), and the initial values of others;
+            without ``formats``: files are made on request.
         sample: name of the bundled image to begin with, or None.
 
     Returns:

@@ -6,7 +6,6 @@ import base64
 import html
 import os
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, InputError
+from ..images.caller import collected
 from ..io import formats, save
 from ..view import render_turntable, save_html
 
@@ -95,7 +95,7 @@ def make(
 
     Returns:
         The file, in its own folder if the format has companions (.obj: .mtl and .png); and one sentence for each
-        thing that the format cannot hold.
+        doubt about the mesh, if it is made now, and for each thing that the format cannot hold.
 
     Raises:
         Cancelled: ``cancelled`` returned True.
@@ -106,7 +106,8 @@ def make(
     for path in (target, several):
         if path.is_file():
             return path, []
-    obj = run.gaussians if what.holds == "Gaussians" else run.mesh(on_step, cancelled)
+    with collected() as doubts:
+        obj = run.gaussians if what.holds == "Gaussians" else run.mesh(on_step, cancelled)
     if cancelled is not None and cancelled():
         raise Cancelled("the download was cancelled; nothing was written")
     if on_step is not None:
@@ -119,16 +120,13 @@ def make(
     with tempfile.TemporaryDirectory(prefix=".making-", dir=run.folder) as temporary:
         folder = Path(temporary) / several.parent.name
         folder.mkdir()
-        # warning filters belong to all threads, which therefore share these while the file is written
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with collected() as lost:
             write(folder / target.name)
-        lost = [str(each.message) for each in caught]
         if len(list(folder.iterdir())) == 1:
             os.replace(folder / target.name, target)
-            return target, lost
+            return target, doubts + lost
         os.replace(folder, several.parent)
-        return several, lost
+        return several, doubts + lost
 
 
 def link(run: Run, path: Path) -> str:

@@ -163,20 +163,15 @@ class Panel:
         ]  # fmt: skip
 
     def _settings_part(self) -> list[Any]:
-        settings = self.session.settings
         usual = "default"
-        self.seed = self._field(
-            "BoundedIntText", "seed", "110px", value=settings.seed, min=0, max=max(settings.seed, MOST_SEED)
-        )
-        self.steps = self._field("Text", "steps", "125px", placeholder=usual, value=_shown(settings.steps))
-        self.guidance = self._field("Text", "guidance", "150px", placeholder=usual, value=_shown(settings.guidance))
+        self.seed = self._field("BoundedIntText", "seed", "110px", min=0, max=MOST_SEED)
+        self.steps = self._field("Text", "steps", "125px", placeholder=usual)
+        self.guidance = self._field("Text", "guidance", "150px", placeholder=usual)
         self.model = self._field(
-            "Combobox", "model", "220px", options=MODELS, ensure_option=False, value=settings.model,
-            placeholder="a name or a folder",
+            "Combobox", "model", "220px", options=MODELS, ensure_option=False, placeholder="a name or a folder",
         )  # fmt: skip
         self.refine = self._w.Checkbox(
-            description="sharpen the front from the picture", indent=False, value=sharpened_by_default(settings).refine,
-            layout={"width": "auto"},
+            description="sharpen the front from the picture", indent=False, layout={"width": "auto"},
         )  # fmt: skip
         self.refine.add_class("i3d-refine")
         self.model.observe(self._on_model, "value")
@@ -262,6 +257,7 @@ class Panel:
     def refresh(self) -> None:
         """Update every widget that no longer shows the session's state."""
         with self._lock:
+            self._refresh_settings()
             self._refresh_run()
             self._refresh_picture()
             self._refresh_result()
@@ -272,6 +268,16 @@ class Panel:
             return False
         self._drawn[part] = state
         return True
+
+    def _refresh_settings(self) -> None:
+        """Show the settings of the next run where they changed; what is typed but not run yet stays otherwise."""
+        settings = self.session.settings
+        if not self._changed("settings", settings):
+            return
+        self.seed.max = max(self.seed.max, settings.seed)
+        self.seed.value, self.model.value = settings.seed, settings.model
+        self.steps.value, self.guidance.value = _shown(settings.steps), _shown(settings.guidance)
+        self.refine.value = sharpened_by_default(settings).refine
 
     def _refresh_run(self) -> None:
         worker = self.session.worker
@@ -290,7 +296,7 @@ class Panel:
 
     def _refresh_picture(self) -> None:
         session = self.session
-        if not self._changed("picture", (session.picture, session.background, session.ratio, session.mark)):
+        if not self._changed("picture", (session.picture, session.background, session.ratio, session.marks)):
             return
         self.ratio.min = min(self.ratio.min, session.ratio)  # a slider would change a value beyond its end
         self.background.value, self.ratio.value, self.sample.value = session.background, session.ratio, session.sample
@@ -377,7 +383,7 @@ def _only_file(content: dict[str, Any], buffers: list[memoryview]) -> memoryview
 
 
 def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
+    return "" if value is None else f"{value:.15g}"
 
 
 def _number(text: str, kind: Callable[[str], Any], requirement: str) -> Any:

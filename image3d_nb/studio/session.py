@@ -21,6 +21,7 @@ from ..generate import GenerateSettings, generate_one, sharpened_by_default
 from ..hub.weights import is_single_image
 from ..images import load_image, sample
 from ..images.background import mask_in_box
+from ..images.caller import collected
 from ..images.doubts import doubts_about_white
 from ..images.prepare import Prepared, cut_out, prepared
 from .downloads import choice, make
@@ -52,7 +53,8 @@ class Session:
 
     Args:
         folder: where runs are kept; made at the first run.
-        settings: settings that the panel does not ask for (device, elevation, ...), and the initial values of others.
+        settings: settings that the panel does not ask for (device, elevation, ...), and the initial values of others;
+            without ``formats``: files are made on request.
 
     Attributes:
         picture: the chosen image, or None.
@@ -69,9 +71,10 @@ class Session:
     """
 
     def __init__(self, folder: str | os.PathLike[str] = "studio", settings: GenerateSettings | None = None) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser().absolute()  # of this moment: runs stay together
         self.settings = GenerateSettings() if settings is None else settings
-        self.background, self.ratio = "auto", RATIO
+        self.background = self.settings.background if self.settings.prepare else "keep"
+        self.ratio = RATIO
         self.picture: Image.Image | None = None
         self.name = self.sample = ""
         self.notice = Notice("Choose a picture, look at what the model will see, and run.")
@@ -83,6 +86,7 @@ class Session:
         self._source: dict[str, Any] = {}  # of the chosen image, for the note of its runs
         self.box: tuple[int, int, int, int] | None = None
         self.mark = ""  # in words: the box, or the mask's file
+        self.marks = 0  # how often the mark changed: two masks may have one name
         self._mask: Image.Image | None = None
         self._seen: dict[tuple[str, float], Prepared] = {}  # the image prepared, by background and ratio
         self._cut: dict[str, Prepared] = {}  # the image cut out, by background
@@ -203,6 +207,7 @@ class Session:
         self, mask: Image.Image | None = None, words: str = "", box: tuple[int, int, int, int] | None = None
     ) -> None:
         self._mask, self.mark, self.box = mask, words, box
+        self.marks += 1
         self._seen, self._cut = {}, {}
 
     def _chosen(self) -> Image.Image:
@@ -267,24 +272,33 @@ class Session:
 
         Args:
             changes: of ``settings``, e.g. seed=3, steps=20, guidance=4.0, model="tiny"; they stay for the next run.
+                The background is chosen by :meth:`set_up`, a format by :meth:`download`.
 
         Raises:
-            InputError: a setting is out of range or unknown, or another job runs.
+            InputError: a setting is out of range, unknown or chosen elsewhere, or another job runs.
             ImageError: see :meth:`what_the_model_sees`.
         """
-        unknown = set(changes) - {field.name for field in dataclasses.fields(GenerateSettings)}
+        fields = {field.name for field in dataclasses.fields(GenerateSettings)} - {"background", "formats", "prepare"}
+        unknown = sorted(set(changes) - fields)
         if unknown:
-            raise InputError(f"settings of a run must be fields of GenerateSettings; got {', '.join(sorted(unknown))}")
+            raise InputError(
+                "settings of a run must be fields of GenerateSettings, without background and prepare (call set_up) and"
+                f" formats (call download); got {', '.join(unknown)}"
+            )
         settings = dataclasses.replace(self.settings, **changes)
         with self._lock:
             seen, doubts = self._prepared()
             note = {**self._source, "background": self.background, "ratio": self.ratio}
             note |= {"mark": self.mark, "warnings": list(doubts)}
             name = self.name
-            asked = dataclasses.replace(sharpened_by_default(settings), formats=("ply",), prepare=False)
+            method = "auto" if self.background == "keep" else self.background
+            asked = dataclasses.replace(
+                sharpened_by_default(settings), formats=("ply",), prepare=False, background=method
+            )
             if is_single_image(settings.model):  # it puts the object on a square of its own
                 kept = self.background == "keep" and self._mask is None
-                asked = dataclasses.replace(asked, formats=("ply", "glb"), prepare=not kept)
+                # the image that it gets is cut out already: "auto" keeps its transparency
+                asked = dataclasses.replace(asked, formats=("ply", "glb"), prepare=not kept, background="auto")
                 seen = seen if kept else self._cut[self.background][0]
 
         def job(on_step: OnStep, cancelled: Asked) -> Run:
@@ -297,6 +311,7 @@ class Session:
 
         self._start("a run", job)
         self.settings = settings
+        self._notify()
 
     def _start(self, doing: str, job: Callable[[OnStep, Asked], Any]) -> None:
         def watched(on_step: OnStep, cancelled: Asked) -> Any:
@@ -380,8 +395,10 @@ class Session:
         run = self._that(None)
 
         def job(on_step: OnStep, cancelled: Asked) -> Mesh:
-            mesh = run.mesh(on_step, cancelled)
-            self._say(f"{run.title}: a mesh of {len(mesh.faces):,} triangles.", "done")
+            with collected() as doubts:
+                mesh = run.mesh(on_step, cancelled)
+            words = f"{run.title}: a mesh of {len(mesh.faces):,} triangles."
+            self._say(" ".join([words, *(f"{each[:1].upper()}{each[1:]}." for each in doubts)]), "done")
             return mesh
 
         self._start("making the mesh", job)

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from .._numbers import is_whole
 from .._optional import require
 from ..errors import InputError
 from ..gaussians import Gaussians
@@ -24,7 +25,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 def check_size(size: Any) -> None:
     """Raise InputError for a number that cannot be the width of an image."""
     low, high = SIZES
-    if not (isinstance(size, int) and low <= size <= high):
+    if not (is_whole(size) and low <= size <= high):
         raise InputError(f"size must be a whole number of pixels from {low} to {high}; got {size!r}")
 
 

@@ -210,7 +210,8 @@ def _views(
 def _split(before: Image.Image, after: Image.Image, position: float) -> Image.Image:
     """One image: ``before`` left of the bar, ``after`` right of it."""
     size = max(before.size, after.size)
-    first, whole = (image.convert("RGB").resize(size, Image.Resampling.BICUBIC) for image in (before, after))
+    layers = [image.convert("RGBA").resize(size, Image.Resampling.BICUBIC) for image in (before, after)]
+    first, whole = (Image.alpha_composite(Image.new("RGBA", size, "white"), layer).convert("RGB") for layer in layers)
     edge = round(size[0] * position / 100)
     whole.paste(first.crop((0, 0, edge, size[1])), (0, 0))
     ImageDraw.Draw(whole).line([(edge, 0), (edge, size[1])], fill="grey", width=max(1, size[0] // 200))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .._numbers import is_whole
 from ..cameras import LGM_FOVY, LGM_RADIUS, Cameras, orbit_cameras
 from ..errors import InputError
 from ..gaussians import Gaussians
@@ -23,6 +24,7 @@ MANY = 200_000  # Gaussians; a page with more is large and slow
 MANY_FACES = 300_000
 MOST_RAYS = 16  # along each side of a camera's image
 FAINTEST = 1 / 255  # the renderers draw no alpha below this, so fainter Gaussians are not sent
+VISIBLE = 0.05  # opacity; fainter Gaussians are haze, which needs no place in a view
 CLOSEST = 0.12  # world units; the renderers draw no Gaussian nearer than 0.1
 
 
@@ -81,7 +83,7 @@ def make_scene(
         check_gaussians(obj, who)
     else:
         check_mesh(obj, who)
-    if not isinstance(rays, int) or not 0 <= rays <= MOST_RAYS:
+    if not is_whole(rays) or not 0 <= rays <= MOST_RAYS:
         raise InputError(f"rays must be a whole number from 0 to {MOST_RAYS}; got {rays!r}")
     if cameras is None and (pictures is not None or rays):
         raise InputError("pictures and rays belong to cameras: give cameras=... too")
@@ -155,7 +157,7 @@ def frame(
         return View(elevation, azimuth, radius, fovy=fovy)
     points = _points(scene)
     low, high = points.min(0), points.max(0)
-    if 0.25 <= np.linalg.norm(points, axis=1).max() <= 1:  # from the origin
+    if np.linalg.norm(points, axis=1).max() >= 0.25 and _fit(points, View(elevation, azimuth, fovy=fovy)):
         return View(elevation, azimuth, fovy=fovy)
     middle = (low + high) / 2
     reach = max(float(np.linalg.norm(points - middle, axis=1).max()), 1e-6)
@@ -164,15 +166,31 @@ def frame(
     return View(elevation, azimuth, max(fitting, reach + CLOSEST), (x, y, z), fovy)
 
 
+def _fit(points: NDArray[np.floating], view: View) -> bool:
+    """Whether points [n, 3] lie in a view, and in those from a quarter, a half and three quarters around."""
+    edge = float(np.tan(np.radians(view.fovy) / 2))
+    for turn in (0, 90, 180, 270):
+        camera = orbit_cameras(view.elevation, view.azimuth + turn, view.radius)
+        rotation, position = camera.c2w[0, :3, :3].double().numpy(), camera.positions[0].double().numpy()
+        x, y, z = ((points - position) @ rotation).T  # OpenGL axes: the camera looks along -z
+        if not (np.maximum(np.abs(x), np.abs(y)) <= -z * edge).all():
+            return False
+    return True
+
+
 def _points(scene: Scene) -> NDArray[np.floating]:
-    """[n, 3], world: the points that a view should hold. A few Gaussians far from all others do not count."""
+    """[n, 3], world: the points that a view should hold: without faint Gaussians, or a few far from all others."""
     points = [mesh.vertices for mesh in (scene.mesh, scene.panes) if mesh is not None]
     if scene.lines is not None:
         points.append(scene.lines.ends.reshape(-1, 3))
     if scene.gaussians is not None:
-        means = scene.gaussians.means.detach().cpu().numpy()
-        low, high = np.quantile(means, (0.01, 0.99), axis=0)
-        points.append(means.clip(low, high))
+        seen = scene.gaussians.opacities > VISIBLE
+        shown = scene.gaussians[seen] if bool(seen.any()) else scene.gaussians
+        means = shown.means.detach().cpu().numpy()
+        out = np.linalg.norm(means - np.median(means, axis=0), axis=1)
+        means = means[out <= np.quantile(out, 0.99, method="higher")]
+        reach = float(shown.scales.detach().amax(1).median())
+        points += [means - reach, means + reach]
     return np.concatenate(points).astype(np.float64)
 
 

@@ -148,7 +148,7 @@ def preview_cameras(
     """
     if not isinstance(cameras, Cameras):
         raise InputError(f"cameras must be Cameras, e.g. orbit_cameras(); got {type(cameras).__name__}")
-    pixels, per_side = ((), rays) if isinstance(rays, int) else (rays, 0)
+    pixels, per_side = ((), rays) if isinstance(rays, (int, np.integer)) else (rays, 0)
     options: dict[str, Any] = {"pictures": pictures, "axes": axes, "rays": per_side}
     if obj is None:
         scene = make_scene(cameras, "preview_cameras", **options)

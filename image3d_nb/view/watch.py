@@ -22,7 +22,7 @@ def watch(pipe: Any, *, size: int = 128, every: int | None = None) -> Watch:
     """Show a pipeline's progress in the notebook, with its four views as they come out of the noise.
 
     Args:
-        pipe: a pipeline, from ``load_pipeline``.
+        pipe: a pipeline that makes views, from ``load_pipeline``: LGM's, the tiny model or MVDream.
         size: width of a view, pixels.
         every: show the views every so many steps, and at the last. None: at each step; or eight times a run if a
             network must decode them (LGM-full's takes seconds on a CPU).
@@ -45,7 +45,7 @@ def watch(pipe: Any, *, size: int = 128, every: int | None = None) -> Watch:
     from ..pipelines.mvdream import MVDreamPipeline
 
     if not isinstance(pipe, MVDreamPipeline):
-        raise InputError(f"watch must be given a pipeline, e.g. of load_pipeline(); got {type(pipe).__name__}")
+        raise InputError(f"watch must be given a pipeline that makes views, such as LGM's; got {type(pipe).__name__}")
     if every is not None and every < 1:
         raise InputError(f"every must be a number of at least 1; got {every!r}")
     check_size(size)

@@ -9,6 +9,7 @@ from typing import Any
 
 import traitlets
 
+from .._numbers import is_finite
 from .._optional import require
 from ..cameras import LGM_FOVY, LGM_RADIUS, Cameras
 from ..errors import InputError
@@ -35,7 +36,7 @@ class _Number(traitlets.TraitType):  # traitlets 5.7 (Colab) takes no subscript
 
     def validate(self, obj: Any, value: Any) -> float:  # noqa: ARG002 -- traitlets' signature
         """Return the value as a float, or raise InputError."""
-        if not isinstance(value, int | float) or not self.low <= value <= self.high:  # NaN fails too
+        if not is_finite(value) or not self.low <= value <= self.high:
             raise InputError(f"{self.name} must be a number from {self.low:g} to {self.high:g}; got {value!r}")
         return float(value)
 
@@ -83,7 +84,7 @@ class _Viewer(anywidget.AnyWidget):
         return f"{type(self).__name__}({'cameras' if shown is None else repr(shown)})"
 
     def picture(self) -> Any:
-        """Draw what the viewer shows now with the CPU renderer: a PIL image."""
+        """Draw what the viewer shows now with the CPU renderer, splats as they are: a PIL image."""
         x, y, z = self.target
         view = View(self.elevation, self.azimuth, self.radius, (x, y, z), self.fovy)
         return still(self._drawn(), min(self.size, STILL_SIZE), self.background, view, self._light())
@@ -140,6 +141,7 @@ class SplatViewer(_Viewer):
 
     Raises:
         InputError: as :func:`image3d_nb.show`, or a trait is set out of its range.
+        TraitError: ``size`` or ``target`` is.
         ImportError: anywidget is not installed.
 
     Example:
@@ -197,6 +199,7 @@ class MeshViewer(_Viewer):
 
     Raises:
         InputError: as :func:`image3d_nb.show`, or a trait is set out of its range.
+        TraitError: ``size`` or ``target`` is.
         ImportError: anywidget is not installed.
     """
 

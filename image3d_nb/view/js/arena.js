@@ -111,6 +111,10 @@ function startPage() {
     show({ ...shown, number, total: pairs.length });
   }
   function saveFile() {
+    if (!kept.voter.trim()) { // voters without a name must not be taken for one
+      kept.voter = voter.value = `voter ${Math.random().toString(36).slice(2, 10)}`;
+      keep();
+    }
     const lines = kept.votes.map((vote) => JSON.stringify({ test, ...vote, voter: kept.voter }) + "\n");
     const url = URL.createObjectURL(new Blob(lines, { type: "application/x-ndjson" }));
     element("a", { href: url, download: `votes-${test}.jsonl` }).click();
