@@ -65,7 +65,10 @@ def test_branches_end_where_the_runs_end(run: Path) -> None:
 
 def test_the_chosen_weights_are_the_exported_ones(run: Path) -> None:
     choice = json.loads((run / CHOICE).read_text())
-    offers = {START, "with assemblies", "without assemblies", "both", "both and the start"}
+    offers = {
+        START, "with assemblies", "without assemblies", "both", "both and the start", "both, and a third of the start",
+        "without assemblies, and a third of the start",
+    }  # fmt: skip
     assert choice["sides"].keys() == choice["whole way"].keys() == offers
     assert (choice["views"], choice["lgm"]) == (best_of(choice["sides"]), best_of(choice["whole way"]))
     wanted = candidates(run, "lgm", tiny_lgm(), load_pipeline().to(torch.float32).lgm)[choice["lgm"]].state_dict()
@@ -138,6 +141,7 @@ def test_mean_of_weights() -> None:
     middle = mean_of(first, second)
     torch.testing.assert_close(middle.weight, (first.weight + second.weight) / 2)
     assert middle.weight is not first.weight
+    torch.testing.assert_close(mean_of(first, second, 0.25).bias, 0.75 * first.bias + 0.25 * second.bias)
 
 
 def found(psnr: float, ssim: float, sharpness: float = 0.3) -> dict[str, float]:

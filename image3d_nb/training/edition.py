@@ -311,10 +311,17 @@ def _fork(run: Path, branch: Path) -> None:
         shutil.copyfile(run / CHECKPOINT, path)
 
 
-def mean_of(first: Network, second: nn.Module) -> Network:
-    """A network with the mean of two networks' weights, which must be of the same origin: else it is worth nothing."""
+def mean_of(first: Network, second: nn.Module, share: float = 0.5) -> Network:
+    """A network with the mean of two networks' weights, which must be of the same origin: else it is worth nothing.
+
+    Args:
+        first: not changed.
+        second: of the same configuration.
+        share: of the second one in the mean.
+    """
     network, other = deepcopy(first), second.state_dict()
-    network.load_state_dict({name: (value + other[name]) / 2 for name, value in first.state_dict().items()})
+    mean = {name: (1 - share) * value + share * other[name] for name, value in first.state_dict().items()}
+    network.load_state_dict(mean)
     return network
 
 
@@ -330,7 +337,15 @@ def candidates(folder: Path, stage: str, network: Network, start: Network | None
     end, plain = (averaged(folder / name, deepcopy(network)) for name in (stage, f"{stage}_plain"))
     both = mean_of(end, plain)
     found = {"with assemblies": end, "without assemblies": plain, "both": both}
-    return found if start is None else {START: start, **found, "both and the start": mean_of(both, start)}
+    if start is None:
+        return found
+    return {
+        START: start,
+        **found,
+        "both and the start": mean_of(both, start),
+        "both, and a third of the start": mean_of(both, start, 1 / 3),
+        "without assemblies, and a third of the start": mean_of(plain, start, 1 / 3),
+    }
 
 
 def _choose(folder: Path, plan: Plan, model: Path) -> None:

@@ -276,12 +276,14 @@ def plot(logs: list[Path], picture: Path) -> None:
     from .._optional import require
 
     require("matplotlib", "notebook", "a training plot")
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4))
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(xlabel="objects seen", ylabel="dB on held-out objects", title="The tiny model learns")
+    axes.set_prop_cycle(color=[colormaps["tab20"](i) for i in range(20)])
     for log in logs:
         rows = read_log(log)
         for name in sorted({name for row in rows for name in row if name.endswith("_db")}):
