@@ -204,9 +204,8 @@ def _check_names(
     """Raise an InputError if a file would be lost that no earlier run made, or the image itself."""
     new = {"input.png", "views.png", *(f"{name}.{kind}" for kind in settings.formats)}
     there = {file for file in (new | old | {RECORD}) if (folder / file).exists()}
-    for file in sorted(there):
-        if image is not None and (folder / file).samefile(image):
-            raise InputError(f"out_dir must be another folder: a result there would replace the image itself, {image}")
+    if image is not None and any((folder / file).samefile(image) for file in there):
+        raise InputError(f"out_dir must be another folder: a result there would replace the image itself, {image}")
     foreign = sorted(there - old)
     if foreign and not force and not new <= there:  # all of them are a result that lost its record
         raise InputError(

@@ -291,10 +291,8 @@ class Session:
             note = {**self._source, "background": self.background, "ratio": self.ratio}
             note |= {"mark": self.mark, "warnings": list(doubts)}
             name = self.name
-            method = "auto" if self.background == "keep" else self.background
-            asked = dataclasses.replace(
-                sharpened_by_default(settings), formats=("ply",), prepare=False, background=method
-            )
+            asked = dataclasses.replace(sharpened_by_default(settings), formats=("ply",), prepare=False)
+            asked = dataclasses.replace(asked, background="auto" if self.background == "keep" else self.background)
             if is_single_image(settings.model):  # it puts the object on a square of its own
                 kept = self.background == "keep" and self._mask is None
                 # the image that it gets is cut out already: "auto" keeps its transparency
